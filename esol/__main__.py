@@ -1,0 +1,192 @@
+"""``esol COMMAND``: settings from YAML and flags, then one call into the library."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from rich.logging import RichHandler
+
+from esol.config import Parser, find_config, load_settings, settings_parser, to_settings
+from esol.errors import InputError
+from esol.progress import console
+from esol.run import STAGES
+from esol.settings import Settings
+
+USAGE = f"""usage: esol COMMAND ...
+
+From image tags to segmentation masks.
+
+  esol demo     [OUT]                       synthetic set, whole pipeline, report
+  esol check    [CONFIG] DATA               validate a data set: what was found, what is wrong
+  esol run      [CONFIG] DATA OUT           all stages, skipping what is already done
+  esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
+  esol evaluate MASKS --gt DIR              metrics of any folder of masks
+  esol report   RUN                         rebuild report.html
+
+CONFIG is a YAML file, or the name of one that comes with esol.
+esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the command line.
+
+    Returns:
+        0; 2 for a mistake in what was given, after one line saying which; 130 if interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0 if given else 2
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("esol"))
+        return 0
+    handler = RichHandler(console=console, show_path=False, show_level=False)
+    plain = logging.StreamHandler(sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[handler if console.is_terminal else plain],
+        force=True,
+    )
+    logging.getLogger("esol").setLevel(logging.INFO)
+    try:
+        return _dispatch(given[0], given[1:])
+    except InputError as error:
+        print(f"esol: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def _dispatch(command: str, rest: list[str]) -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "demo": _demo,
+        "check": _check,
+        "run": _run,
+        "report": _report,
+    }
+    if command in commands:
+        return commands[command](rest)
+    if command == "evaluate" and any(a == "--gt" or a.startswith("--gt=") for a in rest):
+        return _evaluate_masks(rest)
+    if command in STAGES:
+        return _stage(command, rest)
+    raise InputError(f"no command {command!r}; there are: demo, check, run, report, {', '.join(STAGES)}")
+
+
+def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Settings, list[str]]:
+    """Parse twice: first to find the positionals, then with the settings file put before the flags,
+    so that flags always win."""
+    first = parser.parse_args(rest)
+    given = [str(path) for path in first.paths]
+    if len(given) not in (paths, paths + 1):
+        raise InputError(f"{parser.usage}: {len(given)} paths were given")
+    config = given.pop(0) if len(given) == paths + 1 else None
+    if config is not None:
+        rest = ["--config", str(find_config(config)), *rest]
+    parsed = parser.parse_args(rest)
+    return parsed, to_settings(parser, parsed), given
+
+
+_OVERWRITE = {
+    "overwrite": {
+        "action": "store_true",
+        "help": "replace stages that were made with other settings",
+    }
+}
+
+
+def _run(rest: list[str]) -> int:
+    from esol.stages import run
+
+    choices = {"choices": list(STAGES)}
+    parser = settings_parser(
+        "run",
+        "[CONFIG] DATA OUT",
+        "Run all stages, skipping those already done.",
+        **{
+            "from": {**choices, "default": STAGES[0], "help": "first stage"},
+            "until": {**choices, "default": STAGES[-1], "help": "last stage"},
+            **_OVERWRITE,
+        },
+    )
+    parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    run(
+        settings, data, out, first=parsed["from"], last=parsed["until"], overwrite=parsed["overwrite"]
+    )
+    _show(Path(out))
+    return 0
+
+
+def _stage(command: str, rest: list[str]) -> int:
+    from esol.stages import run
+
+    parser = settings_parser(
+        command, "[CONFIG] DATA OUT", f"Run the stage {command} alone.", **_OVERWRITE
+    )
+    parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    run(settings, data, out, first=command, last=command, overwrite=parsed["overwrite"])
+    if command == "evaluate":
+        _show(Path(out))
+    return 0
+
+
+def _demo(rest: list[str]) -> int:
+    from esol.demo import demo
+
+    parser = Parser(prog="esol demo", description="Synthetic set, whole pipeline, report.")
+    parser.add_argument("out", nargs="?", default="runs/demo", help="run folder")
+    out = Path(parser.parse_args(rest).out)
+    demo(out, load_settings("demo"))
+    _show(out)
+    return 0
+
+
+def _check(rest: list[str]) -> int:
+    from esol.data.check import check, render
+
+    parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
+    _, settings, (data,) = _parse(parser, rest, paths=1)
+    report = check(Path(data), settings.data)
+    console.print(render(report))
+    return 2 if report.problems else 0
+
+
+def _report(rest: list[str]) -> int:
+    from esol.summary import write_report
+
+    parser = Parser(prog="esol report", description="Rebuild report.html of a run.")
+    parser.add_argument("run", help="run folder")
+    path = write_report(Path(parser.parse_args(rest).run))
+    print(path)
+    return 0
+
+
+def _evaluate_masks(rest: list[str]) -> int:
+    import json
+
+    from esol.evaluate import evaluate_masks
+
+    parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
+    parser.add_argument("masks", help="folder of predicted masks, PNG")
+    parser.add_argument("--gt", required=True, help="folder of ground-truth masks of the same names")
+    parsed = parser.parse_args(rest)
+    print(json.dumps(evaluate_masks(Path(parsed.masks), Path(parsed.gt)), indent=2))
+    return 0
+
+
+def _show(run: Path) -> None:
+    """Print the numbers of a run, if it has any, and where its report is."""
+    from esol.summary import print_summary
+
+    print_summary(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Data sets: four sources, one form (Dataset of Samples)."""
+
+from pathlib import Path
+
+from esol.data.coco import read_coco
+from esol.data.folder import LABELS, read_folder
+from esol.data.images import IMAGE_SUFFIXES
+from esol.data.reading import Reading, to_dataset
+from esol.data.sample import IGNORE, Dataset, Sample
+from esol.data.voc import read_voc
+from esol.errors import InputError
+from esol.settings import Data
+
+__all__ = ["IGNORE", "Dataset", "Sample", "layout", "open_dataset", "read_layout"]
+
+_READERS = {"folder": read_folder, "voc": read_voc, "coco": read_coco}
+
+
+def open_dataset(root: Path | str, settings: Data) -> Dataset:
+    """Open a data folder of any layout.
+
+    Args:
+        root: the data folder.
+        settings: its kind, lists, classes and limit.
+
+    Returns:
+        Data set holding just the lists that training and evaluation need.
+
+    Raises:
+        InputError: the layout is not recognised, or a file, list or class is missing or wrong.
+    """
+    return to_dataset(read_layout(root, settings), settings)
+
+
+def read_layout(root: Path | str, settings: Data) -> Reading:
+    """Read a data folder of any layout without giving up at the first problem.
+
+    Raises:
+        InputError: the layout is not recognised, or there is nothing to read.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder: give the folder of the data set")
+    kind = layout(root, settings) if settings.kind == "auto" else settings.kind
+    if kind == "voc" and not (root / "JPEGImages").is_dir():
+        raise InputError(f"{root}: no JPEGImages folder: give the folder that holds it")
+    return _READERS[kind](root, settings)
+
+
+def layout(root: Path, settings: Data) -> str:
+    """Recognise a data folder: "voc", "coco" or "folder", looked for in this order.
+
+    Raises:
+        InputError: it is none of them; the message says what was looked for.
+    """
+    if (root / "JPEGImages").is_dir() and (root / "ImageSets").is_dir():
+        return "voc"
+    if any((root / "annotations").glob("instances_*.json")):
+        return "coco"
+    if (root / (settings.labels or LABELS)).is_file() or _has_tag_folder(root):
+        return "folder"
+    raise InputError(
+        f"{root}: no known layout: looked for {settings.labels or LABELS}, a sub-folder of photos"
+        " per tag, JPEGImages with ImageSets (VOC), annotations/instances_*.json (COCO)"
+    )
+
+
+def _has_tag_folder(root: Path) -> bool:
+    return any(
+        path.suffix.lower() in IMAGE_SUFFIXES
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+        for path in folder.iterdir()
+    )

@@ -1,0 +1,267 @@
+"""Check: what a data set holds and everything that is wrong with it, for ``esol check``."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from esol.data import read_layout
+from esol.data.images import load_image
+from esol.data.reading import Entry, Reading, choose_classes, mask_problem
+from esol.errors import InputError
+from esol.progress import track
+from esol.settings import Data
+
+PERCENTILES = (0, 5, 50, 95, 100)
+_FULL_MATRIX = 12
+_PAIRS = 15
+_LEAST_PHOTOS = 2
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        kind: "folder", "voc" or "coco".
+        root: the data folder.
+        classes: the K classes in use, mask value 1 first.
+        photos: list name -> its number of photos.
+        counts: list name -> K numbers of photos with each tag.
+        together: K x K numbers of photos, all lists together, that have both tags; on the
+            diagonal, those that have the tag.
+        longest: percentiles 0, 5, 50, 95, 100 of the photos' longest sides in pixels; empty if
+            no photo is readable.
+        shortest: the same of their shortest sides.
+        mask_set: what the ground truth is, "" without one.
+        masks: list name -> its number of photos with a mask.
+        problems: one line each, beginning with the file; with any, ``esol check`` exits with 2.
+        warnings: what may be intended.
+    """
+
+    kind: str
+    root: Path
+    classes: tuple[str, ...]
+    photos: Mapping[str, int]
+    counts: Mapping[str, tuple[int, ...]]
+    together: tuple[tuple[int, ...], ...]
+    longest: tuple[int, ...]
+    shortest: tuple[int, ...]
+    mask_set: str
+    masks: Mapping[str, int]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What opening one photo and its mask told; ``hidden`` tags are not in the mask."""
+
+    size: tuple[int, int] | None
+    problems: tuple[str, ...]
+    untagged: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+
+def check(root: Path | str, settings: Data) -> CheckReport:
+    """Read every photo and mask of the wanted lists and report all problems.
+
+    Args:
+        root: the data folder.
+        settings: the lists and classes to look at; ``limit`` is ignored.
+
+    Raises:
+        InputError: there is nothing to check: no known layout, no such list, an unreadable labels
+            file.
+    """
+    reading = read_layout(root, settings)
+    # Where every row is wrong there are no classes: the rows' problems are the answer then.
+    classes = choose_classes(reading, settings) if reading.known or not reading.problems else ()
+    entries = {e.name: e for split in reading.splits.values() for e in split}
+    looks = _look_at_all(reading, list(entries.values()))
+    counts = {split: _counts(photos, classes) for split, photos in reading.splits.items()}
+    thin_problems, thin_warnings = _thin_classes(reading, settings, classes, counts)
+    sizes = np.array([look.size for look in looks.values() if look.size is not None])
+    return CheckReport(
+        kind=reading.kind,
+        root=reading.root,
+        classes=classes,
+        photos={split: len(photos) for split, photos in reading.splits.items()},
+        counts=counts,
+        together=_together(list(entries.values()), classes),
+        longest=_percentiles(sizes.max(axis=1)) if len(sizes) else (),
+        shortest=_percentiles(sizes.min(axis=1)) if len(sizes) else (),
+        mask_set=reading.mask_set,
+        masks={s: sum(e.mask is not None for e in split) for s, split in reading.splits.items()},
+        problems=(
+            *reading.problems,
+            *(f"{path}: photo without tags: list it or move it away" for path in reading.unlisted),
+            *(problem for look in looks.values() for problem in look.problems),
+            *thin_problems,
+        ),
+        warnings=(*thin_warnings, *_warnings(reading, settings, classes, looks)),
+    )
+
+
+def _look_at_all(reading: Reading, entries: list[Entry]) -> dict[str, _Look]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = pool.map(partial(_look_at, reading), entries)
+        return {
+            entry.name: look
+            for entry, look in zip(
+                entries, track(looks, "check", total=len(entries), unit="photos"), strict=True
+            )
+        }
+
+
+def _look_at(reading: Reading, entry: Entry) -> _Look:
+    try:
+        image = load_image(entry.image)
+    except InputError as error:
+        return _Look(None, (str(error),))
+    size = (image.height, image.width)
+    if entry.mask is None or reading.stored is None:
+        return _Look(size, ())
+    try:
+        mask = reading.stored(entry.mask)
+    except InputError as error:
+        return _Look(size, (str(error),))
+    problem = mask_problem(mask, entry.mask, reading.known, size)
+    if problem:
+        return _Look(size, (problem,))
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    seen = {reading.known[v - 1] for v in values if 0 < v <= len(reading.known)}
+    tags = set(entry.tags)
+    return _Look(size, (), tuple(sorted(seen - tags)), tuple(sorted(tags - seen)))
+
+
+def _counts(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(sum(name in entry.tags for entry in entries) for name in classes)
+
+
+def _together(entries: list[Entry], classes: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    tagged = np.array([[name in entry.tags for name in classes] for entry in entries], dtype=int)
+    tagged = tagged.reshape(len(entries), len(classes))
+    return tuple(tuple(int(n) for n in row) for row in tagged.T @ tagged)
+
+
+def _percentiles(values: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> tuple[int, ...]:
+    return tuple(int(v) for v in np.percentile(values, PERCENTILES, method="nearest"))
+
+
+def _thin_classes(
+    reading: Reading,
+    settings: Data,
+    classes: tuple[str, ...],
+    counts: Mapping[str, tuple[int, ...]],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Classes with fewer than two photos to learn from: a problem if the user chose the classes.
+
+    VOC and COCO come with a fixed table of classes, of which a part of the data may lack some.
+    """
+    if settings.train not in counts:
+        return (), ()
+    pairs = zip(classes, counts[settings.train], strict=True)
+    thin = [f"{name!r} ({n})" for name, n in pairs if n < _LEAST_PHOTOS]
+    where = f"{reading.root}: list {settings.train!r}"
+    if reading.own_classes or settings.classes:
+        need = f"photos: at least {_LEAST_PHOTOS} needed, or leave it out of data.classes"
+        return tuple(f"{where}: class {name} has too few {need}" for name in thin), ()
+    shown = ", ".join(thin[:5]) + (", ..." if len(thin) > 5 else "")
+    return (), ((f"{where}: {len(thin)} classes with too few photos: {shown}",) if thin else ())
+
+
+def _warnings(
+    reading: Reading, settings: Data, classes: tuple[str, ...], looks: Mapping[str, _Look]
+) -> list[str]:
+    warnings = []
+    for split, entries in reading.splits.items():
+        without = [e.name for e in entries if not set(e.tags) & set(classes)]
+        if without:
+            warnings.append(f"list {split!r}: {_some(without)} without a tag: left out of runs")
+        no_mask = [e.name for e in entries if e.mask is None]
+        if split in settings.evaluate and no_mask:
+            warnings.append(f"list {split!r}: {_some(no_mask)} without a mask: not measured")
+    unread = sorted(set(reading.available) - set(reading.splits))
+    if unread and reading.splits:
+        shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
+        warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
+    untagged = [name for name, look in looks.items() if look.untagged]
+    if untagged:
+        warnings.append(f"{_some(untagged)} with a class in the mask that is not a tag")
+    hidden = [name for name, look in looks.items() if look.hidden]
+    if hidden:
+        warnings.append(f"{_some(hidden)} with a tag that is not in the mask")
+    return warnings
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} photo{'s' if len(names) != 1 else ''} ({shown})"
+
+
+def render(report: CheckReport) -> RenderableType:
+    """The report for people, to be printed by a rich console."""
+    masks = ", ".join(f"{split} {n}" for split, n in report.masks.items())
+    sides = [
+        Text(
+            f"{label} side, pixels: "
+            + " / ".join(map(str, values))
+            + " (min, 5 %, half, 95 %, max)"
+        )
+        for label, values in (("longest", report.longest), ("shortest", report.shortest))
+        if values
+    ]
+    return Group(
+        Text(f"{report.root}: {report.kind} layout, {len(report.classes)} classes"),
+        _class_table(report),
+        *sides,
+        Text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),
+        _together_table(report),
+        *(Text(f"warning: {line}", style="yellow") for line in report.warnings),
+        *(Text(f"problem: {line}", style="red") for line in report.problems),
+        Text(f"{len(report.problems)} problems, {len(report.warnings)} warnings"),
+    )
+
+
+def _class_table(report: CheckReport) -> Table:
+    table = _table("mask value", "class", *report.photos)
+    for k, name in enumerate(report.classes):
+        numbers = (str(report.counts[split][k]) for split in report.photos)
+        table.add_row(str(k + 1), Text(name), *numbers)
+    table.add_section()
+    table.add_row("", "photos", *(str(n) for n in report.photos.values()))
+    return table
+
+
+def _together_table(report: CheckReport) -> Table:
+    """The matrix of a few classes; of many, the pairs met most often."""
+    if len(report.classes) <= _FULL_MATRIX:
+        table = _table("tagged together", *report.classes)
+        for name, row in zip(report.classes, report.together, strict=True):
+            table.add_row(Text(name), *map(str, row))
+        return table
+    table = _table("tagged together", "", "photos")
+    size = range(len(report.classes))
+    pairs = sorted(
+        ((report.together[i][j], i, j) for i in size for j in size if i < j), reverse=True
+    )
+    for number, i, j in pairs[:_PAIRS]:
+        if number:
+            table.add_row(Text(report.classes[i]), Text(report.classes[j]), str(number))
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table()
+    for header in headers:
+        # As Text, because names in square brackets would be taken for markup.
+        table.add_column(Text(header))
+    return table

@@ -1,0 +1,185 @@
+"""COCO: images plus instances JSON; tags and semantic masks are derived from the instances."""
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import coco as pycocotools_coco
+
+from esol.data.images import load_mask
+from esol.data.reading import Entry, Reading, require_lists, to_dataset
+from esol.data.sample import Dataset
+from esol.errors import InputError
+from esol.settings import Data
+
+# pycocotools has no types.
+_COCO: Any = pycocotools_coco.COCO
+
+_PREFIX = "instances_"
+_KEYS = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "area", "segmentation", "iscrowd"),
+    "categories": ("id", "name"),
+}
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Draws semantic masks from instances.
+
+    Each pixel takes the class of the smallest annotation that covers it (by the file's ``area``,
+    ties by the lower annotation id), so that a fork on a plate on a table stays visible. Crowd
+    regions are drawn by the same rule: a crowd of people is made of person pixels.
+    """
+
+    instances: Mapping[str, Any]
+    value: Mapping[int, int]
+    """Mask value, 1 .. K, of every category id."""
+
+    def __call__(self, key: Path) -> NDArray[np.uint8]:
+        """Mask (H, W) uint8 of the image whose key is ``LIST/ID``."""
+        coco = self.instances[key.parent.name]
+        image = coco.imgs[int(key.name)]
+        mask = np.zeros((image["height"], image["width"]), dtype=np.uint8)
+        instances = coco.imgToAnns[image["id"]]
+        for instance in sorted(instances, key=lambda a: (a["area"], a["id"]), reverse=True):
+            if not instance["segmentation"]:
+                where = f"instances_{key.parent.name}.json: annotation id {instance['id']}"
+                raise InputError(f"{where}: no segmentation: add it, or evaluate another list")
+            mask[coco.annToMask(instance) > 0] = self.value[instance["category_id"]]
+        return mask
+
+
+def open_coco(root: Path | str, settings: Data) -> Dataset:
+    """Open a folder in the layout of COCO 2014 or 2017.
+
+    A list LIST is annotations/instances_LIST.json with its photos in LIST or images/LIST.
+    Classes are the categories in the order of their ids: COCO's 80 categories, whose ids run to 90
+    with gaps, become mask values 1 .. 80. A photo's tags are its categories with at least one
+    annotation, crowd regions included, so that tags and masks agree.
+
+    Args:
+        root: the folder that holds annotations.
+        settings: ``masks`` may name a folder of ready masks with values 1 .. K.
+
+    Raises:
+        InputError: a file is missing or wrong.
+    """
+    return to_dataset(read_coco(Path(root), settings), settings)
+
+
+def read_coco(root: Path, settings: Data) -> Reading:
+    """Read instances files and collect every problem met.
+
+    Raises:
+        InputError: a file is missing or not an instances file, or a wanted list does not exist.
+    """
+    if settings.labels:
+        raise InputError("data.labels: COCO tags come from the instances file: remove the setting")
+    if settings.masks and not (root / settings.masks).is_dir():
+        raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
+    found = (root / "annotations").glob(f"{_PREFIX}*.json")
+    available = [path.stem.removeprefix(_PREFIX) for path in found]
+    instances = {
+        split: _load(root / "annotations" / f"{_PREFIX}{split}.json")
+        for split in require_lists(root, settings, available)
+    }
+    categories = _categories(root, instances)
+    mask_root = root / settings.masks if settings.masks else None
+    problems: list[str] = []
+    splits = {
+        split: _entries(root, split, coco, categories, mask_root, problems)
+        for split, coco in instances.items()
+    }
+    value = {category: k for k, category in enumerate(categories, start=1)}
+    return Reading(
+        kind="coco",
+        root=root,
+        known=tuple(categories.values()),
+        splits=splits,
+        problems=tuple(problems),
+        mask_set=settings.masks or "instances",
+        stored=load_mask if mask_root else Renderer(instances, value),
+        available=tuple(sorted(available)),
+    )
+
+
+def _load(file: Path) -> Any:
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file}: not JSON ({error}): restore the file") from error
+    for group, keys in _KEYS.items():
+        things = content.get(group) if isinstance(content, dict) else None
+        if not isinstance(things, list):
+            raise InputError(f"{file}: no list {group!r}: not a COCO instances file")
+        for thing in things:
+            missing = [key for key in keys if key not in thing]
+            if missing:
+                number = thing.get("id", "?")
+                raise InputError(f"{file}: {group} id {number}: {missing[0]!r} is missing: add it")
+    coco = _COCO()
+    coco.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _categories(root: Path, instances: Mapping[str, Any]) -> dict[int, str]:
+    """Class name by category id, in the order of ids; the same in every file."""
+    tables = {
+        split: {c["id"]: str(c["name"]) for c in coco.dataset["categories"]}
+        for split, coco in instances.items()
+    }
+    first = next(iter(tables.values()))
+    for split, table in tables.items():
+        if table != first:
+            file = root / "annotations" / f"{_PREFIX}{split}.json"
+            raise InputError(f"{file}: categories unlike {next(iter(instances))}'s: unify them")
+    return dict(sorted(first.items()))
+
+
+def _entries(
+    root: Path,
+    split: str,
+    coco: Any,
+    categories: Mapping[int, str],
+    mask_root: Path | None,
+    problems: list[str],
+) -> tuple[Entry, ...]:
+    file = root / "annotations" / f"{_PREFIX}{split}.json"
+    folder = root / split if (root / split).is_dir() else root / "images" / split
+    entries: dict[str, Entry] = {}
+    for image in coco.dataset["images"]:
+        path = PurePosixPath(image["file_name"])
+        name = str(path.with_suffix(""))
+        problem = _image_problem(image, path, folder)
+        if problem or name in entries:
+            problems.append(f"{file}: image id {image['id']}: {problem or f'{path} comes twice'}")
+            continue
+        used = {a["category_id"] for a in coco.imgToAnns[image["id"]]}
+        unknown = used - categories.keys()
+        if unknown:
+            where = f"{file}: image id {image['id']}"
+            problems.append(f"{where}: category {min(unknown)} is not listed: add it")
+        tags = tuple(sorted(categories[c] for c in used - unknown))
+        mask = mask_root / f"{name}.png" if mask_root else Path(split, str(image["id"]))
+        has_mask = mask.exists() if mask_root else True
+        entries[name] = Entry(name, folder / path, tags, mask if has_mask else None)
+    return tuple(entries.values())
+
+
+def _image_problem(image: Mapping[str, Any], path: PurePosixPath, folder: Path) -> str:
+    if not isinstance(image["id"], int):
+        return "the id is no integer"
+    if path.is_absolute() or ".." in path.parts:
+        return f"{path} leads out of the data folder"
+    if not (folder / path).is_file():
+        return f"{folder / path} is missing: add the photo"
+    return ""

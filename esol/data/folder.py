@@ -1,0 +1,223 @@
+"""Own photos: a folder with a labels file, or with one sub-folder per tag."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from esol.data.images import IMAGE_SUFFIXES, load_mask
+from esol.data.labels import Row, read_labels, read_names
+from esol.data.reading import Entry, Reading, require_lists, to_dataset, wanted_lists
+from esol.data.sample import Dataset
+from esol.errors import InputError
+from esol.settings import Data
+
+LABELS = "labels.csv"
+MASKS = "masks"
+CLASS_NAMES = "classes.txt"
+
+_Index = Mapping[str, list[PurePosixPath]]
+
+
+def open_folder(root: Path | str, settings: Data) -> Dataset:
+    """Open a folder of the user's own photos.
+
+    With a labels file, ``image,labels[,split]`` rows give tags and lists. Without one, every
+    sub-folder is a tag and all its photos are in the list "train".
+
+    CLASS ORDER, and with it the meaning of mask values, is the alphabetical order of the tag names
+    (mask value 1 is the first), unless ``classes.txt`` or ``settings.classes`` gives another.
+
+    Args:
+        root: the data folder.
+        settings: ``labels`` and ``masks`` name files of the folder.
+
+    Raises:
+        InputError: a file is missing or wrong; see docs/data.md for the layout.
+    """
+    return to_dataset(read_folder(Path(root), settings), settings)
+
+
+def read_folder(root: Path, settings: Data) -> Reading:
+    """Read tags, lists and mask files of a folder and collect every problem met.
+
+    Raises:
+        InputError: there is nothing to read at all, or a wanted list does not exist.
+    """
+    mask_root = _mask_root(root, settings)
+    index = _index(root, mask_root)
+    labels = root / (settings.labels or LABELS)
+    if settings.labels or labels.exists():
+        rows, row_problems = read_labels(labels)
+        problems = list(row_problems)
+        splits = _from_rows(root, labels, rows, index, problems)
+        unlisted = _unlisted(root, index, splits)
+    else:
+        problems = []
+        splits = {"train": _from_folders(root, index, problems)}
+        unlisted = ()
+    used = tuple(sorted({tag for entries in splits.values() for e in entries for tag in e.tags}))
+    known = _class_order(root, settings, used, mask_root is not None, problems)
+    masks = _mask_files(mask_root)
+    # A list may be missing because its rows are wrong: their problems are to be told then.
+    lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
+    wanted = {
+        split: tuple(
+            Entry(e.name, e.image, e.tags, masks.get(e.name)) for e in splits.get(split, ())
+        )
+        for split in lists
+    }
+    everyone = [entry.name for entries in splits.values() for entry in entries]
+    if mask_root is not None and everyone and masks.keys().isdisjoint(everyone):
+        problems.append(
+            f"{mask_root}: no mask belongs to a photo: expected names like {everyone[0]}.png"
+        )
+    return Reading(
+        kind="folder",
+        root=root,
+        known=known,
+        splits=wanted,
+        problems=tuple(problems),
+        mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
+        stored=load_mask if mask_root else None,
+        own_classes=True,
+        unlisted=unlisted,
+        available=tuple(sorted(splits)),
+    )
+
+
+def _mask_root(root: Path, settings: Data) -> Path | None:
+    folder = root / (settings.masks or MASKS)
+    if folder.is_dir():
+        return folder
+    if settings.masks:
+        raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
+    return None
+
+
+def _mask_files(folder: Path | None) -> dict[str, Path]:
+    """Mask files by the name of their photo."""
+    if folder is None:
+        return {}
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in folder.rglob("*.png")
+        if not path.name.startswith(".")
+    }
+
+
+def _index(root: Path, mask_root: Path | None) -> _Index:
+    """Photos below root by their relative path without suffix; hidden ones and masks left out."""
+    index: dict[str, list[PurePosixPath]] = {}
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        # Linked folders are common for photos; a link back up must not be walked for ever.
+        real = os.path.realpath(folder)
+        inside_masks = mask_root is not None and Path(folder) == mask_root
+        folders[:] = [] if real in seen or inside_masks else sorted(_visible(folders))
+        if real in seen or inside_masks:
+            continue
+        seen.add(real)
+        for name in sorted(_visible(files)):
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
+                index.setdefault(str(path.with_suffix("")), []).append(path)
+    return index
+
+
+def _visible(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not name.startswith("."))
+
+
+def _from_rows(
+    root: Path, labels: Path, rows: tuple[Row, ...], index: _Index, problems: list[str]
+) -> dict[str, tuple[Entry, ...]]:
+    splits: dict[str, dict[str, Entry]] = {}
+    first: dict[str, tuple[Row, PurePosixPath]] = {}
+    for row in rows:
+        where = f"{labels}: line {row.line}"
+        file = _find(row.image, index)
+        if isinstance(file, str):
+            problems.append(f"{where}: {file}")
+            continue
+        name = _name(file)
+        earlier, earlier_file = first.setdefault(name, (row, file))
+        if earlier_file != file:
+            problems.append(f"{where}: {file} and {earlier_file} share the name {name}: rename one")
+        elif earlier.tags != row.tags:
+            problems.append(f"{where}: {file} has other tags on line {earlier.line}: keep one row")
+        elif name in splits.get(row.split, {}):
+            problems.append(f"{where}: {file} stands on line {earlier.line} too: keep one row")
+        else:
+            splits.setdefault(row.split, {})[name] = Entry(name, root / file, row.tags)
+    if not rows and not problems:
+        problems.append(f"{labels}: no rows: add one per photo")
+    return {split: tuple(entries.values()) for split, entries in splits.items()}
+
+
+def _find(image: PurePosixPath, index: _Index) -> PurePosixPath | str:
+    """The photo that a row means, or what is wrong."""
+    whole = image.suffix.lower() in IMAGE_SUFFIXES
+    for path in (image, "images" / image):
+        files = index.get(str(path.with_suffix("")) if whole else str(path), [])
+        found = [file for file in files if not whole or file == path]
+        if len(found) > 1:
+            return f"{image} may be any of {', '.join(map(str, found))}: write the suffix"
+        if found:
+            return found[0]
+    return f"{image}: no such photo: mend the path or remove the row"
+
+
+def _name(file: PurePosixPath) -> str:
+    """Relative path without suffix; without a leading ``images/``, so that masks mirror photos."""
+    name = file.with_suffix("")
+    return str(name.relative_to("images") if name.parts[0] == "images" else name)
+
+
+def _unlisted(
+    root: Path, index: _Index, splits: Mapping[str, tuple[Entry, ...]]
+) -> tuple[Path, ...]:
+    listed = {entry.image for entries in splits.values() for entry in entries}
+    folders = {image.parent for image in listed}
+    paths = (root / file for files in index.values() for file in files)
+    return tuple(sorted(path for path in paths if path.parent in folders and path not in listed))
+
+
+def _from_folders(root: Path, index: _Index, problems: list[str]) -> tuple[Entry, ...]:
+    entries = []
+    for name, files in index.items():
+        depth = len(files[0].parts)
+        if depth != 2:
+            place = "outside a tag folder" if depth < 2 else "too deep"
+            problems.append(f"{root / files[0]}: {place}: photos lie at TAG/photo.jpg")
+        elif len(files) > 1:
+            problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
+        else:
+            entries.append(Entry(name, root / files[0], (files[0].parts[0],)))
+    if {entry.tags for entry in entries} <= {("images",)}:
+        raise InputError(
+            f"{root}: neither {LABELS} nor a sub-folder per tag: add one of them (docs/data.md)"
+        )
+    return tuple(entries)
+
+
+def _class_order(
+    root: Path, settings: Data, used: tuple[str, ...], masks: bool, problems: list[str]
+) -> tuple[str, ...]:
+    """Classes in mask-value order: classes.txt, else settings.classes, else alphabetical."""
+    file = root / CLASS_NAMES
+    if file.exists():
+        known = read_names(file)
+        problems.extend(
+            f"{file}: tag {tag!r} is missing: add a line, or mend the tag"
+            for tag in used
+            if tag not in known
+        )
+        return known
+    if set(used) <= set(settings.classes):
+        return settings.classes
+    if settings.classes and masks:
+        raise InputError(
+            f"data.classes leaves out tags, so {file} must tell which class each mask value is:"
+            " write all class names, one per line, value 1 first"
+        )
+    return used

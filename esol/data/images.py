@@ -1,0 +1,188 @@
+"""Photos and masks on disk: every way in and out goes through this file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from esol.errors import InputError
+from esol.files import atomic
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+"""Endings, in lower case, of the files that count as photos."""
+
+PIXEL_LIMIT = 178_956_970
+"""Photos with more pixels are refused before they are decoded. It is Pillow's own limit, so that
+no setting of the process has to be changed."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPS_SIDES = frozenset({5, 6, 7, 8})
+
+
+def load_image(path: Path | str) -> Image.Image:
+    """Read a photo as upright 8-bit RGB.
+
+    EXIF orientation is applied, 16-bit grey is scaled from 0 .. 65535 to 0 .. 255, transparent
+    pixels are laid on white, of an animation the first frame is taken. Colour profiles are not
+    applied.
+
+    Args:
+        path: the photo's file.
+
+    Returns:
+        Image in mode "RGB", without metadata.
+
+    Raises:
+        InputError: the file is missing, empty, truncated, no image, of an unsupported kind, or has
+            more than ``PIXEL_LIMIT`` pixels.
+    """
+    with _reading(Path(path)) as image:
+        orientation = _orientation(image)
+        image.load()
+        rgb = _to_rgb(image, Path(path))
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+    # Metadata left in place would have the next reader turn the photo a second time.
+    rgb.info = {}
+    return rgb
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width in pixels of the upright photo, from the file's header.
+
+    Raises:
+        InputError: the file is missing, empty, no image, or has more than ``PIXEL_LIMIT`` pixels.
+    """
+    with _reading(Path(path)) as image:
+        width, height = image.size
+        swapped = _orientation(image) in _SWAPS_SIDES
+    return (width, height) if swapped else (height, width)
+
+
+def load_mask(path: Path | str) -> NDArray[np.uint8]:
+    """Read a mask whose pixel values are class numbers.
+
+    Args:
+        path: a palette or grey image, usually PNG; of a palette image the indices count.
+
+    Returns:
+        (H, W) uint8 array of the stored values.
+
+    Raises:
+        InputError: the file is missing or unreadable, is a colour image, or has values above 255.
+    """
+    with _reading(Path(path)) as image:
+        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+            raise InputError(
+                f"{path}: a mask in mode {image.mode}: save it as a palette or grey PNG whose pixel"
+                " values are class numbers"
+            )
+        values = np.asarray(image)
+    if values.dtype not in (np.uint8, np.bool_) and (values.min() < 0 or values.max() > 255):
+        raise InputError(f"{path}: mask values must lie in 0 .. 255: found {values.max()}")
+    return values.astype(np.uint8)
+
+
+def save_mask(mask: NDArray[np.uint8], path: Path | str) -> None:
+    """Write a mask as PNG with the VOC colours, at once or not at all; make its folder if needed.
+
+    Args:
+        mask: (H, W) uint8 class numbers, 255 ignored.
+        path: file to write or replace.
+
+    Raises:
+        ValueError: the array is not two-dimensional uint8.
+        InputError: the file cannot be written.
+    """
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ValueError(f"a mask is an (H, W) uint8 array: got {mask.shape} {mask.dtype}")
+    image = Image.fromarray(mask)
+    image.putpalette(palette().tobytes())
+    with atomic(Path(path)) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def palette() -> NDArray[np.uint8]:
+    """The VOC colour map: (256, 3) uint8, row v is the RGB colour of mask value v.
+
+    The bits of the value are dealt out to red, green and blue in turn, lowest first, and fill
+    each channel from its highest bit downwards.
+    """
+    values = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.int64)
+    for bit in range(8):
+        colours[:, bit % 3] |= ((values >> bit) & 1) << (7 - bit // 3)
+    return colours.astype(np.uint8)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Image.Image]:
+    """Open an image; whatever goes wrong while it is open becomes an InputError naming it."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > PIXEL_LIMIT:
+                raise Image.DecompressionBombError
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path}: more than {PIXEL_LIMIT / 1e6:.0f} megapixels: make the image smaller"
+        ) from error
+    # Pillow's decoders answer corrupt bytes with almost any exception: struct.error, SyntaxError,
+    # KeyError, zlib.error and more have been seen.
+    except Exception as error:
+        raise InputError(f"{path}: {_reason(path, error)}: replace or remove the file") from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if path.is_dir():
+        return "a folder, not an image"
+    if isinstance(error, PermissionError):
+        return "not allowed to read it"
+    if path.stat().st_size == 0:
+        return "empty file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    return f"corrupt or truncated image ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def _orientation(image: Image.Image) -> int:
+    # Pillow turns TIFF files itself. The base class's method, because that of PNG decodes the whole
+    # file to look for a block that may stand at its end.
+    if image.format == "TIFF":
+        return 1
+    return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _grey16(image, path).convert("RGB")
+    if image.mode == "F":
+        raise InputError(f"{path}: floating-point pixels: save the image with 8 or 16 bits")
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey16(image: Image.Image, path: Path) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise InputError(f"{path}: grey values outside 0 .. 65535: save it with 8 or 16 bits")
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))

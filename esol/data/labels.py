@@ -1,0 +1,119 @@
+"""Labels file: image-level tags in a CSV file with the header ``image,labels[,split]``."""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from esol.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row that makes sense: ``image`` is a relative path, ``tags`` are sorted, each once."""
+
+    line: int
+    image: PurePosixPath
+    tags: tuple[str, ...]
+    split: str
+
+
+def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Read a labels file.
+
+    UTF-8 with or without byte-order mark, any line ends, quotes as usual in CSV. A row's tags are
+    separated by ``;`` or ``|`` if it holds one of them (spaces then belong to the tags), else by
+    spaces. Backslashes in paths count as slashes.
+
+    Args:
+        path: the CSV file.
+
+    Returns:
+        The rows, and one line for each row that makes no sense.
+
+    Raises:
+        InputError: the file is missing, not UTF-8, not CSV, or has another header.
+    """
+    rows: list[Row] = []
+    problems: list[str] = []
+    for line, fields in _fields(path):
+        where = f"{path}: line {line}"
+        if not fields:
+            problems.append(f"{where}: not as many fields as the header: quote those with commas")
+            continue
+        image, tags = PurePosixPath(fields[0].replace("\\", "/")), split_tags(fields[1])
+        split = fields[2].strip() if len(fields) == 3 else "train"
+        problem = _row_problem(image, tags, split)
+        if problem:
+            problems.append(f"{where}: {problem}")
+        else:
+            rows.append(Row(line, image, tags, split))
+    return tuple(rows), tuple(problems)
+
+
+def split_tags(text: str) -> tuple[str, ...]:
+    """Tags in a labels field, sorted, each once.
+
+    >>> split_tags("dog cat"), split_tags("traffic light; car"), split_tags("traffic light;")
+    (('cat', 'dog'), ('car', 'traffic light'), ('traffic light',))
+    """
+    parts = re.split(r"[;|]", text) if re.search(r"[;|]", text) else text.split()
+    return tuple(sorted({" ".join(part.split()) for part in parts} - {""}))
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Class names from a text file, one per line in mask-value order: the first line is value 1.
+
+    Raises:
+        InputError: the file is not UTF-8, is empty, or repeats a name.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise InputError(f"{path}: empty: write one class name per line")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}: class {repeated[0]!r} stands on two lines: remove one")
+    return names
+
+
+def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row below the header, blank ones left out.
+
+    A row with more or fewer fields than the header comes without any.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [field.strip().lower() for field in next(reader, [])]
+            if header not in (["image", "labels"], ["image", "labels", "split"]):
+                raise InputError(
+                    f"{path}: line 1: the header must be `image,labels` or `image,labels,split`"
+                )
+            for fields in reader:
+                if any(field.strip() for field in fields):
+                    yield reader.line_num, fields if len(fields) == len(header) else []
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+
+
+def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:
+    if not image.parts:
+        return "no image given"
+    if image.is_absolute() or ".." in image.parts or re.match(r"[A-Za-z]:", image.parts[0]):
+        return f"{image} leads out of the data folder: give a path relative to it, without '..'"
+    if not tags:
+        return f"{image} has no tag: give one or remove the row"
+    if any("," in tag for tag in tags):
+        return "tags are separated by spaces, ';' or '|', not by commas"
+    if not split:
+        return f"{image} is in no list: fill the split column, for example with `train`"
+    return ""

@@ -1,0 +1,207 @@
+"""Reading: what a layout's reader found, problems included, and its way to a Dataset."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.images import image_size
+from esol.data.sample import IGNORE, MAX_CLASSES, Dataset, Sample
+from esol.errors import InputError
+from esol.settings import Data
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo as a reader found it: a Sample whose tags are still names."""
+
+    name: str
+    image: Path
+    tags: tuple[str, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that a layout's reader found.
+
+    Attributes:
+        kind: "folder", "voc" or "coco".
+        root: the data folder.
+        known: classes in the order of the stored mask values; value k + 1 is ``known[k]``.
+        splits: list name -> its photos, in any order.
+        problems: one line each, beginning with a file name; the data set is unusable with any.
+        mask_set: what the ground truth is, "" without one.
+        stored: reads the mask under a photo's key as (H, W) uint8 of stored values.
+        own_classes: the user chose the class names, so a class without photos is a mistake.
+        unlisted: photos that lie beside the listed ones and are not listed.
+        available: all lists that there are, read or not.
+    """
+
+    kind: str
+    root: Path
+    known: tuple[str, ...]
+    splits: Mapping[str, tuple[Entry, ...]]
+    problems: tuple[str, ...] = ()
+    mask_set: str = ""
+    stored: Callable[[Path], NDArray[np.uint8]] | None = None
+    own_classes: bool = False
+    unlisted: tuple[Path, ...] = ()
+    available: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Reads masks and renumbers their classes; an object, so that loader processes can copy it."""
+
+    stored: Callable[[Path], NDArray[np.uint8]]
+    known: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    def __call__(self, sample: Sample) -> NDArray[np.uint8]:
+        """Mask of a sample: (H, W) uint8, 0 background, 1 .. K, 255 ignored.
+
+        Raises:
+            InputError: the sample has no mask, its file is unreadable, it holds a value that is no
+                class, or its size is not the photo's.
+        """
+        if sample.mask is None:
+            raise InputError(f"{sample.image}: has no mask")
+        mask = self.stored(sample.mask)
+        problem = mask_problem(mask, sample.mask, self.known, image_size(sample.image))
+        if problem:
+            raise InputError(problem)
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[0] = 0
+        for number, name in enumerate(self.classes, start=1):
+            table[self.known.index(name) + 1] = number
+        return table[mask]
+
+
+def mask_problem(
+    mask: NDArray[np.uint8], key: Path, known: tuple[str, ...], size: tuple[int, int]
+) -> str:
+    """One line on what is wrong with a stored mask, "" if nothing is.
+
+    Args:
+        mask: (H, W) uint8 stored values.
+        key: the mask's file.
+        known: the K classes that values 1 .. K stand for.
+        size: height and width of the photo.
+    """
+    if mask.shape != size:
+        found, wanted = (f"{width} x {height}" for height, width in (mask.shape, size))
+        return f"{key}: mask is {found} pixels, its photo {wanted}: make them equal"
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    unknown = [int(v) for v in values if len(known) < v < IGNORE]
+    if unknown:
+        shown = ", ".join(map(str, unknown[:5]))
+        return f"{key}: value {shown} is no class: use 0, 1 .. {len(known)} and {IGNORE}"
+    return ""
+
+
+def to_dataset(reading: Reading, settings: Data) -> Dataset:
+    """Choose classes and photos and number the tags.
+
+    Photos with none of the classes are left out of every list, which ``notes`` tells.
+
+    Args:
+        reading: what a layout's reader found.
+        settings: ``classes`` and ``limit`` are applied here.
+
+    Raises:
+        InputError: the reading has problems, a class is not known, two photos share a name, or
+            too few photos are left.
+    """
+    if reading.problems:
+        more = len(reading.problems) - 1
+        tail = f" (and {more} more: `esol check` lists them)" if more else ""
+        raise InputError(reading.problems[0] + tail)
+    classes = choose_classes(reading, settings)
+    notes: list[str] = []
+    splits: dict[str, tuple[Sample, ...]] = {}
+    for split, entries in reading.splits.items():
+        samples = _samples(entries, classes)
+        if len(samples) < len(entries):
+            left_out = len(entries) - len(samples)
+            notes.append(f"{split}: {left_out} of {len(entries)} photos have no tag, left out")
+        splits[split] = thin(samples, settings.limit)
+    _require_enough(reading.root, settings, splits)
+    _require_unique(splits)
+    truth = Truth(reading.stored, reading.known, classes) if reading.stored else None
+    return Dataset(
+        reading.kind, reading.root, classes, splits, reading.mask_set, truth, tuple(notes)
+    )
+
+
+def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
+    """The classes in use: ``settings.classes``, or all known ones.
+
+    Raises:
+        InputError: a wanted class is not known, or there are none, or more than masks can hold.
+    """
+    for name in settings.classes:
+        if name not in reading.known:
+            known = ", ".join(reading.known)
+            raise InputError(f"data.classes = {name!r}: {reading.root} has {known}")
+    classes = settings.classes or reading.known
+    if not 1 <= len(reading.known) <= MAX_CLASSES:
+        count = len(reading.known)
+        raise InputError(f"{reading.root}: {count} classes: must be 1 .. {MAX_CLASSES}")
+    return classes
+
+
+def wanted_lists(settings: Data) -> tuple[str, ...]:
+    """The lists that a run needs, each once: the training list, then those to evaluate on."""
+    return tuple(dict.fromkeys((settings.train, *settings.evaluate)))
+
+
+def require_lists(root: Path, settings: Data, available: list[str]) -> tuple[str, ...]:
+    """The wanted lists, all of which exist.
+
+    Raises:
+        InputError: one does not; the message gives the lists that do.
+    """
+    for split in wanted_lists(settings):
+        if split not in available:
+            key = "data.train" if split == settings.train else "data.evaluate"
+            lists = ", ".join(sorted(available)) or "none"
+            raise InputError(f"{key} = {split!r}: {root} has no such list (available: {lists})")
+    return wanted_lists(settings)
+
+
+def thin(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
+    """At most ``limit`` samples, evenly spaced; 0: all of them."""
+    if not limit or len(samples) <= limit:
+        return samples
+    return tuple(samples[i * len(samples) // limit] for i in range(limit))
+
+
+def _samples(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[Sample, ...]:
+    number = {name: k for k, name in enumerate(classes)}
+    samples = []
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        tags = tuple(sorted({number[tag] for tag in entry.tags if tag in number}))
+        if tags:
+            samples.append(Sample(entry.name, entry.image, tags, entry.mask))
+    return tuple(samples)
+
+
+def _require_enough(root: Path, settings: Data, splits: Mapping[str, tuple[Sample, ...]]) -> None:
+    for split, samples in splits.items():
+        least = 2 if split == settings.train else 1
+        if len(samples) < least:
+            raise InputError(
+                f"{root}: list {split!r} has {len(samples)} tagged photos: at least {least} needed"
+            )
+
+
+def _require_unique(splits: Mapping[str, tuple[Sample, ...]]) -> None:
+    files: dict[str, Path] = {}
+    for samples in splits.values():
+        for sample in samples:
+            other = files.setdefault(sample.name, sample.image)
+            if other != sample.image:
+                raise InputError(f"{sample.image}: same name as {other}: rename one of them")

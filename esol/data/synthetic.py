@@ -1,0 +1,300 @@
+"""Synthetic data: multi-tag scenes in which a classifier's maps go wrong the way they do on photos.
+
+Every class is a creature with a small head that only this class has, and a body several times as
+large whose texture it shares with another class. A classifier needs the head alone, so its maps
+miss the body; and since every class prefers one kind of ground, it may also look there.
+"""
+
+import csv
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from esol.data.images import save_mask
+from esol.errors import InputError
+
+CLASSES = ("anchor", "bullseye", "checker", "pinwheel", "sunburst", "tricolour")
+"""Class names in mask-value order; each is called after the pattern of its head."""
+
+_HEAD_COLOURS = (
+    ((215, 45, 40), (250, 235, 215)),
+    ((40, 70, 200), (250, 240, 120)),
+    ((25, 25, 30), (240, 240, 240)),
+    ((225, 130, 20), (35, 60, 130)),
+    ((120, 35, 140), (140, 235, 90)),
+    ((20, 130, 120), (250, 190, 200)),
+)
+_BODY_COLOURS = ((150, 110, 75), (110, 125, 85), (105, 110, 135))
+"""Of the three body textures: classes k and k + 3 share one."""
+
+_GROUND_COLOURS = (
+    *((205, 185, 140), (95, 140, 75), (120, 155, 180)),
+    *((165, 110, 90), (140, 140, 140), (190, 170, 190)),
+)
+_GROUND_FIDELITY = 0.7
+_SECOND_OF_A_KIND = 0.2
+_LEAST_VISIBLE = 0.006
+_LEAST_HEAD = 0.3
+_HEAD_RADIUS = 0.42
+
+_Array = NDArray[np.floating]
+_Layer = tuple[_Array, _Array, _Array, _Array]
+
+
+@dataclass(frozen=True)
+class _Creature:
+    """One creature: its class, and where it is drawn, in pixels, radians, and units of its size."""
+
+    kind: int
+    x: float
+    y: float
+    size: float
+    angle: float
+    mirror: float
+    bend: float
+    stretch: float
+
+
+def write_synthetic(
+    root: Path | str, photos: int, size: int, seed: int, val_fraction: float = 0.25
+) -> None:
+    """Draw a data set: labels.csv with lists "train" and "val", images/, masks/, classes.txt.
+
+    The same arguments give the same bytes on the same machine. Photo i depends on the seed and i
+    alone; the first photos are the training list.
+
+    Args:
+        root: folder to make; it must not exist or be empty, and appears only when complete.
+        photos: how many, at least 2.
+        size: longest side in pixels, at least 32; the other side is 0.75 to 1 of it.
+        seed: 0 or more.
+        val_fraction: share of the photos in the list "val", 0 .. 1.
+
+    Raises:
+        InputError: the folder has something in it, or an argument is out of its range.
+    """
+    root = Path(root)
+    if root.exists() and any(root.iterdir()):
+        raise InputError(f"{root}: not empty: name a new folder for the synthetic data")
+    if photos < 2 or size < 32 or seed < 0 or not 0 <= val_fraction <= 1:
+        raise InputError("synthetic data: photos >= 2, size >= 32, seed >= 0, val_fraction 0 .. 1")
+    part = root.with_name(f".{root.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "images").mkdir(parents=True)
+    rows = []
+    first_val = photos - round(photos * val_fraction)
+    for i in range(photos):
+        image, mask = draw_scene(np.random.default_rng((seed, i)), size, i % len(CLASSES))
+        Image.fromarray(image).save(part / "images" / f"{i:05d}.jpg", quality=92)
+        save_mask(mask, part / "masks" / f"{i:05d}.png")
+        tags = " ".join(CLASSES[value - 1] for value in np.unique(mask[mask > 0]))
+        rows.append((f"images/{i:05d}.jpg", tags, "train" if i < first_val else "val"))
+    with (part / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("image", "labels", "split"), *rows])
+    (part / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    part.replace(root)
+
+
+def draw_scene(
+    rng: np.random.Generator, size: int, first: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw one photo.
+
+    Args:
+        rng: source of all chance.
+        size: longest side in pixels.
+        first: class, 0 .. 5, that is surely in the photo and chooses the ground.
+
+    Returns:
+        Image (H, W, 3) uint8 and mask (H, W) uint8 with 0 and 1 .. 6.
+    """
+    shape = [size, round(size * rng.uniform(0.75, 1))]
+    rng.shuffle(shape)
+    others = [k for k in range(len(CLASSES)) if k != first]
+    extra = int(rng.choice(3, p=(0.5, 0.35, 0.15)))
+    kinds = [first, *rng.choice(others, extra, replace=False).tolist()]
+    if rng.random() < _SECOND_OF_A_KIND:
+        kinds.append(first)
+    ground = first if rng.random() < _GROUND_FIDELITY else int(rng.integers(len(CLASSES)))
+    # A creature covered by the others would be a wrong tag: the scene is then laid out anew.
+    while True:
+        creatures = [_placed(int(kind), shape, rng, len(kinds)) for kind in rng.permutation(kinds)]
+        layers = [_layer(creature, shape) for creature in creatures]
+        if _all_visible(creatures, layers):
+            break
+    canvas = _ground(ground, shape, rng)
+    for _ in range(int(rng.integers(2, 6))):
+        _add_clutter(canvas, rng)
+    mask = np.zeros(shape, dtype=np.uint8)
+    for creature, (body, head, u, v) in zip(creatures, layers, strict=True):
+        box = _box(np.maximum(body, head) > 0)
+        _paint(canvas[box], body[box], _body_colour(creature.kind, u[box], v[box], rng))
+        _paint(canvas[box], head[box], _head_colour(creature.kind, u[box], v[box], rng))
+        mask[np.maximum(body, head) >= 0.5] = creature.kind + 1
+    return _photographed(canvas, rng), mask
+
+
+def _placed(kind: int, shape: list[int], rng: np.random.Generator, crowd: int) -> _Creature:
+    height, width = shape
+    return _Creature(
+        kind,
+        x=float(rng.uniform(0.2, 0.8) * width),
+        y=float(rng.uniform(0.2, 0.8) * height),
+        size=float(max(shape) * rng.uniform(0.22, 0.38 if crowd == 1 else 0.31)),
+        angle=float(rng.uniform(0, 2 * np.pi)),
+        mirror=float(rng.choice((-1, 1))),
+        bend=float(rng.uniform(-0.35, 0.35)),
+        stretch=float(rng.uniform(0.4, 0.62)),
+    )
+
+
+def _grid(shape: list[int]) -> tuple[_Array, _Array]:
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    return x, y
+
+
+def _layer(c: _Creature, shape: list[int]) -> _Layer:
+    """Coverage 0 .. 1 of body and head, and the creature's own coordinates (body about 2 long)."""
+    x, y = _grid(shape)
+    cos, sin = np.float32(np.cos(c.angle) / c.size), np.float32(np.sin(c.angle) / c.size)
+    u = (x - c.x) * cos + (y - c.y) * sin
+    v = ((y - c.y) * cos - (x - c.x) * sin) * c.mirror
+    v = v - np.float32(c.bend) * (u * u - 0.5)
+    trunk = 1 - np.sqrt((u / 1.05) ** 2 + (v / c.stretch) ** 2)
+    legs = [_capsule(u - foot, v - 0.75 * c.stretch, 0.11, 0.42) for foot in (-0.55, 0.5)]
+    tail = _capsule(v + 0.15 - 0.5 * (u + 1), u + 1.25, 0.09, 0.35)
+    inside = np.maximum.reduce([trunk * c.stretch, *legs, tail])
+    head = _HEAD_RADIUS - np.hypot(u - 1.1, v + 0.12)
+    return _coverage(inside, c.size), _coverage(head, c.size), u - 1.1, v + 0.12
+
+
+def _capsule(across: _Array, along: _Array, radius: float, half: float) -> _Array:
+    """Signed distance inside a rounded bar."""
+    return np.float32(radius) - np.hypot(across, np.maximum(np.abs(along) - np.float32(half), 0))
+
+
+def _coverage(inside: _Array, pixels: float) -> _Array:
+    coverage: _Array = np.clip(inside * np.float32(pixels) + np.float32(0.5), 0, 1)
+    return coverage
+
+
+def _all_visible(creatures: list[_Creature], layers: list[_Layer]) -> bool:
+    """Whether enough of every creature, and of its head, is in the photo and not covered."""
+    covered = np.zeros(layers[0][0].shape, dtype=bool)
+    for creature, (body, head, _, _) in reversed(list(zip(creatures, layers, strict=True))):
+        inside = np.maximum(body, head) >= 0.5
+        whole_head = np.pi * (_HEAD_RADIUS * creature.size) ** 2
+        seen_head = ((head >= 0.5) & ~covered).sum()
+        if seen_head < _LEAST_HEAD * whole_head or (inside & ~covered).mean() < _LEAST_VISIBLE:
+            return False
+        covered |= inside
+    return True
+
+
+def _body_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:
+    """Texture and colour of the class's pair, with jitter wide enough for pairs to overlap."""
+    pair = kind % 3
+    rate = np.float32(rng.uniform(8, 12))
+    turn = rng.uniform(-0.5, 0.5)
+    a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
+    if pair == 0:
+        wave = np.sin(rate * a)
+    elif pair == 1:
+        wave = 2 * np.sin(rate * a) * np.sin(rate * b)
+    else:
+        wave = np.sin(0.6 * rate * np.hypot(a + 1, b))
+    colour = np.array(_BODY_COLOURS[pair]) + rng.normal(0, 22, 3)
+    return _mixed(colour - 28, colour + 28, 0.5 + 0.5 * np.clip(2 * wave, -1, 1))
+
+
+def _head_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:
+    """The pattern that only this class has, two colours, on the head's disc."""
+    turn = rng.uniform(-0.4, 0.4)
+    a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
+    radius, around = np.hypot(u, v), np.arctan2(b, a)
+    patterns = (
+        lambda: (np.abs(a) < 0.08) | (np.abs(radius - 0.2) < 0.05) & (b > 0),
+        lambda: np.sin(radius * 28) > 0,
+        lambda: np.sin(a * 20) * np.sin(b * 20) > 0,
+        lambda: np.sin(3 * around + 10 * radius) > 0,
+        lambda: (np.sin(8 * around) > 0) & (radius > 0.12),
+        lambda: np.abs(a) < 0.11,
+    )
+    dark, light = (np.array(colour) + rng.normal(0, 14, 3) for colour in _HEAD_COLOURS[kind])
+    return _mixed(dark, light, patterns[kind]().astype(np.float32))
+
+
+def _mixed(low: NDArray[np.float64], high: NDArray[np.float64], share: _Array) -> _Array:
+    low32, high32 = low.astype(np.float32), high.astype(np.float32)
+    return low32 + (high32 - low32) * share.astype(np.float32)[..., None]
+
+
+def _box(where: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Smallest box around the true values: painting the rest would only cost time."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _paint(canvas: _Array, coverage: _Array, colour: _Array) -> None:
+    canvas += coverage[..., None] * (colour - canvas)
+
+
+def _ground(kind: int, shape: list[int], rng: np.random.Generator) -> _Array:
+    """One of six grounds, over the whole photo."""
+    x, y = _grid(shape)
+    rate = np.float32(2 * np.pi / max(shape) * rng.uniform(9, 14))
+    wobble = np.sin(rate * 0.23 * x + rng.uniform(0, 6)) + np.sin(rate * 0.31 * y)
+    textures = (
+        lambda: _blocks(rng, shape, 1) - 0.5,
+        lambda: np.sin(2 * rate * x + 2 * wobble) * 0.7,
+        lambda: np.sin(rate * y + 1.5 * wobble) * 0.6,
+        lambda: np.maximum(np.sin(rate * x), np.sin(rate * y)) * 0.6,
+        lambda: _blocks(rng, shape, 4) - 0.5,
+        lambda: np.sin(rate * (x + y) * 0.7) * np.sin(rate * (x - y) * 0.7) * 0.8,
+    )
+    colour = np.array(_GROUND_COLOURS[kind]) + rng.normal(0, 14, 3)
+    return _mixed(colour - 30, colour + 30, textures[kind]() + 0.5)
+
+
+def _blocks(rng: np.random.Generator, shape: list[int], cell: int) -> _Array:
+    """Random grey, 0 .. 1, in squares of ``cell`` pixels."""
+    grid = rng.random((shape[0] // cell + 1, shape[1] // cell + 1), dtype=np.float32)
+    return grid.repeat(cell, axis=0).repeat(cell, axis=1)[: shape[0], : shape[1]]
+
+
+def _add_clutter(canvas: _Array, rng: np.random.Generator) -> None:
+    """A thing of no class: plain or striped, in a colour that heads or bodies have too."""
+    height, width = canvas.shape[:2]
+    turn, size = rng.uniform(0, np.pi), float(max(height, width) * rng.uniform(0.03, 0.11))
+    left, top = int(rng.integers(width)), int(rng.integers(height))
+    reach = int(1.5 * size) + 2
+    window = canvas[max(0, top - reach) : top + reach, max(0, left - reach) : left + reach]
+    x, y = _grid(list(window.shape[:2]))
+    x, y = x - min(left, reach), y - min(top, reach)
+    a = (x * np.cos(turn) + y * np.sin(turn)).astype(np.float32) / np.float32(size)
+    b = (y * np.cos(turn) - x * np.sin(turn)).astype(np.float32) / np.float32(size)
+    outlines = (
+        1 - np.hypot(a, b),
+        1 - np.maximum(np.abs(a), np.abs(b) * 2),
+        1 - np.abs(a) - np.abs(b),
+    )
+    colours = [colour for pair in _HEAD_COLOURS for colour in pair] + list(_BODY_COLOURS) * 2
+    colour = np.array(colours[int(rng.integers(len(colours)))]) + rng.normal(0, 14, 3)
+    share = 0.5 + 0.5 * np.sin(rng.choice((0, 6)) * a)
+    inside = _coverage(outlines[int(rng.integers(3))], size)
+    _paint(window, inside, _mixed(colour, colour * 0.6, share))
+
+
+def _photographed(canvas: _Array, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Uneven light and sensor noise."""
+    height, width, _ = canvas.shape
+    x, y = _grid([height, width])
+    slope_x, slope_y = rng.uniform(-0.2, 0.2, 2)
+    light = rng.uniform(0.85, 1.1) + slope_x * (x / width - 0.5) + slope_y * (y / height - 0.5)
+    noise = rng.normal(0, 6, canvas.shape).astype(np.float32)
+    photo: NDArray[np.uint8] = np.clip(canvas * light[..., None] + noise, 0, 255).astype(np.uint8)
+    return photo

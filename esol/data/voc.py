@@ -1,0 +1,179 @@
+"""PASCAL VOC: its own directory layout, tags from the XML annotations or from a labels file."""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+from esol.data.folder import CLASS_NAMES, LABELS
+from esol.data.images import IMAGE_SUFFIXES, load_mask
+from esol.data.labels import read_labels, read_names
+from esol.data.reading import Entry, Reading, require_lists, to_dataset
+from esol.data.sample import Dataset
+from esol.errors import InputError
+from esol.settings import Data
+
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+)
+"""The 20 classes; mask value k + 1 is ``VOC_CLASSES[k]``."""
+
+_LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
+_MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+
+
+def open_voc(root: Path | str, settings: Data) -> Dataset:
+    """Open a folder in the layout of PASCAL VOC 2012.
+
+    Lists come from ImageSets/Segmentation, else from ImageSets/Main. Tags come from
+    Annotations/*.xml, or from ``settings.labels``, or from labels.csv where there is no Annotations
+    folder. Masks come from ``settings.masks``, else SegmentationClassAug, else SegmentationClass.
+    Classes are the 20 of VOC, unless a classes.txt names others.
+
+    Args:
+        root: the folder that holds JPEGImages.
+        settings: ``difficult`` tells whether difficult objects count as tags.
+
+    Raises:
+        InputError: a file is missing or wrong.
+    """
+    return to_dataset(read_voc(Path(root), settings), settings)
+
+
+def read_voc(root: Path, settings: Data) -> Reading:
+    """Read tags, lists and mask files and collect every problem met.
+
+    Raises:
+        InputError: there is nothing to read tags from, or a wanted list does not exist.
+    """
+    problems: list[str] = []
+    known = read_names(root / CLASS_NAMES) if (root / CLASS_NAMES).exists() else VOC_CLASSES
+    tags_of = _tag_source(root, settings, known, problems)
+    mask_root = _mask_root(root, settings)
+    masks = {path.stem: path for path in mask_root.glob("*.png")} if mask_root else {}
+    photos = {
+        path.stem: path
+        for path in sorted((root / "JPEGImages").iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    }
+    splits = {}
+    for split in require_lists(root, settings, _lists(root)):
+        entries = {}
+        for where, name in _list_members(root, split, problems):
+            if name in entries:
+                problems.append(f"{where}: {name} stands in the list twice: remove one line")
+            elif name not in photos:
+                problems.append(f"{where}: JPEGImages has no photo {name}: remove the line")
+            else:
+                entries[name] = Entry(name, photos[name], tags_of(name), masks.get(name))
+        splits[split] = tuple(entries.values())
+    return Reading(
+        kind="voc",
+        root=root,
+        known=known,
+        splits=splits,
+        problems=tuple(dict.fromkeys(problems)),
+        mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
+        stored=load_mask if mask_root else None,
+        available=tuple(sorted(set(_lists(root)))),
+    )
+
+
+def _lists(root: Path) -> list[str]:
+    return [path.stem for folder in _LIST_FOLDERS for path in (root / folder).glob("*.txt")]
+
+
+def _list_members(root: Path, split: str, problems: list[str]) -> list[tuple[str, str]]:
+    """Place and photo name of every line of a list.
+
+    Besides VOC's own form, "/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png" is understood, in
+    which the lists of augmented VOC are handed around.
+    """
+    files = [root / folder / f"{split}.txt" for folder in _LIST_FOLDERS]
+    file = next(file for file in files if file.exists())
+    members = []
+    for number, line in enumerate(
+        file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1
+    ):
+        words = line.split()
+        where = f"{file}: line {number}"
+        if not words:
+            continue
+        pair = Path(words[0]).suffix.lower() in IMAGE_SUFFIXES
+        if len(words) > (2 if pair else 1):
+            problems.append(f"{where}: {line.strip()!r}: give one photo name per line")
+        else:
+            members.append((where, Path(words[0]).stem if pair else words[0]))
+    return members
+
+
+def _mask_root(root: Path, settings: Data) -> Path | None:
+    if settings.masks:
+        if not (root / settings.masks).is_dir():
+            raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
+        return root / settings.masks
+    return next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()), None)
+
+
+def _tag_source(
+    root: Path, settings: Data, known: tuple[str, ...], problems: list[str]
+) -> Callable[[str], tuple[str, ...]]:
+    """A function from a photo's name to its tags, which adds what is wrong to ``problems``."""
+    annotations = root / "Annotations"
+    if not settings.labels and annotations.is_dir():
+        return lambda name: _xml_tags(
+            annotations / f"{name}.xml", known, settings.difficult, problems
+        )
+    labels = root / (settings.labels or LABELS)
+    if not labels.exists():
+        raise InputError(f"{root}: neither Annotations nor {labels.name}: add one to give tags")
+    table = _labels_table(labels, known, problems)
+
+    def listed(name: str) -> tuple[str, ...]:
+        if name not in table:
+            problems.append(f"{labels}: no row for {name}: add one")
+        return table.get(name, ())
+
+    return listed
+
+
+def _labels_table(
+    labels: Path, known: tuple[str, ...], problems: list[str]
+) -> dict[str, tuple[str, ...]]:
+    rows, row_problems = read_labels(labels)
+    problems.extend(row_problems)
+    table: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        where = f"{labels}: line {row.line}"
+        whole = row.image.suffix.lower() in IMAGE_SUFFIXES
+        name = row.image.stem if whole else row.image.name
+        if name in table:
+            kind = "twice" if table[name] == row.tags else "twice, with different tags"
+            problems.append(f"{where}: {name} stands in the file {kind}: keep one row")
+        unknown = [tag for tag in row.tags if tag not in known]
+        if unknown:
+            problems.append(f"{where}: {unknown[0]!r} is no class of this data set")
+        table.setdefault(name, row.tags)
+    return table
+
+
+def _xml_tags(
+    file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]
+) -> tuple[str, ...]:
+    try:
+        objects = ElementTree.parse(file).getroot().findall("object")
+    except FileNotFoundError:
+        problems.append(f"{file}: no such file: add it, or take the photo off its list")
+        return ()
+    except ElementTree.ParseError as error:
+        problems.append(f"{file}: not XML ({error}): restore the file")
+        return ()
+    tags = set()
+    for thing in objects:
+        name = (thing.findtext("name") or "").strip()
+        if name not in known:
+            problems.append(f"{file}: object {name!r} is no class of this data set")
+        elif difficult or (thing.findtext("difficult") or "0").strip() != "1":
+            tags.add(name)
+    return tuple(sorted(tags))

@@ -1,0 +1,114 @@
+"""Feature cache: a frozen backbone's features of each photo and its mirror image, computed once."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from esol.data.images import load_image
+from esol.data.inputs import Inputs
+from esol.data.sample import Sample
+from esol.data.transforms import squash, to_tensor
+from esol.errors import InputError
+from esol.files import atomic, sha256
+from esol.models.backbone import Backbone
+from esol.progress import log, track
+from esol.settings import Settings
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Features on disk, one float16 file per photo: (2, C, h, w), the photo and its mirror image.
+
+    A file is found by a hash of the photo's name, size and time of change, so an edited photo is
+    computed again, and runs over different lists of the same photos share their work.
+    """
+
+    folder: Path
+
+    def path(self, sample: Sample) -> Path:
+        """File of a photo's features."""
+        stat = sample.image.stat()
+        key = f"{sample.name}|{stat.st_size}|{stat.st_mtime_ns}".encode()
+        return self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
+
+    def read(self, sample: Sample, mirrored: bool) -> Tensor:
+        """(C, h, w) float16 features of the photo, or of its mirror image."""
+        array: NDArray[np.float16] = np.load(self.path(sample), mmap_mode="r", allow_pickle=False)
+        return torch.from_numpy(np.array(array[int(mirrored)]))
+
+    def inputs(self, samples: tuple[Sample, ...], classes: int, *, flip: bool) -> Inputs:
+        """Training inputs from the cache."""
+
+        def load(sample: Sample, rng: np.random.Generator) -> Tensor:
+            return self.read(sample, flip and bool(rng.random() < 0.5))
+
+        return Inputs(samples, classes, load, cached=True)
+
+
+def cache_folder(settings: Settings, run: Path) -> Path:
+    """Folder of the cache: its name holds what the features depend on besides the photo."""
+    depends = {
+        **asdict(settings.backbone),
+        "weights": weights_digest(settings),
+        "size": settings.input.size,
+        "version": 1,
+    }
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+    parent = Path(settings.machine.cache) if settings.machine.cache else run / "cache"
+    return parent / f"features-{key}"
+
+
+def weights_digest(settings: Settings) -> str:
+    """SHA-256 of the weights file, or the name where the weights are not a file."""
+    weights = settings.backbone.weights
+    return weights if weights in ("imagenet", "none") else sha256(Path(weights))
+
+
+@torch.no_grad()
+def compute_features(
+    backbone: Backbone, samples: tuple[Sample, ...], settings: Settings, run: Path
+) -> FeatureCache:
+    """Fill the cache with the photos that it lacks.
+
+    Raises:
+        InputError: the disk has no room for it.
+    """
+    cache = FeatureCache(cache_folder(settings, run))
+    missing = [sample for sample in samples if not cache.path(sample).exists()]
+    if not missing:
+        return cache
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    device = next(backbone.parameters()).device
+    _check_room(backbone, len(missing), settings, cache.folder, device)
+    groups = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
+    for group in track(groups, "features", total=len(groups), unit="batches"):
+        images = [squash(load_image(sample.image), settings.input.size) for sample in group]
+        batch = torch.stack([to_tensor(image) for image in images]).to(device)
+        both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
+        for sample, pair in zip(group, both.half().cpu().numpy(), strict=True):
+            with atomic(cache.path(sample)) as temporary:
+                np.save(temporary, pair, allow_pickle=False)
+    return cache
+
+
+def _check_room(
+    backbone: Backbone, photos: int, settings: Settings, folder: Path, device: torch.device
+) -> None:
+    side = settings.input.size
+    one = backbone(torch.zeros(1, 3, side, side, device=device)).numel()
+    need, free = photos * 2 * 2 * one, shutil.disk_usage(folder).free
+    if need > 0.9 * free:
+        raise InputError(
+            f"{folder}: the feature cache needs {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are"
+            " free; set machine.cache to another disk, or lower data.limit or input.size"
+        )
+    log.info("computing features of %d photos, %.1f GiB in %s", photos, need / 2**30, folder)

@@ -1,0 +1,134 @@
+"""Files that are whole or absent: temporary name in the same folder, then one rename."""
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esol.errors import InputError
+
+TEMPORARY = ".tmp-"
+"""Unfinished files begin so. A killed run may leave some; nothing ever reads them."""
+
+
+@contextmanager
+def atomic(path: Path, sync: bool = False) -> Iterator[Path]:
+    """Write a file under a temporary name that becomes ``path`` when the block ends well.
+
+    Args:
+        path: the file to write; missing parent folders are made, an old file is replaced.
+        sync: wait until the bytes are on the disk, so that a power cut leaves the old file or
+            the new one. Worth its time for checkpoints and manifests, not for thousands of masks.
+
+    Yields:
+        A path in the same folder with the same suffix, which the block has to write. If the
+        block raises, the temporary file is removed and ``path`` is left as it was.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Not derived from the name: a photo's name may already be as long as the file system allows.
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
+    try:
+        yield temporary
+        with _explained(path):
+            if sync:
+                with temporary.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes | str, sync: bool = False) -> None:
+    """Write bytes, or text as UTF-8 with its line ends unchanged, through :func:`atomic`.
+
+    Raises:
+        InputError: the file cannot be written (no right, no space, a folder of that name).
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with atomic(path, sync) as temporary, _explained(path):
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, content: Any, sync: bool = False) -> None:
+    """Write JSON with sorted keys and an indent of 2; equal content gives equal bytes.
+
+    Args:
+        path: the file.
+        content: dicts, lists, tuples, strings, numbers, None, paths, NumPy scalars and arrays.
+            NaN, which JSON does not know, becomes null.
+        sync: see :func:`atomic`.
+
+    Raises:
+        ValueError: an infinite number.
+        TypeError: anything else that has no form in JSON.
+        InputError: the file cannot be written.
+    """
+    text = json.dumps(plain(content), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text + "\n", sync)
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        InputError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error}); mend it or make it anew") from error
+
+
+def plain(content: Any) -> Any:
+    """Copy of nested values in JSON's own types: NaN becomes None, arrays become lists."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    if isinstance(content, np.ndarray | np.generic):
+        return plain(content.tolist())
+    if isinstance(content, Path):
+        return content.as_posix()
+    if isinstance(content, float) and math.isnan(content):
+        return None
+    return content
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes as 64 hexadecimal digits, read piecewise.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); "
+            "check the folder's rights and free space, or name another"
+        ) from error

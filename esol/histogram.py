@@ -1,0 +1,165 @@
+"""Integer counts from which every threshold's metrics follow; one pass over the photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.confusion import Counts
+from esol.data.sample import IGNORE
+from esol.seeds import check, strongest
+
+THRESHOLDS = tuple(step / 100 for step in range(101))
+"""0.00, 0.01 .. 1.00."""
+
+_CELLS = 1024
+"""A power of two, so that a float32 score times it is exact."""
+
+
+def thresholds(*fixed: float) -> tuple[float, ...]:
+    """0.00, 0.01 .. 1.00 and the given ones between them, ascending, each once."""
+    return tuple(sorted({*THRESHOLDS, *fixed}))
+
+
+@dataclass(eq=False)
+class Histogram:
+    """Counts over a set of photos, exact at each of the thresholds.
+
+    A score's bin is the number of thresholds below it, 0 .. T: ``score > thresholds[i]`` exactly
+    where ``bin > i``, compared in float32 as :func:`esol.seeds.seed` does. Pixels whose truth
+    is 255 are left out.
+
+    Attributes:
+        classes: K, without background.
+        thresholds: T of them, ascending, in 0 .. 1.
+        joint: (T+1, K, K+1) pixels by bin of the top score, its class, true value.
+        positive: (T+1, K) pixels of class k by the bin of the score of k.
+        negative: (T+1, K) the other pixels by the bin of the score of k. In both, the pixels of a
+            photo where k is not tagged score 0 (bin 0), so what the tags miss is counted.
+    """
+
+    classes: int
+    thresholds: tuple[float, ...] = THRESHOLDS
+    joint: Counts = field(init=False, repr=False)
+    positive: Counts = field(init=False, repr=False)
+    negative: Counts = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        given = self.thresholds
+        if not given or min(given) < 0 or max(given) > 1 or list(given) != sorted(set(given)):
+            raise ValueError(f"thresholds are not ascending numbers in 0 .. 1: {given}")
+        bins = len(given) + 1
+        self.joint = np.zeros((bins, self.classes, self.classes + 1), np.int64)
+        self.positive = np.zeros((bins, self.classes), np.int64)
+        self.negative = np.zeros((bins, self.classes), np.int64)
+        self._binner = _Binner.of(given)
+
+    def add(
+        self,
+        scores: NDArray[np.float32],
+        classes: Sequence[int] | NDArray[np.integer],
+        truth: NDArray[np.uint8],
+    ) -> None:
+        """Count one photo.
+
+        Args:
+            scores: (K', H, W) maps of the tagged classes, 0 .. 1.
+            classes: (K',) their indices, 0 .. K-1, strictly increasing; K' may be 0.
+            truth: (H, W), 0 background, 1 .. K, 255 ignored.
+
+        Raises:
+            ValueError: shapes, order or values are not as above, NaN included.
+        """
+        tagged = np.asarray(classes, np.intp)
+        self._check(scores, tagged, truth)
+        size, width = len(self.thresholds) + 1, self.classes + 2
+        # One more column takes the ignored pixels: cheaper than cutting them out of every map.
+        column = np.where(truth == IGNORE, self.classes + 1, truth).astype(np.intp)
+        valid = np.bincount(column.ravel(), minlength=width)[: self.classes + 1]
+        if not len(tagged):
+            self.joint[0, 0] += valid
+        else:
+            bins = self._binner(scores)
+            winner = strongest(scores)[1]
+            # Bins grow with the score, so the top score's bin is the top bin.
+            code = (bins.max(0) * len(tagged) + winner) * width + column
+            counts = np.bincount(code.ravel(), minlength=size * len(tagged) * width)
+            self.joint[:, tagged] += counts.reshape(size, len(tagged), width)[..., :-1]
+        untagged = np.setdiff1d(np.arange(self.classes), tagged)
+        self.positive[0, untagged] += valid[untagged + 1]
+        self.negative[0, untagged] += valid.sum() - valid[untagged + 1]
+        for position, index in enumerate(tagged):
+            code = bins[position] * width + column
+            counts = np.bincount(code.ravel(), minlength=size * width).reshape(size, width)
+            self.positive[:, index] += counts[:, index + 1]
+            self.negative[:, index] += counts[:, :-1].sum(1) - counts[:, index + 1]
+
+    def merge(self, other: "Histogram") -> None:
+        """Add the counts of other photos, gathered elsewhere.
+
+        Raises:
+            ValueError: classes or thresholds differ.
+        """
+        if (self.classes, self.thresholds) != (other.classes, other.thresholds):
+            raise ValueError("histograms of other classes or thresholds cannot be merged")
+        self.joint += other.joint
+        self.positive += other.positive
+        self.negative += other.negative
+
+    def confusions(self) -> Counts:
+        """(T, K+1, K+1) confusion matrix of the seeds at each threshold, truth along rows."""
+        above = _above(self.joint).transpose(0, 2, 1)
+        result = np.empty((len(above), self.classes + 1, self.classes + 1), np.int64)
+        result[..., 1:] = above
+        result[..., 0] = self.joint.sum((0, 1)) - above.sum(-1)
+        return result
+
+    def hits(self) -> tuple[Counts, Counts]:
+        """Pixels whose own score for k exceeds each threshold: (T, K) right and (T, K) wrong."""
+        return _above(self.positive), _above(self.negative)
+
+    def _check(
+        self, scores: NDArray[np.float32], tagged: NDArray[np.intp], truth: NDArray[np.uint8]
+    ) -> None:
+        check(scores, tagged)
+        if len(tagged) and tagged[-1] >= self.classes:
+            raise ValueError(f"class index {tagged[-1]} of {self.classes} classes")
+        if truth.shape != scores.shape[1:]:
+            raise ValueError(f"truth {truth.shape} and scores {scores.shape[1:]} differ in size")
+        if np.any((truth > self.classes) & (truth != IGNORE)):
+            raise ValueError(f"a ground-truth value above {self.classes} other than {IGNORE}")
+        if np.isnan(scores).any():
+            raise ValueError("scores are NaN")
+
+
+def _above(counts: Counts) -> Counts:
+    """(T+1, ...) counts by bin -> (T, ...) how many lie in a bin greater than i."""
+    result: Counts = np.cumsum(counts[:0:-1], axis=0)[::-1]
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Binner:
+    """Counts the thresholds below each score: a table look-up, then exact comparisons.
+
+    Six times as fast as ``np.searchsorted``: the table knows the thresholds below the score's cell
+    (1/1024 wide), and only the few within the cell are compared with the score itself.
+    """
+
+    table: NDArray[np.intp]
+    edges: NDArray[np.float32]
+    steps: int
+
+    @staticmethod
+    def of(given: tuple[float, ...]) -> "_Binner":
+        edges = np.asarray(given, np.float32)
+        table = np.searchsorted(edges, np.arange(_CELLS + 2, dtype=np.float32) / _CELLS)
+        return _Binner(table, np.append(edges, np.float32(np.inf)), int(np.diff(table).max()))
+
+    def __call__(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
+        exact = np.asarray(scores, np.float32)
+        bins = self.table[(np.clip(exact, 0, 1) * np.float32(_CELLS)).astype(np.intp)]
+        for _ in range(self.steps):
+            bins += self.edges[bins] < exact
+        return bins

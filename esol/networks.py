@@ -1,0 +1,106 @@
+"""From settings to networks, and network weights in files."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from esol.errors import InputError
+from esol.files import atomic
+from esol.models.backbone import Backbone
+from esol.models.classifier import Classifier, Head
+from esol.models.samplers import Expansion, Localizer, OffsetBranch, Shrinkage
+from esol.settings import Machine, Sampler, Settings
+
+
+def device_of(machine: Machine) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        InputError: cuda was asked for and there is none.
+    """
+    if machine.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("machine.device = 'cuda': no such device here; use auto or cpu")
+    if machine.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(machine.device)
+
+
+def new_classifier(settings: Settings, classes: int) -> Classifier:
+    """Classifier as stage 1 starts with it: the backbone's weights, a random head."""
+    chosen = settings.backbone
+    backbone = Backbone(
+        chosen.name,
+        weights=chosen.weights,
+        stride=chosen.stride,
+        learn=chosen.learn,
+        norm=chosen.norm,
+    )
+    head = Head(backbone.channels, settings.head.width, classes, settings.head.kernel)
+    return Classifier(backbone, head)
+
+
+def frozen_classifier(settings: Settings, classes: int, weights: Path) -> Classifier:
+    """Classifier as stage 1 left it, with nothing that learns."""
+    chosen = settings.backbone
+    backbone = Backbone(
+        chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen"
+    )
+    classifier = Classifier(
+        backbone, Head(backbone.channels, settings.head.width, classes, settings.head.kernel)
+    )
+    load_weights(classifier, weights)
+    return classifier.requires_grad_(False).eval()
+
+
+def new_localizer(settings: Settings, classifier: Classifier) -> Localizer:
+    """Classifier with Expansion and Shrinkage, both at their start: maps equal to the CAM's but
+    for feature clipping."""
+    head, expand, shrink = classifier.head, settings.expand, settings.shrink
+    expansion = Expansion(
+        head.w1.weight,
+        _branch(head.w1, expand.sampler) if "offsets" in expand.learn else None,
+        clip=expand.clip,
+        learn_w1="w1" in expand.learn,
+    )
+    shrinkage = Shrinkage(
+        head.w2.weight,
+        head.v.weight,
+        _branch(head.w2, shrink.sampler) if "offsets" in shrink.learn else None,
+        learn_v="v" in shrink.learn.split("+"),
+    )
+    return Localizer(classifier, expansion, shrinkage)
+
+
+def _branch(convolution: nn.Conv2d, settings: Sampler) -> OffsetBranch:
+    return OffsetBranch(
+        convolution.in_channels,
+        convolution.kernel_size[0] * convolution.kernel_size[1],
+        kernel=settings.kernel,
+        bound=settings.bound,
+        centre=settings.centre,
+        clamp=settings.clamp,
+    )
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's parameters and buffers as safetensors, atomically."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with atomic(path) as temporary:
+        save_file(state, temporary)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load what ``save_weights`` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or of another network.
+    """
+    try:
+        state: dict[str, Tensor] = load_file(path)
+        module.load_state_dict(state)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be loaded ({reason}); run its stage again") from error

@@ -1,0 +1,1 @@
+"""Pure tensor functions, importing nothing of the project."""

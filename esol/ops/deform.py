@@ -1,0 +1,95 @@
+"""Frozen-weight deformable convolution: project, then sample.
+
+``torchvision.ops.deform_conv2d`` samples the input at every kernel tap and multiplies the samples
+by the weight. Bilinear sampling is linear, so with a fixed weight the product can come first, one
+matrix product without a gradient; what remains is a weighted sum of gathered rows, whose only
+gradient is that of the sampling positions.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def deform_conv2d_frozen(
+    input: Tensor, offset: Tensor, weight: Tensor, *, padding: int = 0, clamp_centre: bool = False
+) -> Tensor:
+    """Deformable convolution, stride 1, whose input and weight are constants.
+
+    Equals ``torchvision.ops.deform_conv2d(input, offset, weight, padding=padding)`` in output and
+    in the gradient of ``offset``; ``input`` and ``weight`` get no gradient.
+
+    Args:
+        input: (N, C, H, W) features.
+        offset: (N, 2 * k * k, H', W') displacements in cells, (y, x) per kernel tap in row-major
+            order, H' = H + 2 * padding - k + 1.
+        weight: (O, C, k, k).
+        padding: zero cells added on every side.
+        clamp_centre: keep each window's displaced centre on the map, so that displacements at
+            the border cannot reach for the zeros outside.
+
+    Returns:
+        (N, O, H', W').
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    n, c, h, w = input.shape
+    o, _, k, k2 = weight.shape
+    out_h, out_w = h + 2 * padding - k + 1, w + 2 * padding - k2 + 1
+    if weight.shape[1] != c or k != k2 or offset.shape != (n, 2 * k * k, out_h, out_w):
+        raise ValueError(
+            f"input {tuple(input.shape)}, weight {tuple(weight.shape)}, padding {padding} need an"
+            f" offset of shape {(n, 2 * k * k, out_h, out_w)}, not {tuple(offset.shape)}"
+        )
+    rows = _project(input, weight)
+    index, coefficient = _bilinear(offset, h, w, k, padding, clamp_centre)
+    out = F.embedding_bag(
+        index, rows, per_sample_weights=coefficient.to(rows.dtype), mode="sum"
+    )
+    return out.view(n, out_h, out_w, o).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def _project(input: Tensor, weight: Tensor) -> Tensor:
+    """Every tap's 1 x 1 convolution of every cell: (N * H * W * k * k, O)."""
+    n, c, h, w = input.shape
+    o, _, k, _ = weight.shape
+    cells = input.permute(0, 2, 3, 1).reshape(n * h * w, c)
+    taps = weight.permute(1, 2, 3, 0).reshape(c, k * k * o)
+    return (cells @ taps).view(n * h * w * k * k, o)
+
+
+def _bilinear(
+    offset: Tensor, h: int, w: int, k: int, padding: int, clamp_centre: bool
+) -> tuple[Tensor, Tensor]:
+    """Rows of the projected input and their coefficients: two (N * H' * W', 4 * k * k) tensors."""
+    n, _, out_h, out_w = offset.shape
+    shift = offset.view(n, k * k, 2, out_h, out_w)
+    tap = torch.arange(k, device=offset.device, dtype=offset.dtype)
+    centre = (k - 1) / 2
+    tap_y = (tap - centre).repeat_interleave(k).view(1, k * k, 1, 1)
+    tap_x = (tap - centre).repeat(k).view(1, k * k, 1, 1)
+    first = centre - padding
+    y = torch.arange(out_h, device=offset.device, dtype=offset.dtype).view(1, 1, -1, 1) + first
+    x = torch.arange(out_w, device=offset.device, dtype=offset.dtype).view(1, 1, 1, -1) + first
+    centre_y, centre_x = y + shift[:, :, 0], x + shift[:, :, 1]
+    if clamp_centre:
+        centre_y, centre_x = centre_y.clamp(0, h - 1), centre_x.clamp(0, w - 1)
+    pos_y, pos_x = centre_y + tap_y, centre_x + tap_x
+
+    low_y, low_x = pos_y.detach().floor(), pos_x.detach().floor()
+    frac_y, frac_x = pos_y - low_y, pos_x - low_x
+    photo = torch.arange(n, device=offset.device).view(n, 1, 1, 1) * (h * w)
+    tap_row = torch.arange(k * k, device=offset.device).view(1, k * k, 1, 1)
+    indices, coefficients = [], []
+    for step_y, part_y in ((0, 1 - frac_y), (1, frac_y)):
+        for step_x, part_x in ((0, 1 - frac_x), (1, frac_x)):
+            cell_y, cell_x = low_y.long() + step_y, low_x.long() + step_x
+            inside = (cell_y >= 0) & (cell_y < h) & (cell_x >= 0) & (cell_x < w)
+            cell = photo + cell_y.clamp(0, h - 1) * w + cell_x.clamp(0, w - 1)
+            indices.append(cell * (k * k) + tap_row)
+            coefficients.append(part_y * part_x * inside)
+    index = torch.stack(indices, dim=1).flatten(1, 2).permute(0, 2, 3, 1)
+    coefficient = torch.stack(coefficients, dim=1).flatten(1, 2).permute(0, 2, 3, 1)
+    return index.reshape(-1, 4 * k * k), coefficient.reshape(-1, 4 * k * k)

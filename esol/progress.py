@@ -1,0 +1,71 @@
+"""Progress of long loops: a bar with rate and time left on a terminal, a few lines elsewhere."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger("esol")
+console = Console(stderr=True)
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+def track(items: Iterable[T], label: str, *, total: int, start: int = 0, unit: str = "") -> Iterator[T]:
+    """Pass ``items`` on while showing how far the loop is, how fast, and how long it will take.
+
+    Args:
+        items: what is left to do.
+        label: name of the work.
+        total: items in all, those done before (``start``) included.
+        start: items done before.
+        unit: what an item is, plural.
+    """
+    if console.is_terminal:
+        yield from _bar(items, label, total, start, unit)
+    else:
+        yield from _lines(items, label, total, start, unit)
+
+
+def _bar(items: Iterable[T], label: str, total: int, start: int, unit: str) -> Iterator[T]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(label, total=total, completed=start, rate="")
+        for item in items:
+            yield item
+            speed = progress.tasks[0].speed
+            rate = f"{speed:.1f} {unit}/s" if speed else ""
+            progress.update(task, advance=1, rate=rate)
+
+
+def _lines(items: Iterable[T], label: str, total: int, start: int, unit: str) -> Iterator[T]:
+    begun = said = time.monotonic()
+    done = start
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - said >= SECONDS_BETWEEN_LINES and done < total:
+            said = now
+            rate = (done - start) / (now - begun)
+            left = (total - done) / rate
+            log.info("%s: %d of %d, %.1f %s/s, %.0f s left", label, done, total, rate, unit, left)

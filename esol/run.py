@@ -1,0 +1,187 @@
+"""Run folder: what a stage was made from, whether to skip it, and what it left behind."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from esol.errors import InputError
+from esol.files import TEMPORARY, write_json
+
+FOLDERS = {
+    "classify": "01-classify",
+    "expand": "02-expand",
+    "shrink": "03-shrink",
+    "cams": "04-cams",
+    "seeds": "05-seeds",
+    "evaluate": "09-evaluate",
+}
+"""Stage -> its folder; the numbers between are kept for refine, masks and segment."""
+
+STAGES = tuple(FOLDERS)
+
+VERSIONS = dict.fromkeys(STAGES, 1)
+"""Raised when a stage's numbers change for the same settings, so that old results are not reused."""
+
+
+@dataclass
+class Stage:
+    """A stage being worked on.
+
+    Attributes:
+        name: stage name.
+        path: its folder.
+        identity: everything its outputs depend on, as nested plain values.
+        results: numbers for the manifest, filled in by the stage.
+    """
+
+    name: str
+    path: Path
+    identity: Mapping[str, Any]
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def stage_path(run: Path, name: str) -> Path:
+    """Folder of a stage in a run folder."""
+    return run / FOLDERS[name]
+
+
+def read_manifest(run: Path, name: str) -> dict[str, Any]:
+    """Manifest of a finished stage.
+
+    Raises:
+        InputError: the stage is not finished, or its manifest is damaged.
+    """
+    path = stage_path(run, name) / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{path.parent} is not finished; run the stage {name} first")
+    return _read(path)
+
+
+def finished(run: Path, name: str) -> bool:
+    """Whether the stage has a manifest, which is written last."""
+    return (stage_path(run, name) / "manifest.json").is_file()
+
+
+@contextmanager
+def work_on(
+    run: Path, name: str, identity: Mapping[str, Any], *, overwrite: bool = False
+) -> Iterator[Stage | None]:
+    """Enter a stage's folder; yields None where the same work is already finished.
+
+    An unfinished folder of the same identity is entered as it is, so that the stage can go on
+    from its checkpoints. The manifest is written on leaving without an exception.
+
+    Raises:
+        InputError: the folder was made from something else; the first difference is named.
+    """
+    path = stage_path(run, name)
+    identity = json.loads(json.dumps({"stage": name, "version": VERSIONS[name], **identity}))
+    if (path / "identity.json").is_file():
+        difference = _first_difference(_read(path / "identity.json"), identity)
+        if difference and not overwrite:
+            raise InputError(
+                f"{path} was made with {difference}; use another folder, or --overwrite to replace it"
+            )
+        if difference:
+            shutil.rmtree(path)
+        elif (path / "manifest.json").is_file():
+            yield None
+            return
+    elif path.exists() and any(path.iterdir()):
+        raise InputError(f"{path} holds files of something else; use another folder")
+    path.mkdir(parents=True, exist_ok=True)
+    for leftover in path.rglob(f"{TEMPORARY}*"):
+        leftover.unlink()
+    write_json(path / "identity.json", identity)
+    stage = Stage(name, path, identity)
+    started = time.monotonic()
+    yield stage
+    write_json(
+        path / "manifest.json",
+        {
+            "identity": identity,
+            "outputs": _digest(path),
+            "results": stage.results,
+            "record": {
+                **_provenance(),
+                "seconds": round(time.monotonic() - started, 1),
+                "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            },
+        },
+    )
+
+
+def output_of(run: Path, name: str) -> dict[str, Any]:
+    """What a later stage's identity says of an earlier one: its outputs' digest."""
+    digest: dict[str, Any] = read_manifest(run, name)["outputs"]
+    return digest
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged; remove {path.parent} and run again") from error
+    return content
+
+
+def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """"key = old, not new" for the first leaf in which two identities differ, "" if none."""
+    for key in dict.fromkeys([*there, *now]):
+        old, new = there.get(key, "nothing"), now.get(key, "nothing")
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            return _first_difference(old, new, f"{prefix}{key}.")
+        return f"{prefix}{key} = {old}, not {new}"
+    return ""
+
+
+NOT_OUTPUTS = ("identity.json", "manifest.json", "log.txt")
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    """Number of output files and one SHA-256 over their names and contents."""
+    total, count = hashlib.sha256(), 0
+    for file in sorted(path.rglob("*")):
+        relative = file.relative_to(path).as_posix()
+        if file.is_file() and relative not in NOT_OUTPUTS and not file.name.startswith(TEMPORARY):
+            total.update(relative.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            count += 1
+    return {"files": count, "sha256": total.hexdigest()}
+
+
+def _provenance() -> dict[str, str]:
+    """Versions and commit, as far as they are known here."""
+    packages = ("esol", "torch", "torchvision", "timm", "accelerate", "numpy", "pillow")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return {**versions, "python": platform.python_version(), "commit": _commit()}
+
+
+def _commit() -> str:
+    """Commit of the checkout this package runs from, "-dirty" appended where it was changed."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return "not a checkout"
+    git = ["git", "-C", str(here.parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")

@@ -1,0 +1,244 @@
+"""fit(): the only training loop, used by every trained stage."""
+
+import json
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from esol.data.inputs import Inputs
+from esol.errors import InputError
+from esol.losses import Batch, Losses
+from esol.progress import log, track
+from esol.settings import Fit, Machine
+
+CHECKPOINT = "checkpoint-"
+METRICS = "metrics.jsonl"
+LOGGED_STEPS = 200
+"""About this many steps of a stage are written to metrics.jsonl."""
+
+LossFunction = Callable[[Any, Batch], Losses]
+
+
+class _Step(nn.Module):
+    """Model and loss as one module, so that data-parallel wrappers see one forward call."""
+
+    def __init__(self, model: nn.Module, losses: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = losses
+
+    def forward(self, batch: Batch) -> Losses:
+        return self.losses(self.model, batch)
+
+
+def fit(
+    model: nn.Module,
+    losses: LossFunction,
+    inputs: Inputs,
+    groups: list[tuple[Iterable[nn.Parameter], float]],
+    *,
+    fit: Fit,
+    machine: Machine,
+    folder: Path,
+    seed: int,
+    label: str,
+) -> dict[str, float]:
+    """Train until the last step, going on from the newest checkpoint in ``folder`` if there is one.
+
+    Which photos a step sees and how they are augmented depends on (seed, step) alone, and the
+    checkpoint holds weights, optimiser and random states, so a run that was stopped and resumed
+    ends in the same weights, bit for bit on a CPU, as one that was not.
+
+    Args:
+        model: trained in place; on return on the training device, in evaluation mode.
+        losses: (model, batch) -> scalars; "loss" is minimised.
+        inputs: training examples by index.
+        groups: parameters and their learning rate as a multiple of ``fit.lr``.
+        fit: optimiser, schedule, batch.
+        machine: device, precision, checkpoint interval.
+        folder: stage folder; gets metrics.jsonl and, while training, one checkpoint folder.
+        seed: of batches, augmentation and dropout.
+        label: for progress.
+
+    Returns:
+        The last logged losses and the number of steps.
+
+    Raises:
+        InputError: a loss or a gradient is not finite; the message names the batch's photos.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
+    """
+    accelerator = Accelerator(
+        mixed_precision=machine.precision if torch.cuda.is_available() else "no",
+        cpu=machine.device == "cpu",
+    )
+    set_seed(seed)
+    steps = total_steps(fit, len(inputs))
+    optimizer = _optimizer(groups, fit)
+    step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
+    done = _resume(accelerator, folder)
+    metrics = _Metrics(folder / METRICS, keep=done, every=max(1, steps // LOGGED_STEPS))
+    saved = time.monotonic()
+    model.train()
+    batches = inputs.batches(fit.batch, seed=seed, start=done, stop=steps, workers=machine.workers)
+    with _stop_signals() as stop:
+        for batch in track(batches, label, total=steps, start=done, unit="steps"):
+            rate = set_rate(optimizer, done, steps, fit)
+            values = step_module(_to(batch, accelerator.device))
+            _update(accelerator, optimizer, step_module, values["loss"], batch)
+            done += 1
+            metrics.log(done, steps, values, rate)
+            if stop.is_set() or time.monotonic() - saved >= machine.checkpoint_seconds:
+                _save(accelerator, folder, done)
+                saved = time.monotonic()
+            if stop.is_set():
+                log.info("%s: stopped after step %d of %d; call again to go on", label, done, steps)
+                raise KeyboardInterrupt
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    model.eval()
+    return {"steps": steps, **metrics.last}
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove training checkpoints, once the stage's weights are written."""
+    for path in folder.glob(f"*{CHECKPOINT}*"):
+        shutil.rmtree(path)
+
+
+def total_steps(fit: Fit, photos: int) -> int:
+    """Optimiser steps of a stage; an epoch's last batch is filled up from the next epoch."""
+    return fit.steps or math.ceil(fit.epochs * photos / fit.batch)
+
+
+def _optimizer(
+    groups: list[tuple[Iterable[nn.Parameter], float]], fit: Fit
+) -> torch.optim.Optimizer:
+    parameters: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.requires_grad], "lr": fit.lr * factor}
+        for parameters, factor in groups
+    ]
+    parameters = [group for group in parameters if group["params"]]
+    for group in parameters:
+        group["initial_lr"] = group["lr"]
+    if fit.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, weight_decay=fit.weight_decay)
+    return torch.optim.SGD(parameters, lr=fit.lr, momentum=fit.momentum, weight_decay=fit.weight_decay)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, fit: Fit) -> float:
+    """Set the learning rates of a step, (1 - step / steps) ** power; returns that factor."""
+    factor = (1 - step / steps) ** fit.power
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return float(factor)
+
+
+def _update(
+    accelerator: Accelerator,
+    optimizer: torch.optim.Optimizer,
+    step_module: nn.Module,
+    loss: Tensor,
+    batch: Batch,
+) -> None:
+    """One optimiser step, refused if loss or gradient is not finite."""
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    norms = [p.grad.norm() for p in step_module.parameters() if p.grad is not None]
+    finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(torch.stack(norms)).all())
+    # fp16 gradients may overflow while the loss scale settles; the scaler then skips the step.
+    if not finite and accelerator.mixed_precision != "fp16":
+        raise InputError(
+            "loss or gradient is not finite; lower the stage's fit.lr, or look at the photos of"
+            f" this batch: {', '.join(batch.names)}"
+        )
+    optimizer.step()
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return batch._replace(
+        inputs=batch.inputs.to(device, torch.float32, non_blocking=True),
+        tags=batch.tags.to(device, non_blocking=True),
+    )
+
+
+def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
+    """Write a checkpoint folder under a temporary name, rename it, drop the older ones."""
+    temporary, final = folder / f".tmp-{CHECKPOINT}{step}", folder / f"{CHECKPOINT}{step:08d}"
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    accelerator.save_state(str(temporary))
+    if final.exists():
+        shutil.rmtree(final)
+    temporary.rename(final)
+    for old in folder.glob(f"{CHECKPOINT}*"):
+        if old != final:
+            shutil.rmtree(old)
+
+
+def _resume(accelerator: Accelerator, folder: Path) -> int:
+    """Load the newest checkpoint; returns the number of steps it holds, 0 without one."""
+    checkpoints = sorted(folder.glob(f"{CHECKPOINT}*"))
+    if not checkpoints:
+        return 0
+    accelerator.load_state(str(checkpoints[-1]))
+    step = int(checkpoints[-1].name.removeprefix(CHECKPOINT))
+    log.info("going on from step %d", step)
+    return step
+
+
+class _Metrics:
+    """metrics.jsonl: one line per logged step, no times in it, so equal runs give equal files."""
+
+    def __init__(self, path: Path, *, keep: int, every: int) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= keep]
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self.path = path
+        self.every = every
+        self.last: dict[str, float] = {}
+
+    def log(self, step: int, steps: int, values: Losses, rate: float) -> None:
+        if step % self.every and step != steps:
+            return
+        self.last = {name: float(value.detach()) for name, value in values.items()}
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **self.last, "rate": rate}) + "\n")
+
+
+def _step_of(line: str) -> float:
+    """Step of a metrics line; a line cut off by a kill counts as never written."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set an event instead of raising, so that a step is never cut in two."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,130 @@
+"""Every problem is reported, all at once, each with its file name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from esol.data.check import CheckReport, check, render
+from esol.data.images import save_mask
+from esol.settings import Data
+
+
+def sound(root: Path) -> Path:
+    """Four photos of two classes with masks."""
+    tags = {"a": "cat", "b": "cat;dog", "c": "dog", "d": "cat"}
+    for i, name in enumerate(tags):
+        path = root / "images" / f"{name}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        noise = np.random.default_rng(i).integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        mask = np.zeros((20 + i, 30), dtype=np.uint8)
+        mask[:5], mask[5:9] = (1, 2) if name == "b" else (1 + (name == "c"),) * 2
+        save_mask(mask, root / "masks" / f"{name}.png")
+    rows = [f"images/{name}.jpg,{tag}" for name, tag in tags.items()]
+    (root / "labels.csv").write_text("\n".join(("image,labels", *rows)) + "\n")
+    return root
+
+
+def append(root: Path, *rows: str) -> None:
+    with (root / "labels.csv").open("a") as file:
+        file.write("\n".join(rows) + "\n")
+
+
+def printed(report: CheckReport) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(render(report))
+    return capture.get()
+
+
+def test_a_sound_set(tmp_path: Path) -> None:
+    report = check(sound(tmp_path), Data())
+    assert report.problems == ()
+    assert report.warnings == ()
+    assert report.kind == "folder"
+    assert report.classes == ("cat", "dog")
+    assert report.photos == {"train": 4}
+    assert report.counts == {"train": (3, 2)}
+    assert report.together == ((3, 1), (1, 2))
+    assert report.longest == (30,) * 5
+    assert (report.shortest[0], report.shortest[-1]) == (20, 23)
+    assert report.mask_set == "masks"
+    assert report.masks == {"train": 4}
+    assert "0 problems" in printed(report)
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    append(root, "gone.jpg,cat", "a,cat", "b,dog", "images/d.jpg,")
+    (root / "images" / "c.jpg").write_bytes((root / "images" / "c.jpg").read_bytes()[:400])
+    (root / "images" / "new.png").write_bytes(b"")
+    save_mask(np.full((20, 30), 7, dtype=np.uint8), root / "masks" / "a.png")
+    save_mask(np.zeros((3, 3), dtype=np.uint8), root / "masks" / "b.png")
+    (root / "masks" / "d.png").write_bytes(b"no png")
+    expected = (
+        ("labels.csv: line 9", "no tag"),
+        ("labels.csv: line 6", "gone.jpg"),
+        ("labels.csv: line 7", "line 2 too"),
+        ("labels.csv: line 8", "other tags on line 3"),
+        ("images/new.png", "without tags"),
+        ("masks/a.png", "value 7 is no class"),
+        ("masks/b.png", "3 x 3"),
+        ("images/c.jpg", "truncated"),
+        ("masks/d.png", "not an image"),
+    )
+    problems = check(root, Data()).problems
+    for words in expected:
+        assert any(all(word in problem for word in words) for problem in problems), words
+    assert len(problems) == len(expected)
+    assert all(problem.startswith(str(root)) and "\n" not in problem for problem in problems)
+
+
+def test_nothing_but_problems(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    (root / "masks").rename(root / "elsewhere")
+    (root / "labels.csv").write_text("image,labels\nx.jpg,cat\nimages/a.jpg,\n")
+    report = check(root, Data())
+    assert len(report.problems) == 2
+    assert "2 problems" in printed(report)
+
+
+def test_rare_classes(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    (root / "masks").rename(root / "elsewhere")
+    (root / "labels.csv").write_text("image,labels\nimages/a.jpg,cat\nimages/b.jpg,cat dog\n")
+    problems = check(root, Data()).problems
+    assert sum("'dog' (1) has too few photos" in problem for problem in problems) == 1
+
+
+def test_warnings(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    (root / "labels.csv").write_text(
+        "image,labels,split\nimages/a.jpg,cat dog,train\nimages/b.jpg,dog,train\n"
+        "images/c.jpg,dog,train\nimages/d.jpg,cat,train\nimages/d.jpg,cat,later\n"
+    )
+    (root / "masks" / "d.png").unlink()
+    report = check(root, Data())
+    assert report.problems == ()
+    for words in ("1 photo (a) with a tag", "1 photo (b) with a class", "1 photo (d)", "later"):
+        assert any(words in warning for warning in report.warnings), words
+
+
+def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    text = (root / "labels.csv").read_text().replace("dog", "[red]")
+    (root / "labels.csv").write_text(text)
+    assert "[red]" in printed(check(root, Data()))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_fixed_classes_may_be_absent(shared: Path) -> None:
+    settings = Data(train="train2017", evaluate=("train2017",))
+    report = check(shared / "data" / "tiny-coco", settings)
+    assert report.problems == ()
+    assert report.photos == {"train2017": 50}
+    assert any("too few photos" in warning for warning in report.warnings)
+    assert sum(report.together[k][k] for k in range(80)) == sum(report.counts["train2017"])
+    assert "warning:" in printed(report)

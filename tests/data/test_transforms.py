@@ -1,0 +1,96 @@
+"""Network inputs: normalisation, sizes, and the random crop as the sum of its recipe."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from esol.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    random_crop_scale,
+    scaled,
+    squash,
+    to_tensor,
+)
+
+
+def photo(height: int, width: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(1, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_to_tensor_normalises() -> None:
+    tensor = to_tensor(Image.fromarray(np.array([[[0, 128, 255], [255, 0, 1]]], dtype=np.uint8)))
+    assert tensor.shape == (3, 1, 2)
+    assert tensor.dtype == torch.float32
+    assert tensor.is_contiguous()
+    for channel, value in enumerate((0, 128, 255)):
+        expected = (value / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        assert tensor[channel, 0, 0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_squash_and_scaled_sizes() -> None:
+    assert squash(photo(30, 50), 32).size == (32, 32)
+    assert scaled(photo(30, 50), 0.5).size == (25, 15)
+    assert scaled(photo(3, 5), 0.5).size == (3, 2)
+    assert scaled(photo(1, 50), 0.1).size == (5, 1)
+    same = photo(4, 4)
+    assert scaled(same, 1.0) is same
+
+
+def test_random_crop_without_scaling_is_a_window_of_the_photo() -> None:
+    image, side, seen = photo(20, 24), 16, set()
+    whole = to_tensor(image)
+    windows = {
+        (y, x, flip): (part.flip(2) if flip else part)
+        for y in range(5)
+        for x in range(9)
+        for flip in (False, True)
+        for part in [whole[:, y : y + side, x : x + side]]
+    }
+    for seed in range(400):
+        crop = random_crop_scale(image, side, (24, 24), np.random.default_rng(seed))
+        found = [key for key, window in windows.items() if torch.equal(window, crop)]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert {key[0] for key in seen} == set(range(5))
+    assert {key[1] for key in seen} == set(range(9))
+    assert {key[2] for key in seen} == {False, True}
+
+
+def test_random_crop_pads_with_exact_zeros() -> None:
+    image, places = photo(6, 12), set()
+    for seed in range(100):
+        crop = random_crop_scale(image, 16, (12, 12), np.random.default_rng(seed), flip=False)
+        rows, columns = torch.nonzero((crop != 0).any(0), as_tuple=True)
+        top, left = int(rows.min()), int(columns.min())
+        assert torch.equal(crop[:, top : top + 6, left : left + 12], to_tensor(image))
+        assert (crop == 0).all(0).sum() == 16 * 16 - 6 * 12
+        places.add((top, left))
+    assert {top for top, _ in places} == set(range(11))
+    assert {left for _, left in places} == set(range(5))
+
+
+def test_random_crop_draws_the_longest_side_from_both_ends() -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    widths = set()
+    for seed in range(60):
+        crop = random_crop_scale(image, 64, (30, 33), np.random.default_rng(seed))
+        filled = (crop != 0).any(0)
+        widths.add(int(filled.any(0).sum()))
+        assert int(filled.any(1).sum()) in (15, 16, 17)
+    assert widths == {30, 31, 32, 33}
+
+
+def test_random_crop_depends_on_the_generator_alone() -> None:
+    image = photo(40, 30)
+    first, again, other = (
+        random_crop_scale(image, 24, (30, 60), np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    generators = [np.random.default_rng(3), np.random.default_rng(3)]
+    random_crop_scale(image, 24, (30, 60), generators[0])
+    random_crop_scale(photo(5, 5), 64, (10, 20), generators[1], flip=False)
+    assert generators[0].random() == generators[1].random()

@@ -1,0 +1,93 @@
+"""Backbones: weights from files, strides, what learns, messages."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from esol.errors import InputError
+from esol.models.backbone import Backbone
+
+NAME = "test_resnet"
+
+
+def backbone(**changes) -> Backbone:
+    settings = {"weights": "none", "stride": 8, "learn": (), "norm": "frozen", **changes}
+    return Backbone(settings.pop("name", NAME), **settings)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_stride_is_the_cell_size(stride):
+    network = backbone(stride=stride).eval()
+    assert network(torch.zeros(1, 3, 96, 64)).shape == (1, network.channels, 96 // stride, 64 // stride)
+
+
+def test_frozen_backbone_never_moves():
+    network = backbone()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    network.train()
+    assert not network(torch.randn(2, 3, 64, 64)).requires_grad
+    assert network.frozen
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+def test_learned_prefixes_and_frozen_statistics():
+    network = backbone(learn=("layer4",)).train()
+    learning = {n for n, p in network.network.named_parameters() if p.requires_grad}
+    assert learning
+    assert all(name.startswith("layer4") for name in learning)
+    statistics = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not any(m.training for m in statistics)
+    assert any(m.training for m in backbone(learn=("*",), norm="learned").train().modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_weights_from_a_file_with_or_without_classifier(tmp_path):
+    source = backbone()
+    state = {k: v.contiguous() for k, v in source.network.state_dict().items()}
+    for name, extra in (("plain", {}), ("full", {"fc.weight": torch.zeros(5, 3)})):
+        path = tmp_path / f"{name}.safetensors"
+        save_file({**state, **extra}, path)
+        loaded = backbone(weights=str(path))
+        assert all(torch.equal(v, state[k]) for k, v in loaded.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "resnet5000"}, "no such network"),
+        ({"name": "vit_tiny_patch16_224"}, "vit_tiny"),
+        ({"learn": ("layer9",)}, "layer9.*layer1"),
+        ({"weights": "missing.safetensors"}, "does not exist"),
+    ],
+)
+def test_mistakes_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        backbone(**changes)
+
+
+def test_files_of_other_networks_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"not weights at all")
+    with pytest.raises(InputError, match="not a safetensors file"):
+        backbone(weights=str(path))
+    save_file({"conv.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="does not fit"):
+        backbone(weights=str(path))
+
+
+def test_download_that_fails_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def refuse(*arguments, **keywords):
+        if keywords["pretrained"]:
+            raise OSError("no route to host")
+
+    monkeypatch.setattr("esol.models.backbone.timm.create_model", refuse)
+    with pytest.raises(InputError, match=r"could not be downloaded.*safetensors"):
+        backbone(weights="imagenet")
+
+
+def test_real_weights_fit(shared):
+    weights = shared / "weights" / "mobilenetv2_100_imagenet.safetensors"
+    network = backbone(name="mobilenetv2_100", weights=str(weights), stride=16)
+    assert network.channels == 1280

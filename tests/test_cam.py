@@ -1,0 +1,79 @@
+"""Maps of a batch against a plain loop: one photo, one scale and one flip at a time."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from esol.cam import batches_of_one_size, localize
+from esol.data.images import load_image
+from esol.data.sample import Sample
+from esol.data.transforms import scaled, squash, to_tensor
+from esol.models.classifier import Classifier, Head
+from esol.models.samplers import Expansion, Localizer, Shrinkage
+from esol.settings import MAP_KINDS, Cams, Input
+
+
+@pytest.fixture
+def samples(tmp_path):
+    rng = np.random.default_rng(0)
+    made = []
+    for i, (height, width) in enumerate([(40, 52), (40, 52), (37, 33)]):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+        made.append(Sample(str(i), path, ((0, 2), (1,), (0, 1, 2))[i]))
+    return tuple(made)
+
+
+@pytest.fixture
+def localizer():
+    torch.manual_seed(0)
+    backbone = nn.Conv2d(3, 6, 3, stride=8, padding=1)
+    head = Head(6, 5, 3, 3)
+    nn.init.normal_(head.v.weight)
+    expansion = Expansion(head.w1.weight, None, clip=0.5)
+    shrinkage = Shrinkage(head.w2.weight, head.v.weight, None)
+    return Localizer(Classifier(backbone, head), expansion, shrinkage).eval()
+
+
+def one_by_one(localizer, sample, settings, inputs, phase):
+    image = load_image(sample.image)
+    grid = (-(-image.height // 4), -(-image.width // 4))
+    total = torch.zeros(len(sample.tags), *grid)
+    for scale in settings.scales:
+        resized = (
+            squash(image, round(inputs.size * scale)) if inputs.resize == "squash" else scaled(image, scale)
+        )
+        for mirrored in [False, True] if settings.flip else [False]:
+            tensor = to_tensor(resized)[None]
+            tensor = tensor.flip(3) if mirrored else tensor
+            with torch.no_grad():
+                maps = localizer.maps(localizer.classifier.backbone(tensor))[phase]
+            maps = F.relu(maps.flip(3) if mirrored else maps)[:, list(sample.tags)]
+            total += F.interpolate(maps, grid, mode="bilinear", align_corners=False)[0]
+    return (total / total.amax(dim=(1, 2), keepdim=True).clamp_min(1e-5)).numpy()
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_batched_maps_equal_single_ones(localizer, samples, resize, flip):
+    settings, inputs = Cams(scales=(1.0, 0.5, 1.5), flip=flip), Input(size=64, resize=resize)
+    batches = batches_of_one_size(samples, same=resize == "squash")
+    assert [len(batch) for batch in batches] == ([3] if resize == "squash" else [2, 1])
+    found = {}
+    for batch in batches:
+        for sample, size, maps in localize(localizer, batch, settings, inputs, None):
+            found[sample.name] = sample
+            assert size == load_image(sample.image).size[::-1]
+            for phase, kind in enumerate(MAP_KINDS):
+                expected = one_by_one(localizer, sample, settings, inputs, phase)
+                np.testing.assert_allclose(maps[kind], expected, atol=1e-5)
+                assert maps[kind].max() <= 1
+    assert set(found) == {"0", "1", "2"}
+
+
+def test_batches_hold_no_more_than_the_limit(samples):
+    batches = batches_of_one_size(samples * 3, same=True, limit=4)
+    assert [len(batch) for batch in batches] == [4, 4, 1]

@@ -1,0 +1,105 @@
+"""``esol evaluate MASKS --gt DIR``: two folders of masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from esol.errors import InputError
+from esol.evaluate import confusion, evaluate_masks, metrics, table
+
+
+def _put(folder: Path, name: str, values: object) -> None:
+    path = folder / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(values, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    masks, truth = tmp_path / "masks", tmp_path / "truth"
+    _put(truth, "a", [[0, 1, 1], [2, 255, 0]])
+    _put(masks, "a", [[0, 1, 2], [2, 1, 255]])
+    _put(truth, "sub/b", [[0, 0]])
+    _put(masks, "sub/b", [[3, 0]])
+    _put(masks, "no-truth", [[9]])
+    (truth / ".tmp-00.png").write_bytes(b"unfinished")
+    return masks, truth
+
+
+def test_two_photos_by_hand(folders: tuple[Path, Path]) -> None:
+    found = evaluate_masks(*folders, classes=["cat", "dog", "cow"])
+    expected = np.array([[3, 0, 0, 1], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
+    assert found == {
+        **table(metrics(expected), ["cat", "dog", "cow"]),
+        "classes": 3,
+        "photos": 2,
+        "pixels": 7,
+        "coverage": 6 / 7,
+    }
+    assert found["miou"] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
+
+
+def test_classes_are_found_or_counted(folders: tuple[Path, Path]) -> None:
+    assert list(evaluate_masks(*folders)["per_class"]) == ["background", "1", "2", "3"]
+    assert evaluate_masks(*folders) == evaluate_masks(*folders, classes=3)
+    assert evaluate_masks(*folders, classes=5)["miou"] == evaluate_masks(*folders)["miou"]
+
+
+def test_a_list_chooses_the_photos(folders: tuple[Path, Path]) -> None:
+    found = evaluate_masks(*folders, classes=3, names=["sub/b", "sub/b"])
+    assert (found["photos"], found["pixels"], found["coverage"]) == (1, 2, 1)
+    only = confusion(np.array([[3, 0]], np.uint8), np.zeros((1, 2), np.uint8), 3)
+    assert found["miou"] == table(metrics(only), ["1", "2", "3"])["miou"] == 0.5
+
+
+def _spoil(kind: str, masks: Path, truth: Path) -> None:
+    if kind == "missing":
+        (masks / "sub" / "b.png").unlink()
+    elif kind == "size":
+        _put(masks, "a", [[0]])
+    elif kind == "value":
+        _put(masks, "a", [[0, 1, 4], [2, 1, 0]])
+    elif kind == "true value":
+        _put(truth, "a", [[0, 1, 200], [2, 1, 0]])
+    elif kind == "colour":
+        Image.new("RGB", (3, 2)).save(masks / "a.png")
+    elif kind == "broken":
+        (masks / "a.png").write_bytes(b"\x89PNG")
+    elif kind == "no truth":
+        for path in truth.rglob("*.png"):
+            path.unlink()
+    elif kind == "ignored":
+        _put(truth, "a", np.full((2, 3), 255))
+        _put(truth, "sub/b", [[255, 255]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", r"masks/sub/b\.png: no such mask \(1 of 2 missing\)"),
+        ("size", r"masks/a\.png: 1 x 1 .*truth/a\.png has 3 x 2"),
+        ("value", r"masks/a\.png: value 4, but there are 3 classes"),
+        ("true value", r"truth/a\.png: value 200, but there are 3 classes"),
+        ("colour", r"masks/a\.png: .*RGB"),
+        ("broken", r"masks/a\.png"),
+        ("no truth", r"truth: no ground truth"),
+        ("ignored", r"truth: no labelled pixel"),
+    ],
+)
+def test_mistakes_are_named(folders: tuple[Path, Path], kind: str, message: str) -> None:
+    _spoil(kind, *folders)
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate_masks(*folders, classes=3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="gone: no such folder"):
+        evaluate_masks(tmp_path, tmp_path / "gone")
+
+
+def test_a_listed_photo_without_truth_is_named(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match=r"truth/no-truth\.png"):
+        evaluate_masks(*folders, names=["no-truth"])

@@ -1,0 +1,75 @@
+"""Losses against loops over pixels and classes."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from esol.losses import Batch, area_loss, classification_loss, expand_losses, shrink_losses
+from esol.models.classifier import Classifier, Head
+from esol.models.samplers import Expansion, Localizer, Shrinkage
+
+
+def random_maps() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 4, 5, 6, generator=generator, dtype=torch.float64)
+    tags = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.float64)
+    return maps, tags
+
+
+def test_classification_loss_is_the_mean_of_logistic_losses():
+    maps, tags = random_maps()
+    total = 0.0
+    for n in range(3):
+        for k in range(4):
+            score = sum(maps[n, k].flatten().tolist()) / 30
+            total += math.log1p(math.exp(-score if tags[n, k] else score))
+    assert classification_loss(maps, tags).item() == pytest.approx(total / 12)
+
+
+def test_area_loss_counts_tagged_classes_only():
+    maps, tags = random_maps()
+    areas = []
+    for n, k in tags.nonzero().tolist():
+        positive = maps[n, k].clamp_min(0)
+        areas.append((positive / positive.max()).mean().item())
+    assert area_loss(maps, tags).item() == pytest.approx(sum(areas) / 3)
+    assert area_loss(-maps.abs(), tags).item() == 0
+    assert area_loss(maps, tags * 0).item() == 0
+
+
+def test_area_loss_cannot_be_lowered_by_raising_the_peak():
+    maps, tags = random_maps()
+    maps.requires_grad_()
+    area_loss(maps, tags).backward()
+    assert (maps.grad >= 0).all()
+    assert maps.grad.max() > 0
+
+
+def localizer() -> tuple[Localizer, Batch]:
+    torch.manual_seed(0)
+    head = Head(4, 5, 3, 1)
+    nn.init.normal_(head.v.weight)
+    expansion = Expansion(head.w1.weight, None, clip=0.5, learn_w1=True)
+    shrinkage = Shrinkage(head.w2.weight, head.v.weight, None, learn_v=True)
+    model = Localizer(Classifier(nn.Identity(), head), expansion, shrinkage)
+    return model, Batch(torch.rand(2, 4, 5, 5), torch.eye(3)[:2], ("a", "b"), cached=True)
+
+
+def test_expansion_maximises_by_alpha():
+    model, batch = localizer()
+    maximised = expand_losses(model, batch, alpha=0.01, objective="maximise")
+    minimised = expand_losses(model, batch, alpha=0.02, objective="minimise")
+    assert maximised["loss"].item() == pytest.approx(-0.01 * maximised["classification"].item())
+    assert minimised["loss"].item() == pytest.approx(0.02 * maximised["classification"].item())
+
+
+def test_shrinkage_adds_area_and_leaves_expansion_alone():
+    model, batch = localizer()
+    losses = shrink_losses(model, batch, area=2.0)
+    expected = losses["classification"] + 2 * losses["area"]
+    assert losses["loss"].item() == pytest.approx(expected.item())
+    losses["loss"].backward()
+    assert model.expansion.w1.grad is None
+    assert model.shrinkage.v.grad is not None

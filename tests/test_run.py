@@ -1,0 +1,86 @@
+"""Run folders: skip, refuse, replace, never half-finished."""
+
+import json
+
+import pytest
+
+from esol.errors import InputError
+from esol.run import finished, output_of, read_manifest, stage_path, work_on
+
+
+def do(run, identity, *, overwrite=False, text="result") -> bool:
+    """Enter the stage "seeds" and write a file; whether there was work to do."""
+    with work_on(run, "seeds", identity, overwrite=overwrite) as stage:
+        if stage is None:
+            return False
+        (stage.path / "out.txt").write_text(text)
+        stage.results["number"] = 1
+    return True
+
+
+def test_same_identity_is_skipped(tmp_path):
+    assert do(tmp_path, {"a": {"b": 1, "c": [1, 2]}})
+    assert not do(tmp_path, {"a": {"b": 1, "c": (1, 2)}})
+    assert read_manifest(tmp_path, "seeds")["results"] == {"number": 1}
+
+
+@pytest.mark.parametrize("finish", [True, False])
+def test_other_identity_is_refused_naming_the_first_difference(tmp_path, finish):
+    do(tmp_path, {"same": 0, "a": {"b": 1, "c": 2}})
+    if not finish:
+        (stage_path(tmp_path, "seeds") / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"made with a\.c = 2, not 3"):
+        do(tmp_path, {"same": 0, "a": {"b": 1, "c": 3}})
+    assert (stage_path(tmp_path, "seeds") / "out.txt").read_text() == "result"
+
+
+def test_overwrite_replaces(tmp_path):
+    do(tmp_path, {"a": 1})
+    (stage_path(tmp_path, "seeds") / "old.txt").write_text("")
+    assert do(tmp_path, {"a": 2}, overwrite=True)
+    assert not (stage_path(tmp_path, "seeds") / "old.txt").exists()
+    assert not do(tmp_path, {"a": 2}, overwrite=True)
+
+
+def test_a_failed_stage_is_unfinished_and_goes_on(tmp_path):
+    with pytest.raises(RuntimeError), work_on(tmp_path, "seeds", {"a": 1}) as stage:
+        (stage.path / "half.txt").write_text("")
+        (stage.path / ".tmp-rest").write_text("")
+        raise RuntimeError
+    assert not finished(tmp_path, "seeds")
+    assert do(tmp_path, {"a": 1})
+    assert (stage_path(tmp_path, "seeds") / "half.txt").exists()
+    assert not (stage_path(tmp_path, "seeds") / ".tmp-rest").exists()
+
+
+def test_foreign_files_are_not_touched(tmp_path):
+    folder = stage_path(tmp_path, "seeds")
+    folder.mkdir(parents=True)
+    (folder / "holiday.jpg").write_text("")
+    with pytest.raises(InputError, match="files of something else"):
+        do(tmp_path, {"a": 1}, overwrite=True)
+    assert (folder / "holiday.jpg").exists()
+
+
+def test_digest_depends_on_names_and_contents_only(tmp_path):
+    for run, text in (("one", "x"), ("two", "x"), ("three", "y")):
+        do(tmp_path / run, {"a": run}, text=text)
+    one, two, three = (output_of(tmp_path / run, "seeds") for run in ("one", "two", "three"))
+    assert one == two
+    assert one != three
+
+
+def test_unfinished_and_damaged_stages_are_named(tmp_path):
+    with pytest.raises(InputError, match="run the stage seeds first"):
+        read_manifest(tmp_path, "seeds")
+    do(tmp_path, {"a": 1})
+    (stage_path(tmp_path, "seeds") / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        read_manifest(tmp_path, "seeds")
+
+
+def test_manifest_records_versions_time_and_memory(tmp_path):
+    do(tmp_path, {"a": 1})
+    record = read_manifest(tmp_path, "seeds")["record"]
+    assert {"torch", "timm", "esol", "python", "commit", "seconds", "peak_memory_mib"} <= set(record)
+    assert json.dumps(record)

@@ -1,0 +1,86 @@
+"""Expansion and Shrinkage: where they start, what learns, what the switches switch."""
+
+import pytest
+import torch
+from torch import nn
+
+from esol.models.classifier import Classifier, Head
+from esol.models.samplers import Expansion, Localizer, OffsetBranch, Shrinkage, clip_features
+
+CHANNELS, WIDTH, CLASSES = 6, 5, 3
+
+
+def branch(channels: int, kernel: int = 3, **changes) -> OffsetBranch:
+    settings = {"kernel": 3, "bound": 1.0, "centre": True, "clamp": True, **changes}
+    return OffsetBranch(channels, kernel * kernel, **settings)
+
+
+def head(kernel: int = 3) -> Head:
+    torch.manual_seed(0)
+    return Head(CHANNELS, WIDTH, CLASSES, kernel)
+
+
+def features() -> torch.Tensor:
+    return torch.rand(2, CHANNELS, 7, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_without_clipping_stages_start_at_the_baseline(kernel):
+    one = head(kernel)
+    expansion = Expansion(one.w1.weight, branch(CHANNELS, kernel, clamp=False), clip=1.0)
+    shrinkage = Shrinkage(one.w2.weight, one.v.weight, branch(WIDTH, kernel, clamp=False))
+    maps = Localizer(Classifier(nn.Identity(), one), expansion, shrinkage).maps(features())
+    torch.testing.assert_close(maps.expansion, maps.cam)
+    torch.testing.assert_close(maps.shrinkage, maps.cam)
+
+
+def test_clip_cuts_each_channel_at_its_own_share():
+    x = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(2))
+    clipped = clip_features(x, 0.25)
+    for image in range(3):
+        for channel in range(4):
+            limit = 0.25 * x[image, channel].max()
+            expected = torch.where(x[image, channel] > limit, limit, x[image, channel])
+            torch.testing.assert_close(clipped[image, channel], expected)
+    assert clip_features(x, 1.0) is x
+
+
+def test_offsets_are_bounded_and_centred():
+    torch.manual_seed(3)
+    predictor = branch(CHANNELS, bound=0.5)
+    nn.init.normal_(predictor.predict.weight, std=5.0)
+    assert predictor(features()).abs().max() <= 0.5
+    predictor.bound = 0.0
+    torch.testing.assert_close(predictor(features()).mean(dim=(2, 3)), torch.zeros(2, 18), atol=1e-4, rtol=0)
+
+
+def test_only_what_the_stage_learns_gets_a_gradient():
+    one = head()
+    for learn_w1 in (False, True):
+        expansion = Expansion(one.w1.weight, branch(CHANNELS), clip=0.25, learn_w1=learn_w1)
+        shrinkage = Shrinkage(one.w2.weight, one.v.weight, branch(WIDTH))
+        model = Localizer(Classifier(nn.Identity(), one), expansion, shrinkage)
+        model.classifier.head.after_w1(model.expansion(features())).sum().backward()
+        with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
+        expected = {"expansion.sampler.predict.weight", "expansion.sampler.predict.bias"}
+        assert with_gradient == expected | ({"expansion.w1"} if learn_w1 else set())
+
+
+def test_shrinkage_can_learn_v_without_a_sampler():
+    one = head()
+    shrinkage = Shrinkage(one.w2.weight, one.v.weight, None, learn_v=True)
+    shrinkage(torch.rand(1, WIDTH, 4, 4)).sum().backward()
+    assert shrinkage.v.grad is not None
+    assert shrinkage.w2.grad is None
+    assert one.v.weight.grad is None
+
+
+def test_moved_offsets_move_the_map():
+    one = head(1)
+    sampler = branch(CHANNELS, 1, centre=False, bound=0.0)
+    nn.init.constant_(sampler.predict.bias[1:], 1.0)
+    x = features()
+    moved = Expansion(one.w1.weight, sampler, clip=1.0)(x)
+    still = Expansion(one.w1.weight, None, clip=1.0)(x)
+    torch.testing.assert_close(moved[..., :-1], still[..., 1:])
+    torch.testing.assert_close(moved[..., -1], still[..., -1])
