@@ -4,12 +4,18 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 from rich.logging import RichHandler
 
-from esol.config import Parser, find_config, load_settings, settings_parser, to_settings
+from esol.config import (
+    Parser,
+    dump_settings,
+    find_config,
+    load_settings,
+    settings_parser,
+    to_settings,
+)
 from esol.errors import InputError
 from esol.progress import console
 from esol.run import STAGES
@@ -77,21 +83,30 @@ def _dispatch(command: str, rest: list[str]) -> int:
         return _evaluate_masks(rest)
     if command in STAGES:
         return _stage(command, rest)
-    raise InputError(f"no command {command!r}; there are: demo, check, run, report, {', '.join(STAGES)}")
+    raise InputError(
+        f"no command {command!r}; there are: demo, check, run, report, {', '.join(STAGES)}"
+    )
 
 
 def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Settings, list[str]]:
     """Parse twice: first to find the positionals, then with the settings file put before the flags,
-    so that flags always win."""
+    so that flags always win.
+    """
     first = parser.parse_args(rest)
     given = [str(path) for path in first.paths]
+    if first.print_config:
+        paths = 0
     if len(given) not in (paths, paths + 1):
-        raise InputError(f"{parser.usage}: {len(given)} paths were given")
+        raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
     config = given.pop(0) if len(given) == paths + 1 else None
     if config is not None:
         rest = ["--config", str(find_config(config)), *rest]
     parsed = parser.parse_args(rest)
-    return parsed, to_settings(parser, parsed), given
+    settings = to_settings(parser, parsed)
+    if parsed.print_config:
+        print(dump_settings(settings), end="")
+        sys.exit(0)
+    return parsed, settings, given
 
 
 _OVERWRITE = {
@@ -118,7 +133,12 @@ def _run(rest: list[str]) -> int:
     )
     parsed, settings, (data, out) = _parse(parser, rest, paths=2)
     run(
-        settings, data, out, first=parsed["from"], last=parsed["until"], overwrite=parsed["overwrite"]
+        settings,
+        data,
+        out,
+        first=parsed["from"],
+        last=parsed["until"],
+        overwrite=parsed["overwrite"],
     )
     _show(Path(out))
     return 0
@@ -175,7 +195,9 @@ def _evaluate_masks(rest: list[str]) -> int:
 
     parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
     parser.add_argument("masks", help="folder of predicted masks, PNG")
-    parser.add_argument("--gt", required=True, help="folder of ground-truth masks of the same names")
+    parser.add_argument(
+        "--gt", required=True, help="folder of ground-truth masks of the same names"
+    )
     parsed = parser.parse_args(rest)
     print(json.dumps(evaluate_masks(Path(parsed.masks), Path(parsed.gt)), indent=2))
     return 0

@@ -1,6 +1,6 @@
 """Localization maps of all three phases: multi-scale, flipped, batched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,11 @@ def localize(
         cache: features at scale 1, or None.
     """
     sums: list[dict[MapKind, Tensor]] = [{} for _ in photos]
-    images = [load_image(photo.sample.image) for photo in photos] if _needs_images(settings, cache) else []
+    images = (
+        [load_image(photo.sample.image) for photo in photos]
+        if _needs_images(settings, cache)
+        else []
+    )
     for scale in settings.scales:
         for mirrored in (False, True) if settings.flip else (False,):
             if cache is not None and scale == 1:
@@ -103,7 +107,9 @@ def _resized(image, scale: float, inputs: Input):  # type: ignore[no-untyped-def
     return scaled(image, scale)
 
 
-def _add(sums: list[dict[MapKind, Tensor]], kind: MapKind, maps: Tensor, photos: list[Photo]) -> None:
+def _add(
+    sums: list[dict[MapKind, Tensor]], kind: MapKind, maps: Tensor, photos: list[Photo]
+) -> None:
     for total, own, photo in zip(sums, F.relu(maps), photos, strict=True):
         tagged = own[list(photo.sample.tags)][None]
         resized = F.interpolate(tagged, grid(photo.size), mode="bilinear", align_corners=False)[0]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ def find_config(given: str) -> Path:
     """A settings file, by its path or by the name of one that comes with esol.
 
     Raises:
-        InputError: there is no such file; the message lists the names.
+        InputError: there is no such file (the message lists the names), it is not YAML, or it has
+            a key that no setting has.
     """
     path = Path(given)
     if path.is_file():
+        _check_keys(path)
         return path
     named = config_folder() / f"{given}.yaml"
     if named.is_file():
@@ -35,16 +38,43 @@ def find_config(given: str) -> Path:
     raise InputError(f"{given}: no such settings file; by name there are: {names}")
 
 
+def _check_keys(path: Path) -> None:
+    """Refuse what the parser would pass over in silence, such as a number where a group belongs."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    _check_group(content if content is not None else {}, asdict(Settings()), path, "")
+
+
+def _check_group(given: Any, known: dict[str, Any], path: Path, prefix: str) -> None:
+    if not isinstance(given, dict):
+        name = prefix.rstrip(".") or "the whole file"
+        raise InputError(f"{path}: {name} must be a group of settings ({', '.join(known)})")
+    for key, value in given.items():
+        if key not in known:
+            near = get_close_matches(str(key), known, 1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"there are: {', '.join(known)}"
+            raise InputError(f"{path}: no setting {prefix}{key}; {hint}")
+        if isinstance(known[key], dict):
+            _check_group(value, known[key], path, f"{prefix}{key}.")
+
+
 class Parser(ArgumentParser):
     """Parser whose errors are one line, without the usage text."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise InputError(_one_line(message))
+        """Raise the message as an InputError."""
+        line = " ".join(part.strip(" -") for part in str(message).splitlines() if part.strip())
+        raise InputError(line.replace("Parser key ", "").strip() + self._nearest(line))
 
-
-def _one_line(message: str) -> str:
-    lines = [line.strip(" -") for line in str(message).splitlines() if line.strip()]
-    return " ".join(lines).replace("Parser key ", "").strip()
+    def _nearest(self, message: str) -> str:
+        """What a misspelt key may have been meant to be."""
+        keys = [option.lstrip("-") for option in self._option_string_actions if "." in option]
+        wrong = [word.strip("'\"-:,.").split("=")[0] for word in message.split()]
+        unknown = [word for word in wrong if "." in word and word not in keys]
+        near = [key for word in unknown for key in get_close_matches(word, keys, 1)]
+        return f" (did you mean {near[0]}?)" if near else ""
 
 
 def settings_parser(command: str, positionals: str, text: str, **options: Any) -> Parser:
@@ -60,10 +90,13 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
         prog=f"esol {command}",
         description=text,
         usage=f"esol {command} {positionals} [--group.setting VALUE ...]",
-        exit_on_error=True,
+        print_config=None,
     )
     parser.add_argument("paths", nargs="*", help=positionals)
     parser.add_argument("--config", action="config", help="settings file; flags override it")
+    parser.add_argument(
+        "--print_config", action="store_true", help="print all settings as YAML, and stop"
+    )
     for name, arguments in options.items():
         parser.add_argument(f"--{name}", **arguments)
     parser.add_class_arguments(Settings)
@@ -76,7 +109,7 @@ def to_settings(parser: Parser, parsed: Namespace) -> Settings:
     Raises:
         InputError: a value is out of range.
     """
-    built = parser.instantiate_classes(parsed)
+    built = parser.instantiate(parsed)
     return Settings(**{field.name: built[field.name] for field in fields(Settings)})
 
 

@@ -1,10 +1,8 @@
 """The embedded proof that the program works here: a synthetic set through the whole pipeline."""
 
-import json
 from pathlib import Path
 
 from esol.data.synthetic import write_synthetic
-from esol.errors import InputError
 from esol.progress import log
 from esol.settings import Settings
 from esol.stages import run
@@ -24,16 +22,8 @@ def demo(out: Path, settings: Settings) -> Path:
 
     Returns:
         The run folder.
-
-    Raises:
-        InputError: OUT/data holds something else.
     """
-    data, made = out / "data", out / "data" / "synthetic.json"
-    recipe = {"photos": PHOTOS, "size": SIZE, "seed": SEED, "val_fraction": VAL_FRACTION}
-    if not made.is_file():
-        if data.exists():
-            raise InputError(f"{data} is not a finished synthetic set; remove it, or give another folder")
+    if not (out / "data").exists():
         log.info("drawing %d synthetic photos", PHOTOS)
-        write_synthetic(data, PHOTOS, SIZE, SEED, VAL_FRACTION)
-        made.write_text(json.dumps(recipe), encoding="utf-8")
-    return run(settings, data, out)
+        write_synthetic(out / "data", PHOTOS, SIZE, SEED, VAL_FRACTION)
+    return run(settings, out / "data", out)

@@ -1,4 +1,4 @@
-"""Losses: one function per trained stage, (model, batch) -> named scalars, "loss" being minimised."""
+"""Losses: one function per trained stage, (model, batch) -> scalars; "loss" is minimised."""
 
 from typing import Literal, NamedTuple
 

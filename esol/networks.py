@@ -45,9 +45,7 @@ def new_classifier(settings: Settings, classes: int) -> Classifier:
 def frozen_classifier(settings: Settings, classes: int, weights: Path) -> Classifier:
     """Classifier as stage 1 left it, with nothing that learns."""
     chosen = settings.backbone
-    backbone = Backbone(
-        chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen"
-    )
+    backbone = Backbone(chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen")
     classifier = Classifier(
         backbone, Head(backbone.channels, settings.head.width, classes, settings.head.kernel)
     )
@@ -57,7 +55,8 @@ def frozen_classifier(settings: Settings, classes: int, weights: Path) -> Classi
 
 def new_localizer(settings: Settings, classifier: Classifier) -> Localizer:
     """Classifier with Expansion and Shrinkage, both at their start: maps equal to the CAM's but
-    for feature clipping."""
+    for feature clipping.
+    """
     head, expand, shrink = classifier.head, settings.expand, settings.shrink
     expansion = Expansion(
         head.w1.weight,
@@ -87,7 +86,9 @@ def _branch(convolution: nn.Conv2d, settings: Sampler) -> OffsetBranch:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's parameters and buffers as safetensors, atomically."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
     with atomic(path) as temporary:
         save_file(state, temporary)
 

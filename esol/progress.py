@@ -23,7 +23,9 @@ console = Console(stderr=True)
 SECONDS_BETWEEN_LINES = 30.0
 
 
-def track(items: Iterable[T], label: str, *, total: int, start: int = 0, unit: str = "") -> Iterator[T]:
+def track(
+    items: Iterable[T], label: str, *, total: int, start: int = 0, unit: str = ""
+) -> Iterator[T]:
     """Pass ``items`` on while showing how far the loop is, how fast, and how long it will take.
 
     Args:

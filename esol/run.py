@@ -30,7 +30,7 @@ FOLDERS = {
 STAGES = tuple(FOLDERS)
 
 VERSIONS = dict.fromkeys(STAGES, 1)
-"""Raised when a stage's numbers change for the same settings, so that old results are not reused."""
+"""Raised when a stage's numbers change for the same settings: old results are not reused."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def work_on(
         difference = _first_difference(_read(path / "identity.json"), identity)
         if difference and not overwrite:
             raise InputError(
-                f"{path} was made with {difference}; use another folder, or --overwrite to replace it"
+                f"{path} was made with {difference}; use another folder, or --overwrite"
             )
         if difference:
             shutil.rmtree(path)
@@ -100,8 +100,7 @@ def work_on(
     elif path.exists() and any(path.iterdir()):
         raise InputError(f"{path} holds files of something else; use another folder")
     path.mkdir(parents=True, exist_ok=True)
-    for leftover in path.rglob(f"{TEMPORARY}*"):
-        leftover.unlink()
+    _remove_leftovers(path)
     write_json(path / "identity.json", identity)
     stage = Stage(name, path, identity)
     started = time.monotonic()
@@ -121,6 +120,15 @@ def work_on(
     )
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Remove files and folders that a killed run had not yet given their names."""
+    for leftover in list(path.rglob(f"{TEMPORARY}*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def output_of(run: Path, name: str) -> dict[str, Any]:
     """What a later stage's identity says of an earlier one: its outputs' digest."""
     digest: dict[str, Any] = read_manifest(run, name)["outputs"]
@@ -136,7 +144,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """"key = old, not new" for the first leaf in which two identities differ, "" if none."""
+    """First leaf in which two identities differ, as "key = old, not new"; "" if none."""
     for key in dict.fromkeys([*there, *now]):
         old, new = there.get(key, "nothing"), now.get(key, "nothing")
         if old == new:
@@ -180,7 +188,9 @@ def _commit() -> str:
         return "not a checkout"
     git = ["git", "-C", str(here.parent)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
         dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -36,7 +36,7 @@ class Data:
     """Layout of the data folder; auto recognises it."""
 
     train: str = "train"
-    """List of photos to learn from (VOC: a file of ImageSets/Segmentation; COCO: train2017, ...)."""
+    """Photos to learn from (VOC: a list of ImageSets/Segmentation; COCO: train2017, ...)."""
 
     evaluate: tuple[str, ...] = ("train",)
     """Lists whose masks, where there are any, measure the seeds."""
@@ -60,12 +60,17 @@ class Data:
     def __post_init__(self) -> None:
         _at_least_zero(self, "data", "limit")
         _check(bool(self.train), "data.train", self.train, "the name of a list")
-        _check(len(set(self.classes)) == len(self.classes), "data.classes", self.classes, "without repeats")
+        _check(
+            len(set(self.classes)) == len(self.classes),
+            "data.classes",
+            self.classes,
+            "without repeats",
+        )
 
 
 @dataclass(frozen=True)
 class Input:
-    """How a photo becomes a network input. Defaults: IRN's recipe, which the paper's baseline is."""
+    """How a photo becomes a network input. Defaults: IRN's recipe for the paper's baseline."""
 
     size: int = 512
     """Side of a training input, pixels."""
@@ -111,8 +116,10 @@ class Backbone:
     def __post_init__(self) -> None:
         _check(self.stride in (4, 8, 16, 32), "backbone.stride", self.stride, "4, 8, 16 or 32")
         _check(
-            not (self.cache and self.learn), "backbone.cache", self.cache, "false while backbone.learn"
-            " names parameters"
+            not (self.cache and self.learn),
+            "backbone.cache",
+            self.cache,
+            "false while backbone.learn names parameters",
         )
 
 
@@ -274,7 +281,9 @@ class Cams:
     def __post_init__(self) -> None:
         _check(
             bool(self.scales) and all(0 < s <= 4 for s in self.scales),
-            "cams.scales", self.scales, "one or more numbers in (0, 4]",
+            "cams.scales",
+            self.scales,
+            "one or more numbers in (0, 4]",
         )
 
 
@@ -294,7 +303,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Machine:
-    """What belongs to this computer. No number depends on it beyond rounding; no identity holds it."""
+    """What belongs to this computer; changes no number beyond rounding, enters no identity."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live."""
@@ -356,7 +365,9 @@ class Settings:
         _at_least_zero(self, "settings", "seed")
         _check(
             not (self.backbone.cache and self.input.resize != "squash"),
-            "input.resize", self.input.resize, "squash while backbone.cache is on",
+            "input.resize",
+            self.input.resize,
+            "squash while backbone.cache is on",
         )
 
     def group(self, name: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from esol.cam import batches_of_one_size, localize
 from esol.config import dump_settings
 from esol.data import Dataset, open_dataset
@@ -146,7 +147,9 @@ def cams(job: Job) -> None:
         model = _localizer(job, "expand", "shrink").eval()
         samples = job.data.samples(*lists)
         # The last kind is written last: a photo that has it is done.
-        todo = tuple(s for s in samples if not _map_path(stage.path, MAP_KINDS[-1], s.name).exists())
+        todo = tuple(
+            s for s in samples if not _map_path(stage.path, MAP_KINDS[-1], s.name).exists()
+        )
         cache = None
         if settings.backbone.cache and 1.0 in settings.cams.scales:
             cache = compute_features(model.classifier.backbone, todo, settings, job.run)
@@ -172,11 +175,15 @@ def seeds(job: Job) -> None:
                 continue
             maps = load_maps(_map_path(stage_path(job.run, "cams"), chosen.kind, sample.name))
             save_mask(seed(maps.full(), maps.classes, chosen.threshold), path)
-        stage.results |= {"photos": len(samples), "kind": chosen.kind, "threshold": chosen.threshold}
+        stage.results |= {
+            "photos": len(samples),
+            "kind": chosen.kind,
+            "threshold": chosen.threshold,
+        }
 
 
 def evaluate(job: Job) -> None:
-    """Stage 9: precision, recall, F1 and mIoU of all maps at every threshold; writes metrics.json."""
+    """Stage 9: measure all maps at every threshold; writes metrics.json."""
     lists = job.settings.data.evaluate
     with job.enter("evaluate", "seeds", after=("cams",), lists=lists) as stage:
         if stage is None:
@@ -205,7 +212,7 @@ def _evaluate_list(job: Job, split: str) -> dict[str, Any]:
         for kind, histogram in counts.items():
             maps = load_maps(_map_path(folder, kind, sample.name))
             histogram.add(maps.full(), maps.classes, truth)
-    found = {
+    found: dict[str, Any] = {
         kind: summary(curves(histogram), job.data.classes, fixed)
         for kind, histogram in counts.items()
     }
@@ -290,7 +297,8 @@ def run(
         settings: all settings.
         data: data folder.
         out: run folder.
-        first, last: stage names.
+        first: name of the first stage.
+        last: name of the last stage.
         overwrite: replace stages that were made with other settings.
 
     Returns:
@@ -300,6 +308,8 @@ def run(
         InputError: something the user gave is wrong.
     """
     job = Job(settings, open_dataset(data, settings.data), Path(out), overwrite)
+    for note in job.data.notes:
+        log.info("%s", note)
     job.run.mkdir(parents=True, exist_ok=True)
     write_atomic(job.run / "settings.yaml", dump_settings(settings))
     write_json(job.run / "run.json", {"data": str(Path(data).resolve())})

@@ -33,7 +33,8 @@ PANELS = 12
 """Photos shown in the report, evenly spaced over each evaluated list."""
 
 NOTES = (
-    "Scores use the photos' tags: only tagged classes can be predicted (the field's protocol for seeds).",
+    "Scores use the photos' tags: only tagged classes can be predicted (the field's protocol for"
+    " seeds).",
     "Every mean is over the classes that occur in the ground truth, background included; F1 is the"
     " harmonic mean of mean precision and mean recall, as in the paper's Table 2.",
     "A threshold marked 'best on ground truth' was chosen on the very masks it is measured on.",
@@ -97,11 +98,16 @@ def write_report(run: Path) -> Path:
             title=f"ESOL: {run.resolve().name}",
             splits=splits,
             losses=_losses(run),
-            panels=[panel for split in settings.data.evaluate for panel in _panels(run, data, split, settings)],
+            panels=[
+                panel
+                for split in settings.data.evaluate
+                for panel in _panels(run, data, split, settings)
+            ],
             settings_yaml=(run / "settings.yaml").read_text(encoding="utf-8"),
             provenance={
                 **{name: str(value) for name, value in evaluated["record"].items()},
-                "data set": f"{data.kind}, {', '.join(f'{k}: {len(v)} photos' for k, v in data.splits.items())}",
+                "data set": f"{data.kind}; "
+                + ", ".join(f"{name}: {len(list_)} photos" for name, list_ in data.splits.items()),
                 "initial weights": f"{settings.backbone.name}, {Path(weights).name}",
             },
             classes=data.classes,

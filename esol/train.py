@@ -134,7 +134,9 @@ def _optimizer(
         group["initial_lr"] = group["lr"]
     if fit.optimizer == "adamw":
         return torch.optim.AdamW(parameters, weight_decay=fit.weight_decay)
-    return torch.optim.SGD(parameters, lr=fit.lr, momentum=fit.momentum, weight_decay=fit.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=fit.lr, momentum=fit.momentum, weight_decay=fit.weight_decay
+    )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, fit: Fit) -> float:

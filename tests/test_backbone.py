@@ -19,7 +19,12 @@ def backbone(**changes) -> Backbone:
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_stride_is_the_cell_size(stride):
     network = backbone(stride=stride).eval()
-    assert network(torch.zeros(1, 3, 96, 64)).shape == (1, network.channels, 96 // stride, 64 // stride)
+    assert network(torch.zeros(1, 3, 96, 64)).shape == (
+        1,
+        network.channels,
+        96 // stride,
+        64 // stride,
+    )
 
 
 def test_frozen_backbone_never_moves():
@@ -38,7 +43,11 @@ def test_learned_prefixes_and_frozen_statistics():
     assert all(name.startswith("layer4") for name in learning)
     statistics = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert not any(m.training for m in statistics)
-    assert any(m.training for m in backbone(learn=("*",), norm="learned").train().modules() if isinstance(m, nn.BatchNorm2d))
+    assert any(
+        m.training
+        for m in backbone(learn=("*",), norm="learned").train().modules()
+        if isinstance(m, nn.BatchNorm2d)
+    )
 
 
 def test_weights_from_a_file_with_or_without_classifier(tmp_path):

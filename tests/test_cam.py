@@ -44,7 +44,9 @@ def one_by_one(localizer, sample, settings, inputs, phase):
     total = torch.zeros(len(sample.tags), *grid)
     for scale in settings.scales:
         resized = (
-            squash(image, round(inputs.size * scale)) if inputs.resize == "squash" else scaled(image, scale)
+            squash(image, round(inputs.size * scale))
+            if inputs.resize == "squash"
+            else scaled(image, scale)
         )
         for mirrored in [False, True] if settings.flip else [False]:
             tensor = to_tensor(resized)[None]

@@ -63,4 +63,6 @@ def test_constants_get_no_gradient():
 
 def test_wrong_offset_shape_is_named():
     with pytest.raises(ValueError, match="need an offset of shape"):
-        deform_conv2d_frozen(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 3, 3))
+        deform_conv2d_frozen(
+            torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 3, 3)
+        )

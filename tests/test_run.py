@@ -43,14 +43,19 @@ def test_overwrite_replaces(tmp_path):
 
 
 def test_a_failed_stage_is_unfinished_and_goes_on(tmp_path):
-    with pytest.raises(RuntimeError), work_on(tmp_path, "seeds", {"a": 1}) as stage:
-        (stage.path / "half.txt").write_text("")
-        (stage.path / ".tmp-rest").write_text("")
-        raise RuntimeError
+    def fail() -> None:
+        with work_on(tmp_path, "seeds", {"a": 1}) as stage:
+            (stage.path / "half.txt").write_text("")
+            (stage.path / ".tmp-rest").write_text("")
+            (stage.path / ".tmp-folder" / "deep").mkdir(parents=True)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not finished(tmp_path, "seeds")
     assert do(tmp_path, {"a": 1})
     assert (stage_path(tmp_path, "seeds") / "half.txt").exists()
-    assert not (stage_path(tmp_path, "seeds") / ".tmp-rest").exists()
+    assert not list(stage_path(tmp_path, "seeds").glob(".tmp-*"))
 
 
 def test_foreign_files_are_not_touched(tmp_path):
@@ -82,5 +87,7 @@ def test_unfinished_and_damaged_stages_are_named(tmp_path):
 def test_manifest_records_versions_time_and_memory(tmp_path):
     do(tmp_path, {"a": 1})
     record = read_manifest(tmp_path, "seeds")["record"]
-    assert {"torch", "timm", "esol", "python", "commit", "seconds", "peak_memory_mib"} <= set(record)
+    assert {"torch", "timm", "esol", "python", "commit", "seconds", "peak_memory_mib"} <= set(
+        record
+    )
     assert json.dumps(record)

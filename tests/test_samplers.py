@@ -51,7 +51,9 @@ def test_offsets_are_bounded_and_centred():
     nn.init.normal_(predictor.predict.weight, std=5.0)
     assert predictor(features()).abs().max() <= 0.5
     predictor.bound = 0.0
-    torch.testing.assert_close(predictor(features()).mean(dim=(2, 3)), torch.zeros(2, 18), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        predictor(features()).mean(dim=(2, 3)), torch.zeros(2, 18), atol=1e-4, rtol=0
+    )
 
 
 def test_only_what_the_stage_learns_gets_a_gradient():

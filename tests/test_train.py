@@ -41,8 +41,15 @@ def losses(network: nn.Module, batch) -> dict[str, torch.Tensor]:
 def train(folder, network, loss=losses, **changes):
     settings = Fit(**{"steps": 12, "batch": 4, "optimizer": "adamw", "lr": 0.05, **changes})
     return fit(
-        network, loss, examples(), [(network.parameters(), 1.0)],
-        fit=settings, machine=MACHINE, folder=folder, seed=7, label="test",
+        network,
+        loss,
+        examples(),
+        [(network.parameters(), 1.0)],
+        fit=settings,
+        machine=MACHINE,
+        folder=folder,
+        seed=7,
+        label="test",
     )
 
 
@@ -122,7 +129,9 @@ def test_tags_are_the_samples():
 
 
 def test_rate_falls_to_nothing():
-    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "initial_lr": 2.0}], lr=9.0)
+    optimizer = torch.optim.SGD(
+        [{"params": [nn.Parameter(torch.zeros(1))], "initial_lr": 2.0}], lr=9.0
+    )
     settings = Fit(power=0.9)
     rates = []
     for step in range(10):

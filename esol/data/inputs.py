@@ -70,7 +70,7 @@ def photo_inputs(samples: tuple[Sample, ...], classes: int, settings: Input) -> 
     def load(sample: Sample, rng: np.random.Generator) -> Tensor:
         image = load_image(sample.image)
         if settings.resize == "crop":
-            return random_crop_scale(image, settings.size, settings.longest, rng, flip=settings.flip)
+            return random_crop_scale(image, settings.size, settings.longest, rng, settings.flip)
         tensor = to_tensor(squash(image, settings.size))
         return tensor.flip(2) if settings.flip and rng.random() < 0.5 else tensor
 
@@ -109,6 +109,7 @@ class _Steps:
             for position in range(step * self.batch, (step + 1) * self.batch):
                 epoch, place = divmod(position, self.photos)
                 if epoch not in order:
-                    order = {epoch: np.random.default_rng((self.seed, 0, epoch)).permutation(self.photos)}
+                    rng = np.random.default_rng((self.seed, 0, epoch))
+                    order = {epoch: rng.permutation(self.photos)}
                 draws.append((position, int(order[epoch][place])))
             yield draws

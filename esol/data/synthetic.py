@@ -35,6 +35,7 @@ _GROUND_COLOURS = (
     *((205, 185, 140), (95, 140, 75), (120, 155, 180)),
     *((165, 110, 90), (140, 140, 140), (190, 170, 190)),
 )
+# Otherwise any of the six, so three of four photos show the ground of their first class.
 _GROUND_FIDELITY = 0.7
 _SECOND_OF_A_KIND = 0.2
 _LEAST_VISIBLE = 0.006
@@ -277,11 +278,8 @@ def _add_clutter(canvas: _Array, rng: np.random.Generator) -> None:
     x, y = x - min(left, reach), y - min(top, reach)
     a = (x * np.cos(turn) + y * np.sin(turn)).astype(np.float32) / np.float32(size)
     b = (y * np.cos(turn) - x * np.sin(turn)).astype(np.float32) / np.float32(size)
-    outlines = (
-        1 - np.hypot(a, b),
-        1 - np.maximum(np.abs(a), np.abs(b) * 2),
-        1 - np.abs(a) - np.abs(b),
-    )
+    square, diamond = np.maximum(np.abs(a), np.abs(b) * 2), np.abs(a) + np.abs(b)
+    outlines = (1 - np.hypot(a, b), 1 - square, 1 - diamond)
     colours = [colour for pair in _HEAD_COLOURS for colour in pair] + list(_BODY_COLOURS) * 2
     colour = np.array(colours[int(rng.integers(len(colours)))]) + rng.normal(0, 14, 3)
     share = 0.5 + 0.5 * np.sin(rng.choice((0, 6)) * a)
@@ -291,8 +289,8 @@ def _add_clutter(canvas: _Array, rng: np.random.Generator) -> None:
 
 def _photographed(canvas: _Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Uneven light and sensor noise."""
+    x, y = _grid(list(canvas.shape[:2]))
     height, width, _ = canvas.shape
-    x, y = _grid([height, width])
     slope_x, slope_y = rng.uniform(-0.2, 0.2, 2)
     light = rng.uniform(0.85, 1.1) + slope_x * (x / width - 0.5) + slope_y * (y / height - 0.5)
     noise = rng.normal(0, 6, canvas.shape).astype(np.float32)

@@ -1,6 +1,7 @@
 """Feature extractors from timm, at any output stride, with weights by name or from a file."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -33,10 +34,12 @@ class Backbone(nn.Module):
         self, name: str, *, weights: str, stride: int, learn: tuple[str, ...], norm: str
     ) -> None:
         super().__init__()
-        self.network = _create(name, stride, pretrained=weights == "imagenet")
+        network: Any = _create(name, stride, pretrained=weights == "imagenet")
         if weights not in ("imagenet", "none"):
-            _load(self.network, name, Path(weights))
-        self.channels = int(self.network.num_features)
+            _load(network, name, Path(weights))
+        self.network = network
+        self.channels: int = network.num_features
+        self._forward = network.forward_features
         self.norm = norm
         self._freeze_all_but(learn)
 
@@ -68,7 +71,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> (N, C, ~H / stride, ~W / stride) features."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features: Tensor = self.network.forward_features(images)
+            features: Tensor = self._forward(images)
         return features
 
 

@@ -111,7 +111,8 @@ def _convolve(x: Tensor, guide: Tensor, weight: Tensor, sampler: OffsetBranch | 
         return F.conv2d(x, weight, padding=padding)
     offset = sampler(guide)
     if weight.requires_grad:
-        return deform_conv2d(x, offset, weight, padding=padding)
+        sampled: Tensor = deform_conv2d(x, offset, weight, padding=padding)
+        return sampled
     return deform_conv2d_frozen(x, offset, weight, padding=padding, clamp_centre=sampler.clamp)
 
 

@@ -44,9 +44,7 @@ def deform_conv2d_frozen(
         )
     rows = _project(input, weight)
     index, coefficient = _bilinear(offset, h, w, k, padding, clamp_centre)
-    out = F.embedding_bag(
-        index, rows, per_sample_weights=coefficient.to(rows.dtype), mode="sum"
-    )
+    out = F.embedding_bag(index, rows, per_sample_weights=coefficient.to(rows.dtype), mode="sum")
     return out.view(n, out_h, out_w, o).permute(0, 3, 1, 2)
 
 

@@ -1,0 +1,90 @@
+"""Feature cache: same features as the backbone, computed once, found again."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import esol.features as features
+from esol.data.images import load_image
+from esol.data.sample import Sample
+from esol.data.transforms import squash, to_tensor
+from esol.errors import InputError
+from esol.features import cache_folder, compute_features
+from esol.models.backbone import Backbone
+from esol.settings import Backbone as BackboneSettings
+from esol.settings import Input, Machine, Settings
+
+SETTINGS = Settings(
+    input=Input(size=64, resize="squash"),
+    backbone=BackboneSettings(name="test_resnet", weights="none", stride=8, learn=(), cache=True),
+)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(path)
+    return tuple(Sample(path.stem, path, (0,)) for path in paths)
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return Backbone("test_resnet", weights="none", stride=8, learn=(), norm="frozen").eval()
+
+
+def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
+    cache = compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    for sample in samples:
+        tensor = to_tensor(squash(load_image(sample.image), 64))[None]
+        for mirrored in (False, True):
+            expected = backbone(tensor.flip(3) if mirrored else tensor)[0]
+            found = cache.read(sample, mirrored)
+            assert found.dtype == torch.float16
+            torch.testing.assert_close(found.float(), expected, rtol=2e-3, atol=1e-3)
+
+
+def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_path, monkeypatch):
+    seen = []
+    real = features.load_image
+    monkeypatch.setattr(features, "load_image", lambda path: seen.append(path.stem) or real(path))
+    compute_features(backbone, samples[:2], SETTINGS, tmp_path / "run")
+    compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    assert seen == ["0", "1", "2"]
+    Image.new("RGB", (30, 30)).save(samples[1].image)
+    compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    assert seen == ["0", "1", "2", "1"]
+
+
+def test_other_weights_or_size_use_another_folder(tmp_path):
+    from dataclasses import replace
+
+    other_size = replace(SETTINGS, input=Input(size=96, resize="squash"))
+    elsewhere = replace(SETTINGS, machine=Machine(cache=str(tmp_path / "shared")))
+    mine = cache_folder(SETTINGS, tmp_path)
+    assert mine != cache_folder(other_size, tmp_path)
+    assert cache_folder(elsewhere, tmp_path) == tmp_path / "shared" / mine.name
+
+
+def test_full_disk_is_told_before_the_work(samples, backbone, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(InputError, match=r"needs .* GiB.*machine\.cache"):
+        compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+
+
+def test_inputs_flip_half_of_the_time(samples, backbone, tmp_path):
+    cache = compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    batches = cache.inputs(samples, 1, flip=True).batches(10, seed=0, start=0, stop=10, workers=0)
+    plain = mirrored = 0
+    for batch in batches:
+        assert batch.cached
+        for name, row in zip(batch.names, batch.inputs, strict=True):
+            sample = samples[int(name)]
+            plain += torch.equal(row, cache.read(sample, False))
+            mirrored += torch.equal(row, cache.read(sample, True))
+    assert plain + mirrored == 100
+    assert 30 < mirrored < 70

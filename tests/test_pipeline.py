@@ -1,0 +1,170 @@
+"""The whole thread on a small synthetic set: run, skip, switch, kill, resume."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from esol.__main__ import main
+from esol.config import load_settings
+from esol.data.synthetic import write_synthetic
+from esol.evaluate import evaluate_masks
+from esol.run import FOLDERS, STAGES, read_manifest, stage_path
+from esol.stages import run
+
+SMOKE = Path(__file__).parent / "smoke.yaml"
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    write_synthetic(root, photos=40, size=64, seed=0, val_fraction=0.25)
+    return root
+
+
+@pytest.fixture(scope="session")
+def done(photos, tmp_path_factory) -> Path:
+    return run(load_settings(str(SMOKE)), photos, tmp_path_factory.mktemp("done") / "run")
+
+
+def contents(run_folder: Path) -> dict[str, bytes]:
+    """Weights, loss curves, maps, seeds and metrics: everything but times and versions."""
+    return {
+        str(path.relative_to(run_folder)): path.read_bytes()
+        for path in sorted(run_folder.rglob("*"))
+        if path.suffix in {".safetensors", ".jsonl", ".npz", ".png"} or path.name == "metrics.json"
+    }
+
+
+def test_every_stage_leaves_its_files(done):
+    for stage in STAGES:
+        assert read_manifest(done, stage)["outputs"]["files"] > 0, stage
+    maps = stage_path(done, "cams")
+    assert [
+        len(list((maps / kind).rglob("*.npz"))) for kind in ("cam", "expansion", "shrinkage")
+    ] == [40] * 3
+    assert len(list(stage_path(done, "seeds").rglob("*.png"))) == 40
+    assert not list(done.rglob("*checkpoint*"))
+    assert not list(done.rglob(".tmp-*"))
+    page = (done / "report.html").read_text()
+    assert "Shrinkage" in page
+
+
+def test_metrics_are_those_of_the_masks(done, photos):
+    """The seeds on disk, measured as any folder of masks, give the fixed-threshold numbers."""
+    content = json.loads((stage_path(done, "evaluate") / "metrics.json").read_text())
+    names = [
+        Path(row.split(",")[0]).stem
+        for row in (photos / "labels.csv").read_text().splitlines()[1:]
+        if row.endswith(",val")
+    ]
+    found = evaluate_masks(stage_path(done, "seeds"), photos / "masks", names=names, classes=6)
+    fixed = content["lists"]["val"]["shrinkage"]["fixed"]
+    for key in ("miou", "precision", "recall", "f1_of_means", "foreground_recall"):
+        assert found[key] == pytest.approx(fixed[key]), key
+
+
+def test_second_call_skips_everything(done, photos, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done}
+    monkeypatch.setattr("esol.stages.fit", None)
+    monkeypatch.setattr("esol.stages.localize", None)
+    run(load_settings(str(SMOKE)), photos, done)
+    assert before == {
+        path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done
+    }
+
+
+def test_changed_setting_is_refused_by_the_stage_that_reads_it(done, photos, capsys):
+    assert main(["run", str(SMOKE), str(photos), str(done), "--shrink.area", "3"]) == 2
+    message = capsys.readouterr().err
+    assert "03-shrink" in message
+    assert "shrink.area = 2.0, not 3.0" in message
+
+
+def test_evaluated_lists_do_not_touch_training(done, photos, tmp_path):
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(done, copy)
+    settings = load_settings(str(SMOKE), "--data.evaluate=[val]")
+    for last in ("classify", "expand", "shrink"):
+        run(settings, photos, copy, last=last)
+    assert (copy / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--expand.learn=nothing", "--expand.clip=1"],
+        ["--expand.learn=w1", "--expand.clip=1"],
+        ["--expand.learn=offsets+w1"],
+        ["--expand.objective=minimise", "--shrink.area=0"],
+        ["--shrink.learn=v", "--shrink.area=0"],
+        ["--shrink.learn=offsets+v"],
+    ],
+    ids=" ".join,
+)
+def test_every_ablation_is_a_setting_away(done, photos, tmp_path, flags):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    os.symlink(stage_path(done, "classify"), stage_path(copy, "classify"))
+    run(load_settings(str(SMOKE), *flags), photos, copy, last="cams")
+    maps = contents(copy)
+    if flags[0] == "--expand.learn=nothing":
+        name = next(name for name in maps if "/cam/" in name)
+        assert maps[name] == maps[name.replace("/cam/", "/expansion/")]
+
+
+def test_killed_at_random_moments_gives_the_same_bytes(done, photos, tmp_path):
+    """SIGKILL, SIGTERM and SIGINT after random numbers of written files, then a last run."""
+    target, rng = tmp_path / "run", random.Random(0)
+    command = [sys.executable, "-m", "esol", "run", str(SMOKE), str(photos), str(target)]
+    command += ["--machine.checkpoint_seconds", "0"]
+    for number in (
+        signal.SIGKILL,
+        signal.SIGTERM,
+        signal.SIGKILL,
+        signal.SIGINT,
+        signal.SIGKILL,
+        signal.SIGKILL,
+    ):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_files(target, process, rng.randint(2, 40))
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(number)
+        assert process.wait() != 0
+        assert not (target / FOLDERS["evaluate"] / "manifest.json").exists()
+    last = subprocess.run(command, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert contents(target) == contents(done)
+
+
+def wait_for_files(target: Path, process: subprocess.Popen[bytes], count: int) -> None:
+    """Wait until the run has written so many files, or has ended."""
+
+    def state() -> set[tuple[str, int]]:
+        found = set()
+        for path in target.rglob("*") if target.exists() else ():
+            try:
+                found.add((str(path), path.stat().st_mtime_ns))
+            except FileNotFoundError:
+                continue
+        return found
+
+    seen, limit = state(), time.monotonic() + 120
+    new = 0
+    while process.poll() is None and new < count and time.monotonic() < limit:
+        now = state()
+        new += len(now - seen)
+        seen |= now
+        time.sleep(0.005)
+
+
+def test_folders_are_numbered_in_order():
+    assert list(FOLDERS.values()) == sorted(FOLDERS.values())
