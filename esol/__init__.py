@@ -1,0 +1,72 @@
+"""ESOL: from image tags to segmentation masks.
+
+Expansion and Shrinkage of Localization for Weakly-Supervised Semantic Segmentation (NeurIPS 2022),
+as a library. The command line says the same: ``esol --help``.
+
+>>> import esol
+>>> settings = esol.load_settings("demo", "--seed=1")
+>>> settings.expand.alpha
+0.01
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from esol.config import dump_settings, load_settings
+    from esol.data import Dataset, Sample, open_dataset
+    from esol.data.check import check
+    from esol.data.synthetic import write_synthetic
+    from esol.errors import InputError
+    from esol.evaluate import evaluate_masks
+    from esol.maps import Maps, load_maps
+    from esol.ops.deform import deform_conv2d_frozen
+    from esol.seeds import seed
+    from esol.settings import Settings
+    from esol.stages import run
+    from esol.summary import write_report
+
+_HOMES = {
+    "Dataset": "esol.data",
+    "InputError": "esol.errors",
+    "Maps": "esol.maps",
+    "Sample": "esol.data",
+    "Settings": "esol.settings",
+    "check": "esol.data.check",
+    "deform_conv2d_frozen": "esol.ops.deform",
+    "dump_settings": "esol.config",
+    "evaluate_masks": "esol.evaluate",
+    "load_maps": "esol.maps",
+    "load_settings": "esol.config",
+    "open_dataset": "esol.data",
+    "run": "esol.stages",
+    "seed": "esol.seeds",
+    "write_report": "esol.summary",
+    "write_synthetic": "esol.data.synthetic",
+}
+
+__all__ = [
+    "Dataset",
+    "InputError",
+    "Maps",
+    "Sample",
+    "Settings",
+    "check",
+    "deform_conv2d_frozen",
+    "dump_settings",
+    "evaluate_masks",
+    "load_maps",
+    "load_settings",
+    "open_dataset",
+    "run",
+    "seed",
+    "write_report",
+    "write_synthetic",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: ``esol --help`` need not wait for torch."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'esol' has no attribute {name!r}")

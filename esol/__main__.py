@@ -18,7 +18,7 @@ from esol.config import (
 )
 from esol.errors import InputError
 from esol.progress import console
-from esol.run import STAGES
+from esol.runfolder import STAGES
 from esol.settings import Settings
 
 USAGE = f"""usage: esol COMMAND ...

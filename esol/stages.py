@@ -30,7 +30,7 @@ from esol.networks import (
     save_weights,
 )
 from esol.progress import log, track
-from esol.run import STAGES, Stage, output_of, stage_path, work_on
+from esol.runfolder import STAGES, Stage, output_of, stage_path, work_on
 from esol.seeds import seed
 from esol.settings import MAP_KINDS, MapKind, Settings
 from esol.summary import write_report

@@ -16,7 +16,7 @@ from esol.files import read_json
 from esol.maps import load_maps
 from esol.panels import colour, heat
 from esol.report import Panel, ReportData, Split, build
-from esol.run import finished, read_manifest, stage_path
+from esol.runfolder import finished, read_manifest, stage_path
 from esol.seeds import seed
 from esol.settings import MAP_KINDS, Settings
 

@@ -15,7 +15,7 @@ from esol.__main__ import main
 from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.evaluate import evaluate_masks
-from esol.run import FOLDERS, STAGES, read_manifest, stage_path
+from esol.runfolder import FOLDERS, STAGES, read_manifest, stage_path
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from esol.errors import InputError
-from esol.run import finished, output_of, read_manifest, stage_path, work_on
+from esol.runfolder import finished, output_of, read_manifest, stage_path, work_on
 
 
 def do(run, identity, *, overwrite=False, text="result") -> bool:
