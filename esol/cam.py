@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +16,7 @@ from esol.data.transforms import scaled, squash, to_tensor
 from esol.features import FeatureCache
 from esol.maps import grid
 from esol.models.samplers import Localizer
+from esol.ops.resize import resize_maps
 from esol.settings import MAP_KINDS, Cams, Input, MapKind
 
 Located = tuple[Sample, tuple[int, int], dict[MapKind, NDArray[np.float32]]]
@@ -50,70 +52,83 @@ def batches_of_one_size(
     ]
 
 
+@dataclass(frozen=True)
+class View:
+    """One look at a photo: at a scale, plain or mirrored left to right."""
+
+    scale: float
+    mirrored: bool
+
+
 @torch.no_grad()
 def localize(
     localizer: Localizer,
     photos: list[Photo],
     settings: Cams,
     inputs: Input,
+    stride: int,
     cache: FeatureCache | None,
 ) -> Iterator[Located]:
     """Maps of a batch of photos of one size.
 
     For every scale, and its mirror image, ReLU of the tagged classes' maps is resized to the
-    photo's stride-4 grid; the sum is divided by its maximum (PEERS: the recipe of IRN, without
-    subtracting the minimum). A map that is 0 everywhere stays 0.
+    photo's stride-4 grid; the sum is divided by its maximum (IRN's recipe, without subtracting the
+    minimum). A map that is 0 everywhere stays 0.
 
     Args:
         localizer: on its device, in evaluation mode.
         photos: one batch from ``batches_of_one_size``.
-        settings: scales and flip.
+        settings: scales, flip, alignment.
         inputs: resize and size.
+        stride: input pixels per feature cell.
         cache: features at scale 1, or None.
     """
     sums: list[dict[MapKind, Tensor]] = [{} for _ in photos]
-    images = (
-        [load_image(photo.sample.image) for photo in photos]
-        if _needs_images(settings, cache)
-        else []
-    )
-    for scale in settings.scales:
-        for mirrored in (False, True) if settings.flip else (False,):
-            if cache is not None and scale == 1:
-                rows = [cache.read(photo.sample, mirrored).float() for photo in photos]
-                features = torch.stack(rows).to(_device(localizer))
-            else:
-                batch = torch.stack([to_tensor(_resized(image, scale, inputs)) for image in images])
-                batch = batch.flip(3) if mirrored else batch
-                features = localizer.classifier.backbone(batch.to(_device(localizer)))
-            maps = localizer.maps(features)
+    mirrored = (False, True) if settings.flip else (False,)
+    for view in (View(scale, mirror) for scale in settings.scales for mirror in mirrored):
+        features, shape = _features(localizer, photos, view, inputs, cache)
+        maps = localizer.maps(features)
+        for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
             for kind, values in zip(MAP_KINDS, maps, strict=True):
-                _add(sums, kind, values.flip(3) if mirrored else values, photos)
+                tagged = F.relu(values[row, list(photo.sample.tags)])[None]
+                if settings.aligned:
+                    size = grid(photo.size)
+                    found = resize_maps(tagged, size, shape, stride, mirrored=view.mirrored)
+                else:
+                    found = _stretched(tagged, view, photo)
+                total[kind] = total[kind] + found[0] if kind in total else found[0]
     for photo, total in zip(photos, sums, strict=True):
         yield photo.sample, photo.size, {kind: _normalised(total[kind]) for kind in MAP_KINDS}
 
 
-def _needs_images(settings: Cams, cache: FeatureCache | None) -> bool:
-    return cache is None or any(scale != 1 for scale in settings.scales)
+def _features(
+    localizer: Localizer,
+    photos: list[Photo],
+    view: View,
+    inputs: Input,
+    cache: FeatureCache | None,
+) -> tuple[Tensor, tuple[int, int]]:
+    """Features of a view of all photos, and the height and width of the network's input."""
+    device = next(localizer.parameters()).device
+    if cache is not None and view.scale == 1:
+        rows = [cache.read(photo.sample, view.mirrored).float() for photo in photos]
+        return torch.stack(rows).to(device), (inputs.size, inputs.size)
+    images = [_resized(load_image(photo.sample.image), view.scale, inputs) for photo in photos]
+    batch = torch.stack([to_tensor(image) for image in images])
+    batch = batch.flip(3) if view.mirrored else batch
+    return localizer.classifier.backbone(batch.to(device)), (batch.shape[2], batch.shape[3])
 
 
-def _device(localizer: Localizer) -> torch.device:
-    return next(localizer.parameters()).device
-
-
-def _resized(image, scale: float, inputs: Input):  # type: ignore[no-untyped-def]
+def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:
     if inputs.resize == "squash":
         return squash(image, max(32, round(inputs.size * scale)))
     return scaled(image, scale)
 
 
-def _add(
-    sums: list[dict[MapKind, Tensor]], kind: MapKind, maps: Tensor, photos: list[Photo]
-) -> None:
-    for total, own, photo in zip(sums, F.relu(maps), photos, strict=True):
-        tagged = own[list(photo.sample.tags)][None]
-        resized = F.interpolate(tagged, grid(photo.size), mode="bilinear", align_corners=False)[0]
-        total[kind] = total[kind] + resized if kind in total else resized
+def _stretched(maps: Tensor, view: View, photo: Photo) -> Tensor:
+    """IRN's resize: the map is taken to cover the photo from edge to edge."""
+    plain = maps.flip(3) if view.mirrored else maps
+    return F.interpolate(plain, grid(photo.size), mode="bilinear", align_corners=False)
 
 
 def _normalised(total: Tensor) -> NDArray[np.float32]:

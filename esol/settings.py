@@ -275,6 +275,10 @@ class Cams:
     flip: bool = True
     """Add the maps of the mirrored photo."""
 
+    aligned: bool = True
+    """Resize maps by where the network's cells lie on the photo; false: as IRN does, which is half
+    a cell off."""
+
     lists: tuple[str, ...] = ()
     """Photo lists to map; empty: data.train and data.evaluate."""
 

@@ -155,7 +155,9 @@ def cams(job: Job) -> None:
             cache = compute_features(model.classifier.backbone, todo, settings, job.run)
         batches = batches_of_one_size(todo, same=settings.input.resize == "squash")
         for batch in track(batches, "cams", total=len(batches), unit="batches"):
-            for sample, size, maps in localize(model, batch, settings.cams, settings.input, cache):
+            for sample, size, maps in localize(
+                model, batch, settings.cams, settings.input, settings.backbone.stride, cache
+            ):
                 for kind in MAP_KINDS:
                     tags = np_tags(sample.tags)
                     save_maps(_map_path(stage.path, kind, sample.name), maps[kind], tags, size)

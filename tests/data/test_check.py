@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from rich.console import Console
 
@@ -119,7 +118,6 @@ def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
     assert "[red]" in printed(check(root, Data()))
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_fixed_classes_may_be_absent(shared: Path) -> None:
     settings = Data(train="train2017", evaluate=("train2017",))
     report = check(shared / "data" / "tiny-coco", settings)

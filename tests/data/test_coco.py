@@ -15,7 +15,6 @@ from esol.errors import InputError
 from esol.settings import Data
 
 # pycocotools 2.0.11 has not followed NumPy 2 in its array protocol; nothing here depends on it.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def box(x: int, y: int, width: int, height: int) -> list[list[int]]:
