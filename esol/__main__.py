@@ -191,6 +191,7 @@ def _report(rest: list[str]) -> int:
 def _evaluate_masks(rest: list[str]) -> int:
     import json
 
+    from esol.data.labels import read_names
     from esol.evaluate import evaluate_masks
 
     parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
@@ -198,8 +199,11 @@ def _evaluate_masks(rest: list[str]) -> int:
     parser.add_argument(
         "--gt", required=True, help="folder of ground-truth masks of the same names"
     )
+    parser.add_argument("--list", help="text file of the names to measure, one per line")
     parsed = parser.parse_args(rest)
-    print(json.dumps(evaluate_masks(Path(parsed.masks), Path(parsed.gt)), indent=2))
+    names = read_names(Path(parsed.list)) if parsed.list else None
+    found = evaluate_masks(Path(parsed.masks), Path(parsed.gt), names=names)
+    print(json.dumps(found, indent=2))
     return 0
 
 

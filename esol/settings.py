@@ -166,10 +166,11 @@ class Fit:
     power: float = 0.9
     """Exponent of the learning rate's fall."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "fit", "epochs", "batch", "lr")
-        _at_least_zero(self, "fit", "steps", "weight_decay", "power")
-        _check(0 <= self.momentum < 1, "fit.momentum", self.momentum, "in [0, 1)")
+    def check(self, prefix: str) -> None:
+        """Raise an InputError for a value out of range, naming it under ``prefix``."""
+        _positive(self, prefix, "epochs", "batch", "lr")
+        _at_least_zero(self, prefix, "steps", "weight_decay", "power")
+        _check(0 <= self.momentum < 1, f"{prefix}.momentum", self.momentum, "in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ class Classify:
     """Rate of V, as a multiple of fit.lr."""
 
     def __post_init__(self) -> None:
+        self.fit.check("classify.fit")
         _positive(self, "classify", "backbone_lr", "classifier_lr")
 
 
@@ -205,9 +207,10 @@ class Sampler:
     clamp: bool = True
     """Keep the centre of every sampling window on the map."""
 
-    def __post_init__(self) -> None:
-        _check(self.kernel in (1, 3, 5), "sampler.kernel", self.kernel, "1, 3 or 5")
-        _at_least_zero(self, "sampler", "bound")
+    def check(self, prefix: str) -> None:
+        """Raise an InputError for a value out of range, naming it under ``prefix``."""
+        _check(self.kernel in (1, 3, 5), f"{prefix}.kernel", self.kernel, "1, 3 or 5")
+        _at_least_zero(self, prefix, "bound")
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,8 @@ class Expand:
     """Optimisation of the offset branch."""
 
     def __post_init__(self) -> None:
+        self.fit.check("expand.fit")
+        self.sampler.check("expand.sampler")
         _check(0 < self.clip <= 1, "expand.clip", self.clip, "in (0, 1]")
         _positive(self, "expand", "alpha")
 
@@ -258,6 +263,8 @@ class Shrink:
     """Optimisation of the offset branch."""
 
     def __post_init__(self) -> None:
+        self.fit.check("shrink.fit")
+        self.sampler.check("shrink.sampler")
         _at_least_zero(self, "shrink", "area")
 
 

@@ -63,18 +63,20 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one per line in mask-value order: the first line is value 1.
+    """Names from a text file, one per line; for classes in mask-value order, value 1 first.
 
     Raises:
-        InputError: the file is not UTF-8, is empty, or repeats a name.
+        InputError: the file cannot be read, is not UTF-8, is empty, or repeats a name.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: name a text file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
-        raise InputError(f"{path}: empty: write one class name per line")
+        raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{path}: class {repeated[0]!r} stands on two lines: remove one")
