@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -77,9 +78,9 @@ def read_names(path: Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise InputError(f"{path}: class {repeated[0]!r} stands on two lines: remove one")
+        raise InputError(f"{path}: {repeated[0]!r} stands on two lines: remove one")
     return names
 
 
