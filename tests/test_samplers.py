@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from esol.models.classifier import Classifier, Head
-from esol.models.samplers import Expansion, Localizer, OffsetBranch, Shrinkage, clip_features
+from esol.models.samplers import (
+    Expansion,
+    Localizer,
+    OffsetBranch,
+    Shrinkage,
+    clip_features,
+    keep_on_map,
+)
 
 CHANNELS, WIDTH, CLASSES = 6, 5, 3
 
@@ -47,7 +54,7 @@ def test_clip_cuts_each_channel_at_its_own_share():
 
 def test_offsets_are_bounded_and_centred():
     torch.manual_seed(3)
-    predictor = branch(CHANNELS, bound=0.5)
+    predictor = branch(CHANNELS, bound=0.5, clamp=False)
     nn.init.normal_(predictor.predict.weight, std=5.0)
     assert predictor(features()).abs().max() <= 0.5
     predictor.bound = 0.0
@@ -86,3 +93,24 @@ def test_moved_offsets_move_the_map():
     still = Expansion(one.w1.weight, None, clip=1.0)(x)
     torch.testing.assert_close(moved[..., :-1], still[..., 1:])
     torch.testing.assert_close(moved[..., -1], still[..., -1])
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+def test_learned_and_frozen_weights_sample_alike(clamp):
+    one = head()
+    sampler = branch(CHANNELS, clamp=clamp, bound=0.0, centre=False)
+    nn.init.normal_(sampler.predict.weight, std=0.5, generator=torch.Generator().manual_seed(4))
+    frozen = Expansion(one.w1.weight, sampler, clip=0.5)
+    learned = Expansion(one.w1.weight, sampler, clip=0.5, learn_w1=True)
+    torch.testing.assert_close(frozen(features()), learned(features()))
+
+
+def test_clamped_centres_stay_on_the_map():
+    offset = 20 * torch.randn(2, 18, 5, 7, generator=torch.Generator().manual_seed(5))
+    moves = keep_on_map(offset).view(2, 9, 2, 5, 7)
+    y, x = torch.arange(5.0)[:, None], torch.arange(7.0)
+    for move, base, length in ((moves[:, :, 0], y, 5), (moves[:, :, 1], x, 7)):
+        assert (base + move).min() == 0
+        assert (base + move).max() == length - 1
+    inside = torch.zeros(1, 18, 5, 7)
+    assert torch.equal(keep_on_map(inside), inside)

@@ -39,7 +39,23 @@ class OffsetBranch(nn.Module):
         raw: Tensor = self.predict(x)
         if self.centre:
             raw = raw - raw.mean(dim=(2, 3), keepdim=True)
-        return self.bound * torch.tanh(raw / self.bound) if self.bound > 0 else raw
+        offset = self.bound * torch.tanh(raw / self.bound) if self.bound > 0 else raw
+        return keep_on_map(offset) if self.clamp else offset
+
+
+def keep_on_map(offset: Tensor) -> Tensor:
+    """Shorten offsets so that every window's displaced centre stays on the map.
+
+    Args:
+        offset: (N, 2 * taps, h, w) in cells, (y, x) per tap.
+    """
+    n, _, h, w = offset.shape
+    moves = offset.view(n, -1, 2, h, w)
+    y = torch.arange(h, device=offset.device, dtype=offset.dtype)[:, None]
+    x = torch.arange(w, device=offset.device, dtype=offset.dtype)
+    move_y = (y + moves[:, :, 0]).clamp(0, h - 1) - y
+    move_x = (x + moves[:, :, 1]).clamp(0, w - 1) - x
+    return torch.stack([move_y, move_x], dim=2).flatten(1, 2)
 
 
 def clip_features(x: Tensor, share: float) -> Tensor:
@@ -110,10 +126,10 @@ def _convolve(x: Tensor, guide: Tensor, weight: Tensor, sampler: OffsetBranch | 
     if sampler is None:
         return F.conv2d(x, weight, padding=padding)
     offset = sampler(guide)
-    if weight.requires_grad:
-        sampled: Tensor = deform_conv2d(x, offset, weight, padding=padding)
-        return sampled
-    return deform_conv2d_frozen(x, offset, weight, padding=padding, clamp_centre=sampler.clamp)
+    if not weight.requires_grad:
+        return deform_conv2d_frozen(x, offset, weight, padding=padding)
+    sampled: Tensor = deform_conv2d(x, offset, weight, padding=padding)
+    return sampled
 
 
 class LocalizationMaps(NamedTuple):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def deform_conv2d_frozen(
-    input: Tensor, offset: Tensor, weight: Tensor, *, padding: int = 0, clamp_centre: bool = False
+    input: Tensor, offset: Tensor, weight: Tensor, *, padding: int = 0
 ) -> Tensor:
     """Deformable convolution, stride 1, whose input and weight are constants.
 
@@ -25,8 +25,6 @@ def deform_conv2d_frozen(
             order, H' = H + 2 * padding - k + 1.
         weight: (O, C, k, k).
         padding: zero cells added on every side.
-        clamp_centre: keep each window's displaced centre on the map, so that displacements at
-            the border cannot reach for the zeros outside.
 
     Returns:
         (N, O, H', W').
@@ -43,7 +41,7 @@ def deform_conv2d_frozen(
             f" offset of shape {(n, 2 * k * k, out_h, out_w)}, not {tuple(offset.shape)}"
         )
     rows = _project(input, weight)
-    index, coefficient = _bilinear(offset, h, w, k, padding, clamp_centre)
+    index, coefficient = _bilinear(offset, h, w, k, padding)
     out = F.embedding_bag(index, rows, per_sample_weights=coefficient.to(rows.dtype), mode="sum")
     return out.view(n, out_h, out_w, o).permute(0, 3, 1, 2)
 
@@ -58,9 +56,7 @@ def _project(input: Tensor, weight: Tensor) -> Tensor:
     return (cells @ taps).view(n * h * w * k * k, o)
 
 
-def _bilinear(
-    offset: Tensor, h: int, w: int, k: int, padding: int, clamp_centre: bool
-) -> tuple[Tensor, Tensor]:
+def _bilinear(offset: Tensor, h: int, w: int, k: int, padding: int) -> tuple[Tensor, Tensor]:
     """Rows of the projected input and their coefficients: two (N * H' * W', 4 * k * k) tensors."""
     n, _, out_h, out_w = offset.shape
     shift = offset.view(n, k * k, 2, out_h, out_w)
@@ -72,8 +68,6 @@ def _bilinear(
     y = torch.arange(out_h, device=offset.device, dtype=offset.dtype).view(1, 1, -1, 1) + first
     x = torch.arange(out_w, device=offset.device, dtype=offset.dtype).view(1, 1, 1, -1) + first
     centre_y, centre_x = y + shift[:, :, 0], x + shift[:, :, 1]
-    if clamp_centre:
-        centre_y, centre_x = centre_y.clamp(0, h - 1), centre_x.clamp(0, w - 1)
     pos_y, pos_x = centre_y + tap_y, centre_x + tap_x
 
     low_y, low_x = pos_y.detach().floor(), pos_x.detach().floor()
