@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
-    parser.add_argument("--set", nargs="*", default=[], help="flags for every row, --a.b=c")
+    parser.add_argument("--set", nargs="*", default=[], help="settings for every row: group.name=value")
     arguments = parser.parse_args()
     for row in arguments.rows:
         for seed in arguments.seeds:
@@ -81,8 +81,9 @@ def run_row(arguments: argparse.Namespace, row: str, seed: int) -> None:
     for stage in shared if row != "full" else ():
         if not stage_path(target, stage).exists():
             shutil.copytree(stage_path(full, stage), stage_path(target, stage))
-    flags = [f"--seed={seed}", f"--machine.cache={arguments.out / 'cache'}", *arguments.set]
-    settings = load_settings(arguments.config, *flags, *(f"--{f.lstrip('-')}" for f in ROWS[row]))
+    flags = [f"--seed={seed}", f"--machine.cache={arguments.out / 'cache'}"]
+    flags += [f"--{setting}" for setting in arguments.set]
+    settings = load_settings(arguments.config, *flags, *ROWS[row])
     # Seeds are not needed to measure maps; the report and the seeds are made for "full" alone.
     if row == "full":
         run(settings, arguments.data, target)
