@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
+from rich.console import Console
 from rich.logging import RichHandler
 
 from esol.config import (
     Parser,
+    check_keys,
     dump_settings,
     find_config,
     load_settings,
@@ -65,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"esol: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"esol: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -94,8 +99,10 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     """
     first = parser.parse_args(rest)
     given = [str(path) for path in first.paths]
+    for settings_file in first.config or ():
+        check_keys(Path(str(settings_file)))
     if first.print_config:
-        paths = 0
+        given, paths = given[:1] if len(given) in (1, paths + 1) else [], 0
     if len(given) not in (paths, paths + 1):
         raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
     config = given.pop(0) if len(given) == paths + 1 else None
@@ -140,7 +147,8 @@ def _run(rest: list[str]) -> int:
         last=parsed["until"],
         overwrite=parsed["overwrite"],
     )
-    _show(Path(out))
+    if parsed["until"] == "evaluate":
+        _show(Path(out))
     return 0
 
 
@@ -174,7 +182,8 @@ def _check(rest: list[str]) -> int:
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
     _, settings, (data,) = _parse(parser, rest, paths=1)
     report = check(Path(data), settings.data)
-    console.print(render(report))
+    # Not wrapped where it is not a terminal: file names stay whole.
+    Console(soft_wrap=not sys.stdout.isatty()).print(render(report))
     return 2 if report.problems else 0
 
 

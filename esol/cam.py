@@ -83,10 +83,20 @@ def localize(
         stride: input pixels per feature cell.
         cache: features at scale 1, or None.
     """
+    device = next(localizer.parameters()).device
+    images: list[Image.Image] = []
     sums: list[dict[MapKind, Tensor]] = [{} for _ in photos]
     mirrored = (False, True) if settings.flip else (False,)
     for view in (View(scale, mirror) for scale in settings.scales for mirror in mirrored):
-        features, shape = _features(localizer, photos, view, inputs, cache)
+        if cache is not None and view.scale == 1:
+            rows = [cache.read(photo.sample, view.mirrored).float() for photo in photos]
+            features, shape = torch.stack(rows).to(device), (inputs.size, inputs.size)
+        else:
+            images = images or [load_image(photo.sample.image) for photo in photos]
+            batch = torch.stack([to_tensor(_resized(i, view.scale, inputs)) for i in images])
+            batch = batch.flip(3) if view.mirrored else batch
+            shape = (batch.shape[2], batch.shape[3])
+            features = localizer.classifier.backbone(batch.to(device))
         maps = localizer.maps(features)
         for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
             for kind, values in zip(MAP_KINDS, maps, strict=True):
@@ -99,24 +109,6 @@ def localize(
                 total[kind] = total[kind] + found[0] if kind in total else found[0]
     for photo, total in zip(photos, sums, strict=True):
         yield photo.sample, photo.size, {kind: _normalised(total[kind]) for kind in MAP_KINDS}
-
-
-def _features(
-    localizer: Localizer,
-    photos: list[Photo],
-    view: View,
-    inputs: Input,
-    cache: FeatureCache | None,
-) -> tuple[Tensor, tuple[int, int]]:
-    """Features of a view of all photos, and the height and width of the network's input."""
-    device = next(localizer.parameters()).device
-    if cache is not None and view.scale == 1:
-        rows = [cache.read(photo.sample, view.mirrored).float() for photo in photos]
-        return torch.stack(rows).to(device), (inputs.size, inputs.size)
-    images = [_resized(load_image(photo.sample.image), view.scale, inputs) for photo in photos]
-    batch = torch.stack([to_tensor(image) for image in images])
-    batch = batch.flip(3) if view.mirrored else batch
-    return localizer.classifier.backbone(batch.to(device)), (batch.shape[2], batch.shape[3])
 
 
 def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:

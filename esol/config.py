@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from esol.errors import InputError
 from esol.settings import Settings
@@ -29,7 +29,7 @@ def find_config(given: str) -> Path:
     """
     path = Path(given)
     if path.is_file():
-        _check_keys(path)
+        check_keys(path)
         return path
     named = config_folder() / f"{given}.yaml"
     if named.is_file():
@@ -38,11 +38,15 @@ def find_config(given: str) -> Path:
     raise InputError(f"{given}: no such settings file; by name there are: {names}")
 
 
-def _check_keys(path: Path) -> None:
-    """Refuse what the parser would pass over in silence, such as a number where a group belongs."""
+def check_keys(path: Path) -> None:
+    """Refuse what the parser would pass over in silence, such as a number where a group belongs.
+
+    Raises:
+        InputError: the file is not YAML, or has a key that no setting has.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     _check_group(content if content is not None else {}, asdict(Settings()), path, "")
 
@@ -70,10 +74,12 @@ class Parser(ArgumentParser):
 
     def _nearest(self, message: str) -> str:
         """What a misspelt key may have been meant to be."""
-        keys = [option.lstrip("-") for option in self._option_string_actions if "." in option]
+        keys = [
+            option.lstrip("-") for option in self._option_string_actions if option.startswith("--")
+        ]
         wrong = [word.strip("'\"-:,.").split("=")[0] for word in message.split()]
-        unknown = [word for word in wrong if "." in word and word not in keys]
-        near = [key for word in unknown for key in get_close_matches(word, keys, 1)]
+        unknown = [word for word in wrong if word and word not in keys]
+        near = [key for word in unknown for key in get_close_matches(word, keys, 1, 0.8)]
         return f" (did you mean {near[0]}?)" if near else ""
 
 
@@ -86,6 +92,7 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
         text: what it does.
         **options: more flags, each with the arguments of ``add_argument``.
     """
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(
         prog=f"esol {command}",
         description=text,

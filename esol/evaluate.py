@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from esol.confusion import Counts, Metrics, Values, confusion, fold, metrics, pair_counts, share
 from esol.data.images import load_mask
-from esol.data.sample import IGNORE
+from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
 from esol.files import plain
 from esol.histogram import THRESHOLDS, Histogram, thresholds
@@ -32,8 +32,6 @@ __all__ = [
     "table",
     "thresholds",
 ]
-
-BACKGROUND = "background"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from esol.data.inputs import Inputs
 from esol.data.sample import Sample
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
-from esol.files import atomic, sha256
+from esol.files import atomic, make_folder, sha256
 from esol.models.backbone import Backbone
 from esol.progress import log, track
 from esol.settings import Settings
@@ -42,16 +42,27 @@ class FeatureCache:
 
     def read(self, sample: Sample, mirrored: bool) -> Tensor:
         """(C, h, w) float16 features of the photo, or of its mirror image."""
-        array: NDArray[np.float16] = np.load(self.path(sample), mmap_mode="r", allow_pickle=False)
+        path = self.path(sample)
+        try:
+            array: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} cannot be read; delete it and run again") from error
         return torch.from_numpy(np.array(array[int(mirrored)]))
 
     def inputs(self, samples: tuple[Sample, ...], classes: int, *, flip: bool) -> Inputs:
         """Training inputs from the cache."""
+        return Inputs(samples, classes, _Cached(self, flip), cached=True)
 
-        def load(sample: Sample, rng: np.random.Generator) -> Tensor:
-            return self.read(sample, flip and bool(rng.random() < 0.5))
 
-        return Inputs(samples, classes, load, cached=True)
+@dataclass(frozen=True)
+class _Cached:
+    """Reads features, mirrored by chance; an object, so that loader processes can copy it."""
+
+    cache: FeatureCache
+    flip: bool
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Tensor:
+        return self.cache.read(sample, self.flip and bool(rng.random() < 0.5))
 
 
 def cache_folder(settings: Settings, run: Path) -> Path:
@@ -60,6 +71,8 @@ def cache_folder(settings: Settings, run: Path) -> Path:
         **asdict(settings.backbone),
         "weights": weights_digest(settings),
         "size": settings.input.size,
+        # Random weights are those of the seed.
+        "seed": settings.seed if settings.backbone.weights == "none" else None,
         "version": 1,
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
@@ -70,7 +83,11 @@ def cache_folder(settings: Settings, run: Path) -> Path:
 def weights_digest(settings: Settings) -> str:
     """SHA-256 of the weights file, or the name where the weights are not a file."""
     weights = settings.backbone.weights
-    return weights if weights in ("imagenet", "none") else sha256(Path(weights))
+    if weights in ("imagenet", "none"):
+        return weights
+    if not Path(weights).is_file():
+        raise InputError(f"backbone.weights = {weights}: no such file; give a .safetensors file")
+    return sha256(Path(weights))
 
 
 @torch.no_grad()
@@ -83,14 +100,16 @@ def compute_features(
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run))
-    missing = [sample for sample in samples if not cache.path(sample).exists()]
-    if not missing:
+    groups = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
+    # A group is done again as a whole: a photo's last bit may depend on its companions.
+    todo = [group for group in groups if not all(cache.path(s).exists() for s in group)]
+    if not todo:
         return cache
-    cache.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(cache.folder)
     device = next(backbone.parameters()).device
-    _check_room(backbone, len(missing), settings, cache.folder, device)
-    groups = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
-    for group in track(groups, "features", total=len(groups), unit="batches"):
+    _check_room(backbone, len(todo) * BATCH, settings, cache.folder, device)
+    start = len(groups) - len(todo)
+    for group in track(todo, "features", total=len(groups), start=start, unit="batches"):
         images = [squash(load_image(sample.image), settings.input.size) for sample in group]
         batch = torch.stack([to_tensor(image) for image in images]).to(device)
         both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)

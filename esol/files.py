@@ -132,3 +132,13 @@ def _explained(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror}); "
             "check the folder's rights and free space, or name another"
         ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, unless it is there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from esol.errors import InputError
-from esol.files import TEMPORARY, write_json
+from esol.files import TEMPORARY, make_folder, write_json
+from esol.progress import log
 
 FOLDERS = {
     "classify": "01-classify",
@@ -86,6 +87,8 @@ def work_on(
     """
     path = stage_path(run, name)
     identity = json.loads(json.dumps({"stage": name, "version": VERSIONS[name], **identity}))
+    remove_leftovers(run)
+    remove_leftovers(path)
     if (path / "identity.json").is_file():
         difference = _first_difference(_read(path / "identity.json"), identity)
         if difference and not overwrite:
@@ -93,14 +96,18 @@ def work_on(
                 f"{path} was made with {difference}; use another folder, or --overwrite"
             )
         if difference:
-            shutil.rmtree(path)
-        elif (path / "manifest.json").is_file():
+            # Renamed first: a kill while removing must not leave half a stage under its name.
+            doomed = run / f"{TEMPORARY}{path.name}"
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+        elif _is_whole(path):
+            log.info("%s: done before", name)
             yield None
             return
     elif path.exists() and any(path.iterdir()):
         raise InputError(f"{path} holds files of something else; use another folder")
-    path.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
+    make_folder(path)
+    log.info("%s", name)
     write_json(path / "identity.json", identity)
     stage = Stage(name, path, identity)
     started = time.monotonic()
@@ -117,12 +124,31 @@ def work_on(
                 "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             },
         },
+        sync=True,
     )
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove files and folders that a killed run had not yet given their names."""
-    for leftover in list(path.rglob(f"{TEMPORARY}*")):
+def _is_whole(path: Path) -> bool:
+    """Whether a stage is finished and none of its files was removed or cut since."""
+    manifest = path / "manifest.json"
+    if not manifest.is_file():
+        return False
+    stored, found = _read(manifest)["outputs"], _count(path)
+    if found == {name: stored[name] for name in found}:
+        return True
+    log.warning("%s: files were removed or changed since it was finished; working on it", path)
+    manifest.unlink()
+    return False
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove files and folders that a killed run had not yet given their names.
+
+    Looks through a stage's folder, and at the top of a run's.
+    """
+    stage = path.name in FOLDERS.values()
+    found = path.rglob(f"{TEMPORARY}*") if stage else path.glob(f"{TEMPORARY}*")
+    for leftover in list(found):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
@@ -137,9 +163,12 @@ def output_of(run: Path, name: str) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged; remove {path.parent} and run again") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    wanted = {"identity", "outputs", "record"} if path.name == "manifest.json" else set()
+    if not isinstance(content, dict) or not wanted <= content.keys():
+        raise InputError(f"{path} is damaged; remove {path.parent} and run again")
     return content
 
 
@@ -155,18 +184,33 @@ def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: 
     return ""
 
 
+CHECKPOINT = "checkpoint-"
+"""Beginning of the names of training checkpoints, which are no outputs."""
+
 NOT_OUTPUTS = ("identity.json", "manifest.json", "log.txt")
 
 
-def _digest(path: Path) -> dict[str, Any]:
-    """Number of output files and one SHA-256 over their names and contents."""
-    total, count = hashlib.sha256(), 0
+def _outputs(path: Path) -> Iterator[tuple[str, Path]]:
+    """Relative name and path of every output file, in order."""
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path).as_posix()
-        if file.is_file() and relative not in NOT_OUTPUTS and not file.name.startswith(TEMPORARY):
-            total.update(relative.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-            count += 1
-    return {"files": count, "sha256": total.hexdigest()}
+        whole = not file.name.startswith(TEMPORARY) and relative not in NOT_OUTPUTS
+        if whole and CHECKPOINT not in relative and file.is_file():
+            yield relative, file
+
+
+def _count(path: Path) -> dict[str, int]:
+    """Number and total size of the output files: what can be checked in no time."""
+    sizes = [file.stat().st_size for _, file in _outputs(path)]
+    return {"files": len(sizes), "bytes": sum(sizes)}
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    """Number and size of the output files, and one SHA-256 over their names and contents."""
+    total = hashlib.sha256()
+    for relative, file in _outputs(path):
+        total.update(relative.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return {**_count(path), "sha256": total.hexdigest()}
 
 
 def _provenance() -> dict[str, str]:

@@ -149,7 +149,7 @@ class Fit:
     """Optimiser steps; 0: as many as the epochs have."""
 
     batch: int = 16
-    """Photos per step, over all processes."""
+    """Photos per step."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser."""
@@ -283,8 +283,8 @@ class Cams:
     """Add the maps of the mirrored photo."""
 
     aligned: bool = True
-    """Resize maps by where the network's cells lie on the photo; false: as IRN does, which is half
-    a cell off."""
+    """Resize maps by where the cells of a network with odd, centred kernels (ResNets, MobileNets)
+    lie on the photo; false: as IRN does, half a cell off for these."""
 
     lists: tuple[str, ...] = ()
     """Photo lists to map; empty: data.train and data.evaluate."""
@@ -373,7 +373,7 @@ class Settings:
     """This computer."""
 
     def __post_init__(self) -> None:
-        _at_least_zero(self, "settings", "seed")
+        _check(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         _check(
             not (self.backbone.cache and self.input.resize != "squash"),
             "input.resize",

@@ -1,6 +1,6 @@
 """The stages: settings and files in, files out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from esol.cam import batches_of_one_size, localize
+from esol.cam import Photo, batches_of_one_size, localize
 from esol.config import dump_settings
 from esol.data import Dataset, open_dataset
 from esol.data.images import save_mask
 from esol.data.inputs import Inputs, photo_inputs
+from esol.errors import InputError
 from esol.evaluate import curves, summary
 from esol.features import FeatureCache, compute_features, weights_digest
 from esol.files import write_atomic, write_json
@@ -64,10 +65,16 @@ class Job:
         return self.settings.cams.lists or tuple(dict.fromkeys((data.train, *data.evaluate)))
 
     def enter(
-        self, stage: str, *groups: str, after: tuple[str, ...], lists: tuple[str, ...]
+        self,
+        stage: str,
+        *groups: str,
+        after: tuple[str, ...],
+        lists: tuple[str, ...],
+        reads: Mapping[str, Any] | None = None,
     ) -> AbstractContextManager[Stage | None]:
-        """The stage's folder, with its identity: settings read, earlier outputs, photos."""
+        """The stage's folder, with its identity: all that is read."""
         identity: dict[str, Any] = {group: self.settings.group(group) for group in groups}
+        identity |= reads or {}
         if "backbone" in identity:
             identity["backbone"]["weights"] = weights_digest(self.settings)
         identity["after"] = {earlier: output_of(self.run, earlier) for earlier in after}
@@ -146,15 +153,14 @@ def cams(job: Job) -> None:
             return
         model = _localizer(job, "expand", "shrink").eval()
         samples = job.data.samples(*lists)
-        # The last kind is written last: a photo that has it is done.
-        todo = tuple(
-            s for s in samples if not _map_path(stage.path, MAP_KINDS[-1], s.name).exists()
-        )
         cache = None
         if settings.backbone.cache and 1.0 in settings.cams.scales:
-            cache = compute_features(model.classifier.backbone, todo, settings, job.run)
-        batches = batches_of_one_size(todo, same=settings.input.resize == "squash")
-        for batch in track(batches, "cams", total=len(batches), unit="batches"):
+            cache = compute_features(model.classifier.backbone, samples, settings, job.run)
+        batches = batches_of_one_size(samples, same=settings.input.resize == "squash")
+        # A batch is done again as a whole: a photo's last bit may depend on its companions.
+        todo = [batch for batch in batches if not _mapped(stage.path, batch)]
+        start = len(batches) - len(todo)
+        for batch in track(todo, "cams", total=len(batches), start=start, unit="batches"):
             for sample, size, maps in localize(
                 model, batch, settings.cams, settings.input, settings.backbone.stride, cache
             ):
@@ -187,13 +193,17 @@ def seeds(job: Job) -> None:
 def evaluate(job: Job) -> None:
     """Stage 9: measure all maps at every threshold; writes metrics.json."""
     lists = job.settings.data.evaluate
-    with job.enter("evaluate", "seeds", after=("cams",), lists=lists) as stage:
+    reads = {
+        "threshold": job.settings.seeds.threshold,
+        "truth": {split: job.data.truth_fingerprint(split) for split in lists},
+    }
+    with job.enter("evaluate", after=("cams",), lists=lists, reads=reads) as stage:
         if stage is None:
             return
         results = {split: _evaluate_list(job, split) for split in lists}
+        for split in (split for split, found in results.items() if not found):
+            log.warning("evaluate: no masks for %s, so nothing is measured there", split)
         results = {split: found for split, found in results.items() if found}
-        if not results:
-            log.warning("evaluate: no masks in %s, so nothing is measured", ", ".join(lists))
         write_json(stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results})
         stage.results |= {
             split: {kind: found[kind]["fixed"]["miou"] for kind in MAP_KINDS}
@@ -223,6 +233,13 @@ def _evaluate_list(job: Job, split: str) -> dict[str, Any]:
 
 def _map_path(folder: Path, kind: MapKind, name: str) -> Path:
     return folder / kind / f"{name}.npz"
+
+
+def _mapped(folder: Path, batch: list[Photo]) -> bool:
+    """Whether every map of the batch is there."""
+    return all(
+        _map_path(folder, kind, photo.sample.name).exists() for photo in batch for kind in MAP_KINDS
+    )
 
 
 def np_tags(tags: tuple[int, ...]) -> Any:
@@ -309,15 +326,31 @@ def run(
     Raises:
         InputError: something the user gave is wrong.
     """
+    names = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+    if not names:
+        raise InputError(f"--from {first} --until {last}: {first} comes after {last}; swap them")
     job = Job(settings, open_dataset(data, settings.data), Path(out), overwrite)
+    _check_lists(job)
     for note in job.data.notes:
         log.info("%s", note)
-    job.run.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        BY_NAME[name](job)
+    # Only now: a command that was refused must not change what the run says of itself.
     write_atomic(job.run / "settings.yaml", dump_settings(settings))
     write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
-    for name in STAGES[STAGES.index(first) : STAGES.index(last) + 1]:
-        log.info("%s", name)
-        BY_NAME[name](job)
     if last == "evaluate":
         write_report(job.run)
     return job.run
+
+
+def _check_lists(job: Job) -> None:
+    """Refuse lists that would only fail hours later."""
+    unknown = [name for name in job.lists() if name not in job.data.splits]
+    if unknown:
+        known = ", ".join(job.data.splits)
+        raise InputError(
+            f"cams.lists = {unknown[0]!r}: must be of data.train, data.evaluate ({known})"
+        )
+    left_out = [name for name in job.settings.data.evaluate if name not in job.lists()]
+    if left_out:
+        raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")

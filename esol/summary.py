@@ -12,11 +12,11 @@ from esol.config import load_settings
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import load_image
 from esol.errors import InputError
-from esol.files import read_json
+from esol.files import plain, read_json
 from esol.maps import load_maps
 from esol.panels import colour, heat
-from esol.report import Panel, ReportData, Split, build
-from esol.runfolder import finished, read_manifest, stage_path
+from esol.report import Panel, ReportData, Split, build, level
+from esol.runfolder import finished, output_of, read_manifest, stage_path
 from esol.seeds import seed
 from esol.settings import MAP_KINDS, Settings
 
@@ -36,7 +36,8 @@ NOTES = (
     "Scores use the photos' tags: only tagged classes can be predicted (the field's protocol for"
     " seeds).",
     "Every mean is over the classes that occur in the ground truth, background included; F1 is the"
-    " harmonic mean of mean precision and mean recall, as in the paper's Table 2.",
+    " harmonic mean of mean precision and mean recall, as in the paper's Table 2. A class that is"
+    " never predicted has no precision and is left out of that one mean.",
     "A threshold marked 'best on ground truth' was chosen on the very masks it is measured on.",
 )
 
@@ -44,13 +45,14 @@ NOTES = (
 def print_summary(run: Path) -> None:
     """Print the numbers of a run's evaluation, if it has one, and where its files are."""
     if finished(run, "evaluate"):
-        content = read_json(stage_path(run, "evaluate") / "metrics.json")
+        content = _metrics_of(run)
         console = Console()
         if not console.is_terminal:
             console.width = 100
         for split, found in content["lists"].items():
             title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
             console.print(_table(title, found))
+        print(f"initial weights: {_weights(_settings_of(run))}")
     report = run / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {run}")
 
@@ -65,7 +67,7 @@ def _table(title: str, found: dict[str, Any]) -> Table:
         for kind in MAP_KINDS:
             values = found[kind][protocol]
             cells = [_percent(values[key]) for key in COLUMNS]
-            table.add_row(f"{values['threshold']:.2f} {note}", TITLES[kind], *cells)
+            table.add_row(f"{level(values['threshold'])} {note}", TITLES[kind], *cells)
         table.add_section()
     return table
 
@@ -83,16 +85,23 @@ def write_report(run: Path) -> Path:
     """
     if not (run / "run.json").is_file():
         raise InputError(f"{run} is not a run folder (no run.json); give what esol run wrote")
-    root = Path(read_json(run / "run.json")["data"])
-    settings = load_settings(str(run / "settings.yaml"))
+    record = read_json(run / "run.json")
+    if not isinstance(record, dict) or not isinstance(record.get("data"), str):
+        raise InputError(f"{run / 'run.json'} is damaged; run the last esol run command again")
+    root = Path(record["data"])
+    settings = _settings_of(run)
     evaluated = read_manifest(run, "evaluate")
-    content = read_json(stage_path(run, "evaluate") / "metrics.json")
+    content = _metrics_of(run)
     data = open_dataset(root, settings.data)
+    made_from = evaluated["identity"]
+    if made_from["after"]["cams"] != output_of(run, "cams"):
+        raise InputError(f"{run}: maps changed since they were measured; run evaluate again")
+    if made_from["data"] != plain(data.fingerprint(*settings.data.evaluate)):
+        raise InputError(f"{root}: photos or tags changed since they were measured; run again")
     splits = [
         Split(name, content["mask_set"], found["photos"], {TITLES[k]: found[k] for k in MAP_KINDS})
         for name, found in content["lists"].items()
     ]
-    weights = settings.backbone.weights
     build(
         ReportData(
             title=f"ESOL: {run.resolve().name}",
@@ -108,7 +117,7 @@ def write_report(run: Path) -> Path:
                 **{name: str(value) for name, value in evaluated["record"].items()},
                 "data set": f"{data.kind}; "
                 + ", ".join(f"{name}: {len(list_)} photos" for name, list_ in data.splits.items()),
-                "initial weights": f"{settings.backbone.name}, {Path(weights).name}",
+                "initial weights": _weights(settings),
             },
             classes=data.classes,
             notes=(*NOTES, *data.notes),
@@ -118,13 +127,38 @@ def write_report(run: Path) -> Path:
     return run / "report.html"
 
 
+def _weights(settings: Settings) -> str:
+    chosen = settings.backbone
+    return f"{chosen.name}, {Path(chosen.weights).name}"
+
+
+def _settings_of(run: Path) -> Settings:
+    path = run / "settings.yaml"
+    if not path.is_file():
+        raise InputError(f"{path} is missing; run the last esol run command again")
+    return load_settings(str(path))
+
+
+def _metrics_of(run: Path) -> dict[str, Any]:
+    path = stage_path(run, "evaluate") / "metrics.json"
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"lists", "mask_set"} <= content.keys():
+        raise InputError(f"{path} is damaged; remove {path.parent} and run evaluate again")
+    return content
+
+
 def _losses(run: Path) -> dict[str, list[tuple[int, float]]]:
     """Named loss curves of the trained stages."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for stage in ("classify", "expand", "shrink"):
         path = stage_path(run, stage) / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(
+                    f"{path} is damaged; remove {path.parent} and run again"
+                ) from error
             for name in row.keys() - {"step", "rate"}:
                 title = stage if name == "loss" else f"{stage}: {name}"
                 curves.setdefault(title, []).append((row["step"], row[name]))

@@ -9,21 +9,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from esol.data.inputs import Inputs
 from esol.errors import InputError
 from esol.losses import Batch, Losses
+from esol.networks import device_of
 from esol.progress import log, track
+from esol.runfolder import CHECKPOINT
 from esol.settings import Fit, Machine
 
-CHECKPOINT = "checkpoint-"
 METRICS = "metrics.jsonl"
 LOGGED_STEPS = 200
 """About this many steps of a stage are written to metrics.jsonl."""
@@ -81,7 +84,7 @@ def fit(
     """
     accelerator = Accelerator(
         mixed_precision=machine.precision if torch.cuda.is_available() else "no",
-        cpu=machine.device == "cpu",
+        cpu=device_of(machine).type == "cpu",
     )
     set_seed(seed)
     steps = total_steps(fit, len(inputs))
@@ -194,7 +197,10 @@ def _resume(accelerator: Accelerator, folder: Path) -> int:
     checkpoints = sorted(folder.glob(f"{CHECKPOINT}*"))
     if not checkpoints:
         return 0
-    accelerator.load_state(str(checkpoints[-1]))
+    try:
+        accelerator.load_state(str(checkpoints[-1]))
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise InputError(f"{checkpoints[-1]} is damaged; remove it and run again") from error
     step = int(checkpoints[-1].name.removeprefix(CHECKPOINT))
     log.info("going on from step %d", step)
     return step

@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
-    parser.add_argument("--set", nargs="*", default=[], help="settings for every row: group.name=value")
+    parser.add_argument(
+        "--set", nargs="*", default=[], help="settings for every row: group.name=value"
+    )
     arguments = parser.parse_args()
     for row in arguments.rows:
         for seed in arguments.seeds:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -69,7 +70,10 @@ def refused(call):
         assert code == 2, err
         assert "Traceback" not in err
         *stages, message = err.rstrip("\n").splitlines()
-        assert set(stages) <= set(STAGES), stages
+        told = re.compile(
+            rf"({'|'.join(STAGES)})(: done before)?|.*; working on it|evaluate: no masks.*"
+        )
+        assert all(told.fullmatch(line) for line in stages), stages
         assert message.startswith("esol: ")
         return message
 
@@ -128,7 +132,7 @@ def test_mistakes_in_paths_are_one_line(refused, photos, tmp_path, arguments, wo
     [
         (["--expand.alpa", "1"], ["expand.alpa", "expand.alpha"]),
         (["--seed", "x"], ["seed", "int"]),
-        (["--seed", "-1"], ["seed", "0 or more"]),
+        (["--seed", "-1"], ["seed = -1", "0 to 4294967295"]),
         (["--expand.clip", "1.5"], ["expand.clip", "(0, 1]"]),
         (["--expand.learn", "foo"], ["expand.learn", "offsets+w1"]),
         (["--expand.fit.lr", "-1"], ["fit.lr", "greater than 0"]),
@@ -173,14 +177,14 @@ def test_flags_win_over_the_file_and_printed_settings_read_back(call, tmp_path):
 
 
 def test_check_passes_a_good_set_and_fails_a_bad_one(call, photos, tmp_path):
-    code, _, err = call("check", SMOKE, photos)
+    code, out, _ = call("check", SMOKE, photos)
     assert code == 0
-    assert "0 problems" in err
+    assert "0 problems" in out
     bad = Path(shutil.copytree(photos, tmp_path / "bad"))
     (bad / "images" / "00003.jpg").write_bytes(b"no photo")
-    code, _, err = call("check", SMOKE, bad)
+    code, out, _ = call("check", SMOKE, bad)
     assert code == 2
-    assert "00003.jpg" in err.replace("\n", "")
+    assert "00003.jpg" in out
 
 
 def test_until_then_from_gives_the_bytes_of_one_run(call, finished_run, photos, tmp_path):
@@ -269,7 +273,7 @@ def test_photos_without_masks_give_seeds_and_a_report(call, photos, tmp_path):
     assert "nothing is measured" in err
     assert len(list((tmp_path / "run" / FOLDERS["seeds"]).glob("*.png"))) == 24
     assert (tmp_path / "run" / "report.html").is_file()
-    assert out.startswith("report: ")
+    assert out.splitlines()[-1].startswith("report: ")
 
 
 def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, monkeypatch):
@@ -292,17 +296,12 @@ def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, m
     assert len(steps) == 5, "a step was done twice, or left out"
 
 
-KNOWN = pytest.mark.xfail(strict=True, raises=(Exception, pytest.fail.Exception), reason="to mend")
-
-
-@KNOWN
 def test_a_refused_command_leaves_the_run_as_it_was(refused, copy, photos):
     before = tree(copy)
     refused("run", SMOKE, photos, copy, *FLAGS, "--seeds.threshold", "0.6")
     assert tree(copy) == before
 
 
-@KNOWN
 def test_other_masks_are_measured_anew(call, copy, photos, tmp_path):
     moved = Path(shutil.copytree(photos, tmp_path / "photos"))
     masks = sorted((moved / "masks").glob("*.png"))
@@ -315,7 +314,6 @@ def test_other_masks_are_measured_anew(call, copy, photos, tmp_path):
     assert code == 2 or metrics.read_bytes() != before
 
 
-@KNOWN
 def test_masks_that_come_later_do_not_undo_the_training(call, photos, tmp_path):
     bare = Path(shutil.copytree(photos, tmp_path / "bare"))
     shutil.move(bare / "masks", tmp_path / "masks")
@@ -325,7 +323,6 @@ def test_masks_that_come_later_do_not_undo_the_training(call, photos, tmp_path):
     assert call(*arguments)[0] == 0
 
 
-@KNOWN
 def test_the_advice_on_a_damaged_map_works(call, refused, copy, photos):
     path = sorted((copy / FOLDERS["cams"] / "shrinkage").glob("*.npz"))[0]
     good = path.read_bytes()
@@ -337,7 +334,6 @@ def test_the_advice_on_a_damaged_map_works(call, refused, copy, photos):
     assert path.read_bytes() == good
 
 
-@KNOWN
 def test_a_kill_before_the_identity_is_written_leaves_a_usable_folder(call, photos, tmp_path):
     stage = tmp_path / "run" / FOLDERS["classify"]
     stage.mkdir(parents=True)
@@ -345,7 +341,6 @@ def test_a_kill_before_the_identity_is_written_leaves_a_usable_folder(call, phot
     assert call("classify", SMOKE, photos, tmp_path / "run")[0] == 0
 
 
-@KNOWN
 @pytest.mark.parametrize(
     "flags",
     [
@@ -362,14 +357,12 @@ def test_mistakes_are_found_before_anything_is_trained(refused, photos, tmp_path
     assert not (tmp_path / "out" / FOLDERS["classify"] / "manifest.json").exists()
 
 
-@KNOWN
 def test_an_out_that_cannot_be_made_is_one_line(refused, photos, tmp_path):
     (tmp_path / "file").write_text("")
     for out in ("file", "file/run"):
         assert "file" in refused("run", SMOKE, photos, tmp_path / out)
 
 
-@KNOWN
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -384,7 +377,6 @@ def test_report_of_a_damaged_run_names_the_file(refused, copy, name, text):
     assert Path(name).name in refused("report", copy)
 
 
-@KNOWN
 def test_check_does_not_cut_file_names_in_two(call, photos, tmp_path):
     bad = Path(shutil.copytree(photos, tmp_path / "bad"))
     (bad / "images" / "00003.jpg").write_bytes(b"no photo")
@@ -392,7 +384,6 @@ def test_check_does_not_cut_file_names_in_two(call, photos, tmp_path):
     assert "images/00003.jpg: not an image" in out + err
 
 
-@KNOWN
 def test_other_tables_are_not_printed_as_this_runs(call, copy, photos):
     code, out, _ = call(
         *["run", SMOKE, photos, copy, *FLAGS, "--seed", "3", "--until", "classify", "--overwrite"]

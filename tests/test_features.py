@@ -1,5 +1,7 @@
 """Feature cache: same features as the backbone, computed once, found again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,7 @@ def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
 
 
 def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 1)
     seen = []
     real = features.load_image
     monkeypatch.setattr(features, "load_image", lambda path: seen.append(path.stem) or real(path))
@@ -59,9 +62,27 @@ def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_pat
     assert seen == ["0", "1", "2", "1"]
 
 
-def test_other_weights_or_size_use_another_folder(tmp_path):
-    from dataclasses import replace
+def test_same_bytes_whatever_was_there_before(samples, backbone, tmp_path):
+    whole = compute_features(backbone, samples, SETTINGS, tmp_path / "whole")
+    parts = compute_features(backbone, samples, SETTINGS, tmp_path / "parts")
+    parts.path(samples[0]).unlink()
+    compute_features(backbone, samples, SETTINGS, tmp_path / "parts")
+    for sample in samples:
+        assert whole.path(sample).read_bytes() == parts.path(sample).read_bytes()
 
+
+def test_unreadable_cache_file_is_named(samples, backbone, tmp_path):
+    cache = compute_features(backbone, samples, SETTINGS, tmp_path)
+    cache.path(samples[0]).write_bytes(b"cut")
+    with pytest.raises(InputError, match="delete it and run again"):
+        cache.read(samples[0], False)
+
+
+def test_random_weights_of_another_seed_are_other_features(tmp_path):
+    assert cache_folder(SETTINGS, tmp_path) != cache_folder(replace(SETTINGS, seed=1), tmp_path)
+
+
+def test_other_weights_or_size_use_another_folder(tmp_path):
     other_size = replace(SETTINGS, input=Input(size=96, resize="squash"))
     elsewhere = replace(SETTINGS, machine=Machine(cache=str(tmp_path / "shared")))
     mine = cache_folder(SETTINGS, tmp_path)

@@ -66,15 +66,21 @@ class Inputs:
 
 def photo_inputs(samples: tuple[Sample, ...], classes: int, settings: Input) -> Inputs:
     """Photos, augmented as ``settings`` say."""
+    return Inputs(samples, classes, _Augmented(settings))
 
-    def load(sample: Sample, rng: np.random.Generator) -> Tensor:
-        image = load_image(sample.image)
-        if settings.resize == "crop":
-            return random_crop_scale(image, settings.size, settings.longest, rng, settings.flip)
-        tensor = to_tensor(squash(image, settings.size))
-        return tensor.flip(2) if settings.flip and rng.random() < 0.5 else tensor
 
-    return Inputs(samples, classes, load)
+@dataclass(frozen=True)
+class _Augmented:
+    """Reads and augments a photo; an object, so that loader processes can copy it."""
+
+    settings: Input
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Tensor:
+        image, chosen = load_image(sample.image), self.settings
+        if chosen.resize == "crop":
+            return random_crop_scale(image, chosen.size, chosen.longest, rng, chosen.flip)
+        tensor = to_tensor(squash(image, chosen.size))
+        return tensor.flip(2) if chosen.flip and rng.random() < 0.5 else tensor
 
 
 class _Drawn(torch.utils.data.Dataset[tuple[Tensor, Sample]]):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size
-from esol.data.sample import IGNORE, MAX_CLASSES, Dataset, Sample
+from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Dataset, Sample
 from esol.errors import InputError
 from esol.settings import Data
 
@@ -146,6 +146,8 @@ def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
         if name not in reading.known:
             known = ", ".join(reading.known)
             raise InputError(f"data.classes = {name!r}: {reading.root} has {known}")
+    if BACKGROUND in reading.known:
+        raise InputError(f"{reading.root}: no class may be called {BACKGROUND!r}: rename the tag")
     classes = settings.classes or reading.known
     if not 1 <= len(reading.known) <= MAX_CLASSES:
         count = len(reading.known)

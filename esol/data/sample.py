@@ -5,12 +5,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
 """Mask value of pixels that take no part in any metric."""
+
+BACKGROUND = "background"
+"""Name of mask value 0, which no tag may have."""
 
 MAX_CLASSES = 254
 """Masks are 8-bit: 0 is background, 255 is ignored, the rest are classes."""
@@ -61,18 +65,26 @@ class Dataset:
         union = {sample.name: sample for split in splits for sample in self.splits[split]}
         return tuple(union[name] for name in sorted(union))
 
-    def fingerprint(self, *splits: str) -> str:
-        """SHA-256 over class names and the named lists: members, tags, sizes of the photos' files.
+    def fingerprint(self, *splits: str) -> dict[str, Any]:
+        """Class names and, per named list, a SHA-256 over members, tags and sizes of photo files.
 
         The root folder takes no part, so a moved data set keeps its fingerprint; neither do file
         contents, so that a large set is fingerprinted in seconds.
         """
-        content = {
-            "classes": self.classes,
-            "mask_set": self.mask_set,
-            "splits": {
-                split: [[s.name, s.tags, s.image.stat().st_size] for s in samples]
-                for split, samples in ((split, self.splits[split]) for split in splits)
-            },
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return {"classes": self.classes} | {split: self._of_list(split) for split in splits}
+
+    def _of_list(self, split: str) -> dict[str, Any]:
+        rows = [[s.name, s.tags, s.image.stat().st_size] for s in self.splits[split]]
+        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        return {"photos": len(rows), "sha256": digest}
+
+    def truth_fingerprint(self, split: str) -> str:
+        """SHA-256 over the ground truth of a list: the mask files, or the masks drawn from JSON."""
+        digest = hashlib.sha256(self.mask_set.encode())
+        for sample in self.splits[split]:
+            if sample.mask is None or self.truth is None:
+                continue
+            file = sample.mask.is_file()
+            content = sample.mask.read_bytes() if file else self.truth(sample).tobytes()
+            digest.update(sample.name.encode() + b"\0" + content)
+        return digest.hexdigest()

@@ -83,9 +83,9 @@ def _create(name: str, stride: int, *, pretrained: bool) -> nn.Module:
         network: nn.Module = timm.create_model(
             name, pretrained=pretrained, num_classes=0, global_pool="", output_stride=stride
         )
-    except TypeError as error:
+    except (TypeError, AssertionError) as error:
         raise InputError(
-            f"backbone.name = {name!r}: not a convolutional network with a choice of stride"
+            f"backbone.name = {name!r}: not a network that can have backbone.stride = {stride}"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
@@ -102,7 +102,7 @@ def _create(name: str, stride: int, *, pretrained: bool) -> nn.Module:
 def _load(network: nn.Module, name: str, path: Path) -> None:
     """Strict loading; only the classifier, which we do not use, may be left over in the file."""
     if not path.is_file():
-        raise InputError(f"backbone.weights: {path} does not exist; give a .safetensors file")
+        raise InputError(f"backbone.weights = {path}: no such file; give a .safetensors file")
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
