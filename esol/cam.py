@@ -16,7 +16,6 @@ from esol.data.transforms import scaled, squash, to_tensor
 from esol.features import FeatureCache
 from esol.maps import grid
 from esol.models.samplers import Localizer
-from esol.ops.resize import resize_maps
 from esol.settings import MAP_KINDS, Cams, Input, MapKind
 
 Located = tuple[Sample, tuple[int, int], dict[MapKind, NDArray[np.float32]]]
@@ -66,7 +65,6 @@ def localize(
     photos: list[Photo],
     settings: Cams,
     inputs: Input,
-    stride: int,
     cache: FeatureCache | None,
 ) -> Iterator[Located]:
     """Maps of a batch of photos of one size.
@@ -78,9 +76,8 @@ def localize(
     Args:
         localizer: on its device, in evaluation mode.
         photos: one batch from ``batches_of_one_size``.
-        settings: scales, flip, alignment.
+        settings: scales and flip.
         inputs: resize and size.
-        stride: input pixels per feature cell.
         cache: features at scale 1, or None.
     """
     device = next(localizer.parameters()).device
@@ -90,23 +87,18 @@ def localize(
     for view in (View(scale, mirror) for scale in settings.scales for mirror in mirrored):
         if cache is not None and view.scale == 1:
             rows = [cache.read(photo.sample, view.mirrored).float() for photo in photos]
-            features, shape = torch.stack(rows).to(device), (inputs.size, inputs.size)
+            features = torch.stack(rows).to(device)
         else:
             images = images or [load_image(photo.sample.image) for photo in photos]
             batch = torch.stack([to_tensor(_resized(i, view.scale, inputs)) for i in images])
             batch = batch.flip(3) if view.mirrored else batch
-            shape = (batch.shape[2], batch.shape[3])
             features = localizer.classifier.backbone(batch.to(device))
         maps = localizer.maps(features)
         for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
             for kind, values in zip(MAP_KINDS, maps, strict=True):
                 tagged = F.relu(values[row, list(photo.sample.tags)])[None]
-                if settings.aligned:
-                    size = grid(photo.size)
-                    found = resize_maps(tagged, size, shape, stride, mirrored=view.mirrored)
-                else:
-                    found = _stretched(tagged, view, photo)
-                total[kind] = total[kind] + found[0] if kind in total else found[0]
+                found = _on_grid(tagged.flip(3) if view.mirrored else tagged, photo)
+                total[kind] = total[kind] + found if kind in total else found
     for photo, total in zip(photos, sums, strict=True):
         yield photo.sample, photo.size, {kind: _normalised(total[kind]) for kind in MAP_KINDS}
 
@@ -117,10 +109,9 @@ def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:
     return scaled(image, scale)
 
 
-def _stretched(maps: Tensor, view: View, photo: Photo) -> Tensor:
-    """IRN's resize: the map is taken to cover the photo from edge to edge."""
-    plain = maps.flip(3) if view.mirrored else maps
-    return F.interpolate(plain, grid(photo.size), mode="bilinear", align_corners=False)
+def _on_grid(maps: Tensor, photo: Photo) -> Tensor:
+    """(1, K', h, w) maps on the photo's grid, taken to cover the photo from edge to edge."""
+    return F.interpolate(maps, grid(photo.size), mode="bilinear", align_corners=False)[0]
 
 
 def _normalised(total: Tensor) -> NDArray[np.float32]:

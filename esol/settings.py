@@ -282,10 +282,6 @@ class Cams:
     flip: bool = True
     """Add the maps of the mirrored photo."""
 
-    aligned: bool = True
-    """Resize maps by where the cells of a network with odd, centred kernels (ResNets, MobileNets)
-    lie on the photo; false: as IRN does, half a cell off for these."""
-
     lists: tuple[str, ...] = ()
     """Photo lists to map; empty: data.train and data.evaluate."""
 

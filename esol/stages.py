@@ -161,9 +161,7 @@ def cams(job: Job) -> None:
         todo = [batch for batch in batches if not _mapped(stage.path, batch)]
         start = len(batches) - len(todo)
         for batch in track(todo, "cams", total=len(batches), start=start, unit="batches"):
-            for sample, size, maps in localize(
-                model, batch, settings.cams, settings.input, settings.backbone.stride, cache
-            ):
+            for sample, size, maps in localize(model, batch, settings.cams, settings.input, cache):
                 for kind in MAP_KINDS:
                     tags = np_tags(sample.tags)
                     save_maps(_map_path(stage.path, kind, sample.name), maps[kind], tags, size)

@@ -13,7 +13,6 @@ from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
 from esol.models.classifier import Classifier, Head
 from esol.models.samplers import Expansion, Localizer, Shrinkage
-from esol.ops.resize import resize_maps
 from esol.settings import MAP_KINDS, Cams, Input
 
 
@@ -55,24 +54,21 @@ def one_by_one(localizer, sample, settings, inputs, phase):
             with torch.no_grad():
                 maps = localizer.maps(localizer.classifier.backbone(tensor))[phase]
             maps = F.relu(maps)[:, list(sample.tags)]
-            if settings.aligned:
-                total += resize_maps(maps, grid, tensor.shape[2:], 8, mirrored=mirrored)[0]
-            else:
-                maps = maps.flip(3) if mirrored else maps
-                total += F.interpolate(maps, grid, mode="bilinear", align_corners=False)[0]
+            maps = maps.flip(3) if mirrored else maps
+            total += F.interpolate(maps, grid, mode="bilinear", align_corners=False)[0]
     return (total / total.amax(dim=(1, 2), keepdim=True).clamp_min(1e-5)).numpy()
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
-@pytest.mark.parametrize(("flip", "aligned"), [(False, True), (True, True), (True, False)])
-def test_batched_maps_equal_single_ones(localizer, samples, resize, flip, aligned):
-    settings = Cams(scales=(1.0, 0.5, 1.5), flip=flip, aligned=aligned)
+@pytest.mark.parametrize("flip", [False, True])
+def test_batched_maps_equal_single_ones(localizer, samples, resize, flip):
+    settings = Cams(scales=(1.0, 0.5, 1.5), flip=flip)
     inputs = Input(size=64, resize=resize)
     batches = batches_of_one_size(samples, same=resize == "squash")
     assert [len(batch) for batch in batches] == ([3] if resize == "squash" else [2, 1])
     found = {}
     for batch in batches:
-        for sample, size, maps in localize(localizer, batch, settings, inputs, 8, None):
+        for sample, size, maps in localize(localizer, batch, settings, inputs, None):
             found[sample.name] = sample
             assert size == load_image(sample.image).size[::-1]
             for phase, kind in enumerate(MAP_KINDS):
