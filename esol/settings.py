@@ -116,10 +116,10 @@ class Backbone:
     def __post_init__(self) -> None:
         _check(self.stride in (4, 8, 16, 32), "backbone.stride", self.stride, "4, 8, 16 or 32")
         _check(
-            not (self.cache and self.learn),
+            not (self.cache and (self.learn or self.norm == "learned")),
             "backbone.cache",
             self.cache,
-            "false while backbone.learn names parameters",
+            "false unless the backbone is frozen (backbone.learn: [], backbone.norm: frozen)",
         )
 
 

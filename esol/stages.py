@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from esol.cam import Photo, batches_of_one_size, localize
@@ -162,8 +163,8 @@ def cams(job: Job) -> None:
         start = len(batches) - len(todo)
         for batch in track(todo, "cams", total=len(batches), start=start, unit="batches"):
             for sample, size, maps in localize(model, batch, settings.cams, settings.input, cache):
+                tags = np.asarray(sample.tags, np.int64)
                 for kind in MAP_KINDS:
-                    tags = np_tags(sample.tags)
                     save_maps(_map_path(stage.path, kind, sample.name), maps[kind], tags, size)
         stage.results |= {"photos": len(samples)}
 
@@ -238,11 +239,6 @@ def _mapped(folder: Path, batch: list[Photo]) -> bool:
     return all(
         _map_path(folder, kind, photo.sample.name).exists() for photo in batch for kind in MAP_KINDS
     )
-
-
-def np_tags(tags: tuple[int, ...]) -> Any:
-    """Tags as an int64 array, also where there are none."""
-    return torch.tensor(tags, dtype=torch.int64).numpy()
 
 
 def _inputs(job: Job, backbone: Any) -> Inputs:
