@@ -66,7 +66,7 @@ def test_weights_from_a_file_with_or_without_classifier(tmp_path):
         ({"name": "resnet5000"}, "no such network"),
         ({"name": "vit_tiny_patch16_224"}, "vit_tiny"),
         ({"learn": ("layer9",)}, "layer9.*layer1"),
-        ({"weights": "missing.safetensors"}, "does not exist"),
+        ({"weights": "missing.safetensors"}, "no such file"),
     ],
 )
 def test_mistakes_are_named(changes, message):

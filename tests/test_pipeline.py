@@ -1,5 +1,6 @@
 """The whole thread on a small synthetic set: run, skip, switch, kill, resume."""
 
+import contextlib
 import json
 import os
 import random
@@ -156,12 +157,12 @@ def wait_for_files(target: Path, process: subprocess.Popen[bytes], count: int) -
     """Wait until the run has written so many files, or has ended."""
 
     def state() -> set[tuple[str, int]]:
+        # os.walk and not rglob, which fails when a folder vanishes under it.
         found = set()
-        for path in target.rglob("*") if target.exists() else ():
-            try:
-                found.add((str(path), path.stat().st_mtime_ns))
-            except FileNotFoundError:
-                continue
+        for folder, _, names in os.walk(target):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    found.add((name, os.stat(os.path.join(folder, name)).st_mtime_ns))
         return found
 
     seen, limit = state(), time.monotonic() + 120
