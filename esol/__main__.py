@@ -155,9 +155,10 @@ def _run(rest: list[str]) -> int:
 def _stage(command: str, rest: list[str]) -> int:
     from esol.stages import run
 
-    parser = settings_parser(
-        command, "[CONFIG] DATA OUT", f"Run the stage {command} alone.", **_OVERWRITE
-    )
+    text = f"Run the stage {command} alone."
+    if command == "evaluate":
+        text += " To measure any folder of masks: esol evaluate MASKS --gt DIR [--list FILE]."
+    parser = settings_parser(command, "[CONFIG] DATA OUT", text, **_OVERWRITE)
     parsed, settings, (data, out) = _parse(parser, rest, paths=2)
     run(settings, data, out, first=command, last=command, overwrite=parsed["overwrite"])
     if command == "evaluate":

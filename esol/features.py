@@ -107,7 +107,7 @@ def compute_features(
         return cache
     make_folder(cache.folder)
     device = next(backbone.parameters()).device
-    _check_room(backbone, len(todo) * BATCH, settings, cache.folder, device)
+    _check_room(backbone, sum(map(len, todo)), settings, cache.folder, device)
     start = len(groups) - len(todo)
     for group in track(todo, "features", total=len(groups), start=start, unit="batches"):
         images = [squash(load_image(sample.image), settings.input.size) for sample in group]

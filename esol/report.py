@@ -20,8 +20,8 @@ THUMBNAIL = 240
 COLUMNS = {
     "precision": "precision",
     "recall": "recall",
-    "f1": "F1",
-    "f1_of_means": "F1 of mean P, R",
+    "f1_of_means": "F1",
+    "f1": "mean of class F1",
     "miou": "mIoU",
     "foreground_precision": "fg precision",
     "foreground_recall": "fg recall",

@@ -13,7 +13,7 @@ import torch
 from esol.cam import Photo, batches_of_one_size, localize
 from esol.config import dump_settings
 from esol.data import Dataset, open_dataset
-from esol.data.images import save_mask
+from esol.data.images import image_size, save_mask
 from esol.data.inputs import Inputs, photo_inputs
 from esol.errors import InputError
 from esol.evaluate import curves, summary
@@ -176,14 +176,22 @@ def seeds(job: Job) -> None:
         if stage is None:
             return
         samples = job.data.samples(*lists)
+        empty = 0
         for sample in track(samples, "seeds", total=len(samples), unit="photos"):
             path = stage.path / f"{sample.name}.png"
-            if path.exists():
-                continue
             maps = load_maps(_map_path(stage_path(job.run, "cams"), chosen.kind, sample.name))
-            save_mask(seed(maps.full(), maps.classes, chosen.threshold), path)
+            empty += not (maps.maps > chosen.threshold).any()
+            if not path.exists():
+                save_mask(seed(maps.full(), maps.classes, chosen.threshold), path)
+        if empty:
+            log.warning(
+                "seeds: %d of %d photos are all background; train longer, or lower seeds.threshold",
+                empty,
+                len(samples),
+            )
         stage.results |= {
             "photos": len(samples),
+            "all_background": empty,
             "kind": chosen.kind,
             "threshold": chosen.threshold,
         }
@@ -324,7 +332,7 @@ def run(
     if not names:
         raise InputError(f"--from {first} --until {last}: {first} comes after {last}; swap them")
     job = Job(settings, open_dataset(data, settings.data), Path(out), overwrite)
-    _check_lists(job)
+    _check_input(job)
     for note in job.data.notes:
         log.info("%s", note)
     for name in names:
@@ -337,8 +345,10 @@ def run(
     return job.run
 
 
-def _check_lists(job: Job) -> None:
-    """Refuse lists that would only fail hours later."""
+def _check_input(job: Job) -> None:
+    """Refuse what would only fail hours later."""
+    if job.run.resolve() == job.data.root.resolve():
+        raise InputError(f"{job.run} is the data folder; give another folder for the results")
     unknown = [name for name in job.lists() if name not in job.data.splits]
     if unknown:
         known = ", ".join(job.data.splits)
@@ -348,3 +358,14 @@ def _check_lists(job: Job) -> None:
     left_out = [name for name in job.settings.data.evaluate if name not in job.lists()]
     if left_out:
         raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")
+    for sample in job.data.samples(*job.settings.data.evaluate):
+        if sample.mask is not None and sample.mask.is_file():
+            mask, photo = image_size(sample.mask), image_size(sample.image)
+            if mask != photo:
+                raise InputError(
+                    f"{sample.mask}: {mask} pixels, its photo {photo}: make them equal"
+                )
+    tags = [tag for sample in job.data.samples(job.settings.data.train) for tag in sample.tags]
+    for index, name in enumerate(job.data.classes):
+        if tags.count(index) < 2:
+            log.warning("%s: %d photo to learn from, which is not enough", name, tags.count(index))
