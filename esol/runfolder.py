@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 import resource
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from esol.errors import InputError
-from esol.files import TEMPORARY, make_folder, write_json
+from esol.files import TEMPORARY, make_folder, write_atomic, write_json
 from esol.progress import log
 
 FOLDERS = {
@@ -75,12 +76,24 @@ def finished(run: Path, name: str) -> bool:
 
 @contextmanager
 def work_on(
-    run: Path, name: str, identity: Mapping[str, Any], *, overwrite: bool = False
+    run: Path,
+    name: str,
+    identity: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    settings: str = "",
 ) -> Iterator[Stage | None]:
     """Enter a stage's folder; yields None where the same work is already finished.
 
     An unfinished folder of the same identity is entered as it is, so that the stage can go on
     from its checkpoints. The manifest is written on leaving without an exception.
+
+    Args:
+        run: run folder.
+        name: stage name.
+        identity: everything that the stage's outputs depend on.
+        overwrite: replace work of another identity.
+        settings: all settings as YAML, kept beside the outputs for the reader.
 
     Raises:
         InputError: the folder was made from something else; the first difference is named.
@@ -109,9 +122,11 @@ def work_on(
     make_folder(path)
     log.info("%s", name)
     write_json(path / "identity.json", identity)
+    write_atomic(path / "settings.yaml", settings)
     stage = Stage(name, path, identity)
     started = time.monotonic()
-    yield stage
+    with _log_to(path / "log.txt"):
+        yield stage
     write_json(
         path / "manifest.json",
         {
@@ -126,6 +141,19 @@ def work_on(
         },
         sync=True,
     )
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Write what is logged to a file too, after what earlier attempts wrote."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def _is_whole(path: Path) -> bool:
@@ -187,7 +215,7 @@ def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: 
 CHECKPOINT = "checkpoint-"
 """Beginning of the names of training checkpoints, which are no outputs."""
 
-NOT_OUTPUTS = ("identity.json", "manifest.json", "log.txt")
+NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt")
 
 
 def _outputs(path: Path) -> Iterator[tuple[str, Path]]:

@@ -80,7 +80,13 @@ class Job:
             identity["backbone"]["weights"] = weights_digest(self.settings)
         identity["after"] = {earlier: output_of(self.run, earlier) for earlier in after}
         identity["data"] = self.data.fingerprint(*lists)
-        return work_on(self.run, stage, identity, overwrite=self.overwrite)
+        return work_on(
+            self.run,
+            stage,
+            identity,
+            overwrite=self.overwrite,
+            settings=dump_settings(self.settings),
+        )
 
 
 def classify(job: Job) -> None:

@@ -195,7 +195,8 @@ def test_until_then_from_gives_the_bytes_of_one_run(call, finished_run, photos, 
     assert call("shrink", SMOKE, photos, out, *FLAGS)[0] == 0
     assert [stage for stage in STAGES if finished(out, stage)] == ["classify", "expand", "shrink"]
     assert call("run", SMOKE, photos, out, *FLAGS, "--from", "cams")[0] == 0
-    timed = {f"{folder}/manifest.json" for folder in FOLDERS.values()} | {"report.html"}
+    names = ("manifest.json", "log.txt")
+    timed = {f"{folder}/{name}" for folder in FOLDERS.values() for name in names} | {"report.html"}
     there, here = tree(finished_run), tree(out)
     assert there.keys() == here.keys()
     assert [name for name in there.keys() - timed if there[name] != here[name]] == []

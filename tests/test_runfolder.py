@@ -1,6 +1,7 @@
 """Run folders: skip, refuse, replace, never half-finished."""
 
 import json
+import logging
 
 import pytest
 
@@ -82,6 +83,19 @@ def test_unfinished_and_damaged_stages_are_named(tmp_path):
     (stage_path(tmp_path, "seeds") / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         read_manifest(tmp_path, "seeds")
+
+
+def test_log_and_settings_are_kept_but_are_no_outputs(tmp_path):
+    logging.getLogger("esol").setLevel(logging.INFO)
+    digests = []
+    for run, settings in ((tmp_path / "one", "seed: 1\n"), (tmp_path / "two", "seed: 2\n")):
+        with work_on(run, "seeds", {"a": 1}, settings=settings) as stage:
+            (stage.path / "out.txt").write_text("same")
+            logging.getLogger("esol").info("hello from %s", run.name)
+        assert (stage.path / "settings.yaml").read_text() == settings
+        assert f"hello from {run.name}" in (stage.path / "log.txt").read_text()
+        digests.append(output_of(run, "seeds"))
+    assert digests[0] == digests[1]
 
 
 def test_manifest_records_versions_time_and_memory(tmp_path):
