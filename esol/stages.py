@@ -1,5 +1,6 @@
 """The stages: settings and files in, files out."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -371,7 +372,8 @@ def _check_input(job: Job) -> None:
                 raise InputError(
                     f"{sample.mask}: {mask} pixels, its photo {photo}: make them equal"
                 )
-    tags = [tag for sample in job.data.samples(job.settings.data.train) for tag in sample.tags]
+    train = job.data.samples(job.settings.data.train)
+    counts = Counter(tag for sample in train for tag in sample.tags)
     for index, name in enumerate(job.data.classes):
-        if tags.count(index) < 2:
-            log.warning("%s: %d photo to learn from, which is not enough", name, tags.count(index))
+        if counts[index] < 2:
+            log.warning("%s: %d photo to learn from, which is not enough", name, counts[index])

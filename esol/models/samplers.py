@@ -93,7 +93,7 @@ class Expansion(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) features -> (N, D, h, w) clipped activations, 0 or more."""
-        x1 = F.relu(_convolve(features, features, self.w1, self.sampler))
+        x1 = F.relu(_convolve(features, self.w1, self.sampler))
         return clip_features(x1, self.clip)
 
 
@@ -117,15 +117,15 @@ class Shrinkage(nn.Module):
 
     def forward(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) expanded activations -> (N, K, h, w) maps, before ReLU."""
-        return F.conv2d(F.relu(_convolve(x1, x1, self.w2, self.sampler)), self.v)
+        return F.conv2d(F.relu(_convolve(x1, self.w2, self.sampler)), self.v)
 
 
-def _convolve(x: Tensor, guide: Tensor, weight: Tensor, sampler: OffsetBranch | None) -> Tensor:
-    """Stride-1, same-size convolution of x, at positions predicted from ``guide``."""
+def _convolve(x: Tensor, weight: Tensor, sampler: OffsetBranch | None) -> Tensor:
+    """Stride-1, same-size convolution of x, at positions that the sampler predicts from x."""
     padding = weight.shape[-1] // 2
     if sampler is None:
         return F.conv2d(x, weight, padding=padding)
-    offset = sampler(guide)
+    offset = sampler(x)
     if not weight.requires_grad:
         return deform_conv2d_frozen(x, offset, weight, padding=padding)
     sampled: Tensor = deform_conv2d(x, offset, weight, padding=padding)
