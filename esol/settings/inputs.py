@@ -1,0 +1,159 @@
+"""Settings of what goes in (photos, backbone), of any training, and of the machine."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from esol.settings.checks import at_least_zero, check, positive
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which photos, tags and masks are used."""
+
+    kind: Literal["auto", "folder", "voc", "coco"] = "auto"
+    """Layout of the data folder; auto recognises it."""
+
+    train: str = "train"
+    """Photos to learn from (VOC: a list of ImageSets/Segmentation; COCO: train2017, ...)."""
+
+    evaluate: tuple[str, ...] = ("train",)
+    """Lists whose masks, where there are any, measure the seeds."""
+
+    classes: tuple[str, ...] = ()
+    """Classes to use, in this order; empty: all. Pixels of a class left out are ignored (255)."""
+
+    masks: str = ""
+    """Folder of masks inside the data folder; empty: the layout's own (VOC: SegmentationClassAug
+    if present, else SegmentationClass)."""
+
+    labels: str = ""
+    """Tags file inside the data folder; empty: the layout's own."""
+
+    difficult: bool = True
+    """VOC XML only: an object marked difficult counts as a tag."""
+
+    limit: int = 0
+    """Use at most this many photos of each list, evenly spaced by name; 0: all."""
+
+    def __post_init__(self) -> None:
+        at_least_zero(self, "data", "limit")
+        check(bool(self.train), "data.train", self.train, "the name of a list")
+        check(
+            len(set(self.classes)) == len(self.classes),
+            "data.classes",
+            self.classes,
+            "without repeats",
+        )
+
+
+@dataclass(frozen=True)
+class Input:
+    """How a photo becomes a network input. Defaults: IRN's recipe for the paper's baseline."""
+
+    size: int = 512
+    """Side of a training input, pixels."""
+
+    resize: Literal["crop", "squash"] = "crop"
+    """crop: random rescale, then a random crop, zero padded. squash: the whole photo at size x size
+    (also at inference, where a scale s means a side of s x size)."""
+
+    longest: tuple[int, int] = (320, 640)
+    """crop only: range from which the photo's longest side is drawn, pixels."""
+
+    flip: bool = True
+    """Mirror left to right with probability 1/2 in training."""
+
+    def __post_init__(self) -> None:
+        check(self.size >= 32, "input.size", self.size, "at least 32")
+        low, high = self.longest
+        check(32 <= low <= high, "input.longest", self.longest, "two sizes, 32 <= low <= high")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The feature extractor, any convolutional network of timm."""
+
+    name: str = "resnet50"
+    """timm's name of the network, with or without a weights tag (resnet50.tv_in1k)."""
+
+    weights: str = "imagenet"
+    """imagenet (timm downloads), none (random), or the path of a .safetensors file."""
+
+    stride: int = 16
+    """Input pixels per feature cell."""
+
+    learn: tuple[str, ...] = ("layer3", "layer4")
+    """Parameters that learn, by name prefix; "*": all; empty: the backbone stays frozen."""
+
+    norm: Literal["frozen", "learned"] = "frozen"
+    """Batch norm: running statistics of the weights, or learned from the batches."""
+
+    cache: bool = False
+    """Compute features once, keep them as float16 on disk. Needs learn: [] and resize: squash."""
+
+    def __post_init__(self) -> None:
+        check(self.stride in (4, 8, 16, 32), "backbone.stride", self.stride, "4, 8, 16 or 32")
+        check(
+            not (self.cache and (self.learn or self.norm == "learned")),
+            "backbone.cache",
+            self.cache,
+            "false unless the backbone is frozen (backbone.learn: [], backbone.norm: frozen)",
+        )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Optimisation of one trained stage. The learning rate falls as (1 - step / steps) ** power."""
+
+    epochs: int = 5
+    """Passes over the training list."""
+
+    steps: int = 0
+    """Optimiser steps; 0: as many as the epochs have."""
+
+    batch: int = 16
+    """Photos per step."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser."""
+
+    lr: float = 0.1
+    """Initial learning rate."""
+
+    momentum: float = 0.0
+    """SGD momentum (AdamW: first moment 0.9, always)."""
+
+    weight_decay: float = 1e-4
+    """Weight decay (sgd: L2 term; adamw: decoupled)."""
+
+    power: float = 0.9
+    """Exponent of the learning rate's fall."""
+
+    def check(self, prefix: str) -> None:
+        """Raise an InputError for a value out of range, naming it under ``prefix``."""
+        positive(self, prefix, "epochs", "batch", "lr")
+        at_least_zero(self, prefix, "steps", "weight_decay", "power")
+        check(0 <= self.momentum < 1, f"{prefix}.momentum", self.momentum, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What belongs to this computer; changes no number beyond rounding, enters no identity."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors live."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of training, where the device has it."""
+
+    workers: int = 0
+    """Processes that load photos; 0: the main one."""
+
+    cache: str = ""
+    """Folder of the feature cache, to share it between runs; empty: in the run folder."""
+
+    checkpoint_seconds: float = 30.0
+    """Seconds between training checkpoints; 0: at every step."""
+
+    def __post_init__(self) -> None:
+        at_least_zero(self, "machine", "workers", "checkpoint_seconds")

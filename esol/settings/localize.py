@@ -1,0 +1,157 @@
+"""Settings of stages 1 to 5: from the classifier to the seeds."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from esol.settings.checks import at_least_zero, check, positive
+from esol.settings.inputs import Fit
+
+
+@dataclass(frozen=True)
+class Head:
+    """Convolution W1, ReLU, convolution W2, ReLU, 1 x 1 classifier V, global average pooling."""
+
+    width: int = 512
+    """Channels of W1 and W2."""
+
+    kernel: int = 3
+    """Side of W1 and W2, cells."""
+
+    def __post_init__(self) -> None:
+        positive(self, "head", "width")
+        check(self.kernel in (1, 3, 5), "head.kernel", self.kernel, "1, 3 or 5")
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Stage 1: the multi-label classifier, whose maps are the CAM baseline."""
+
+    fit: Fit = field(default_factory=Fit)
+    """Optimisation; its lr is the rate of W1 and W2."""
+
+    backbone_lr: float = 1.0
+    """Rate of the backbone's learning parameters, as a multiple of fit.lr."""
+
+    classifier_lr: float = 10.0
+    """Rate of V, as a multiple of fit.lr."""
+
+    def __post_init__(self) -> None:
+        self.fit.check("classify.fit")
+        positive(self, "classify", "backbone_lr", "classifier_lr")
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Offset branch of a frozen-weight deformable convolution."""
+
+    kernel: int = 3
+    """Side of the offset branch's convolution, cells."""
+
+    bound: float = 1.0
+    """An offset is bound * tanh(raw / bound), cells; 0: unbounded."""
+
+    centre: bool = True
+    """Subtract each image's mean offset, so that the map cannot be shifted as a whole."""
+
+    clamp: bool = True
+    """Keep the centre of every sampling window on the map."""
+
+    def check(self, prefix: str) -> None:
+        """Raise an InputError for a value out of range, naming it under ``prefix``."""
+        check(self.kernel in (1, 3, 5), f"{prefix}.kernel", self.kernel, "1, 3 or 5")
+        at_least_zero(self, prefix, "bound")
+
+
+@dataclass(frozen=True)
+class Expand:
+    """Stage 2: Expansion. A sampler on W1 learns by loss maximisation; its output is clipped."""
+
+    learn: Literal["offsets", "offsets+w1", "w1", "nothing"] = "offsets"
+    """offsets: the method. offsets+w1: the control of A.1.3. w1: no deformable layer, the control
+    of A.1.1. nothing: no sampler either (the paper's "w/o DT_e"); this stage trains nothing."""
+
+    clip: float = 0.25
+    """Feature clipping: each channel is cut at this share of its maximum over the image; 1: off."""
+
+    alpha: float = 0.01
+    """Weight of the maximised classification loss (paper A.1.2)."""
+
+    objective: Literal["maximise", "minimise"] = "maximise"
+    """Direction; minimise is a control, not the method."""
+
+    sampler: Sampler = field(default_factory=Sampler)
+    """Offset branch on W1."""
+
+    fit: Fit = field(default_factory=lambda: Fit(steps=60, lr=1.0, momentum=0.9, weight_decay=0.0))
+    """Optimisation of the offset branch."""
+
+    def __post_init__(self) -> None:
+        self.fit.check("expand.fit")
+        self.sampler.check("expand.sampler")
+        check(0 < self.clip <= 1, "expand.clip", self.clip, "in (0, 1]")
+        positive(self, "expand", "alpha")
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """Stage 3: Shrinkage. A sampler on W2 learns by classification plus an area loss."""
+
+    learn: Literal["offsets", "offsets+v", "v", "nothing"] = "offsets"
+    """offsets: the method. v: no sampler, the classifier V learns (the paper's "w/o DT_s").
+    nothing: no sampler and nothing learns."""
+
+    area: float = 2.0
+    """Weight of the area loss; 0: off."""
+
+    sampler: Sampler = field(default_factory=Sampler)
+    """Offset branch on W2."""
+
+    fit: Fit = field(
+        default_factory=lambda: Fit(steps=80, optimizer="adamw", lr=1e-3, weight_decay=0.0)
+    )
+    """Optimisation of the offset branch."""
+
+    def __post_init__(self) -> None:
+        self.fit.check("shrink.fit")
+        self.sampler.check("shrink.sampler")
+        at_least_zero(self, "shrink", "area")
+
+
+MapKind = Literal["cam", "expansion", "shrinkage"]
+MAP_KINDS: tuple[MapKind, ...] = ("cam", "expansion", "shrinkage")
+
+
+@dataclass(frozen=True)
+class Cams:
+    """Stage 4: localization maps of the tagged classes, on a stride-4 grid."""
+
+    scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
+    """Input scales whose maps are added."""
+
+    flip: bool = True
+    """Add the maps of the mirrored photo."""
+
+    lists: tuple[str, ...] = ()
+    """Photo lists to map; empty: data.train and data.evaluate."""
+
+    def __post_init__(self) -> None:
+        check(
+            bool(self.scales) and all(0 < s <= 4 for s in self.scales),
+            "cams.scales",
+            self.scales,
+            "one or more numbers in (0, 4]",
+        )
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Stage 5: seed masks."""
+
+    kind: MapKind = "shrinkage"
+    """Which maps become seeds."""
+
+    threshold: float = 0.15
+    """Score above which a pixel takes its best tagged class; the one fixed, common threshold."""
+
+    def __post_init__(self) -> None:
+        check(0 <= self.threshold < 1, "seeds.threshold", self.threshold, "in [0, 1)")
