@@ -1,0 +1,399 @@
+"""Fully connected CRF with Gaussian edges: mean field on permutohedral lattices.
+
+The model is that of Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with
+Gaussian Edge Potentials", 2011: every pixel is joined to every other one, by a Gaussian of the
+distance in place and by one of the distance in place and colour. Sums over all pixels are taken on
+the permutohedral lattice of Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the
+Permutohedral Lattice", 2010: pixels are splatted on the corners of the simplex they lie in, the
+corners are blurred along each axis, and the result is sliced at the pixels.
+
+All three are sums of gathered rows, for which ``embedding_bag`` is PyTorch's fastest operator.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+BLOCK: Final = 1 << 18  # pixels built at a time: bounds the memory, leaves usual photos whole
+TILE: Final = 1 << 17  # values updated at a time: what fits a processor's cache
+NARROW: Final = 1 << 30  # codes below are 32-bit integers: faster to sort and to find
+_bag = functools.partial(F.embedding_bag, mode="sum")
+
+
+@torch.no_grad()
+def dense_crf(
+    unary: Tensor,
+    image: Tensor,
+    *,
+    spatial: tuple[float, float],
+    bilateral: tuple[float, float, float],
+    iterations: int = 10,
+) -> Tensor:
+    """Mean field marginals of the dense CRF with Potts compatibility.
+
+    Computes what pydensecrf does by default; memory is linear in pixels times labels.
+
+    Args:
+        unary: (L, H, W) float32, negative log-probabilities in nats.
+        image: (H, W, 3) uint8, RGB, on the same device.
+        spatial: standard deviation in pixels and weight of the Gaussian of place.
+        bilateral: standard deviations in pixels and in 8-bit colour levels, and weight, of the
+            Gaussian of place and colour.
+        iterations: mean field updates; 0 gives the softmax of ``-unary``.
+
+    Returns:
+        (L, H, W) float32, sums to 1 over L.
+
+    Raises:
+        ValueError: shapes or types do not fit, or a size is not positive.
+    """
+    _check(unary, image, (spatial[0], *bilateral[:2]), iterations)
+    labels, height, width = unary.shape
+    unary = unary.reshape(labels, height * width).float()
+    state = torch.softmax(-unary, dim=0).t().contiguous()
+    if iterations:
+        blocks = _pieces(slice(0, height * width), BLOCK)
+        filters = [_Filter(image, [spatial[0]] * 2, spatial[1], blocks)]
+        sizes = [bilateral[0]] * 2 + [bilateral[1]] * 3
+        filters.append(_Filter(image, sizes, bilateral[2], blocks))
+        _mean_field(unary, state, filters, iterations)
+    return state.t().contiguous().view(labels, height, width)
+
+
+def unary_from_probabilities(probabilities: Tensor, floor: float = 1e-5) -> Tensor:
+    """Negative log of probabilities.
+
+    Args:
+        probabilities: (L, H, W), in [0, 1].
+        floor: smaller probabilities count as this one.
+
+    Returns:
+        (L, H, W) float32, in nats, at most -log(floor).
+
+    Raises:
+        ValueError: not three dimensions, or a floor outside (0, 1).
+    """
+    if probabilities.ndim != 3 or not 0 < floor < 1:
+        shape = tuple(probabilities.shape)
+        raise ValueError(f"need (L, H, W) probabilities and 0 < floor < 1, not {shape}, {floor}")
+    return -probabilities.float().clamp(floor, 1).log()
+
+
+def unary_from_labels(labels: Tensor, count: int, confidence: float) -> Tensor:
+    """As ``pydensecrf.utils.unary_from_labels`` with ``zero_unsure=False``.
+
+    Args:
+        labels: (H, W) integers in 0..count-1.
+        count: number of labels L, at least 2.
+        confidence: probability of the given label, in (0, 1).
+
+    Returns:
+        (L, H, W) float32, in nats.
+
+    Raises:
+        ValueError: not two dimensions, a label outside 0..count-1, or a value out of range.
+    """
+    if labels.ndim != 2 or labels.is_floating_point() or count < 2 or not 0 < confidence < 1:
+        given = f"{labels.dtype} {tuple(labels.shape)}, count {count}, confidence {confidence}"
+        raise ValueError(f"need (H, W) integer labels, count > 1, 0 < confidence < 1, not {given}")
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < count:
+        raise ValueError(f"labels outside 0..{count - 1}")
+    right = labels.unsqueeze(0) == torch.arange(count, device=labels.device).view(-1, 1, 1)
+    other = -math.log((1 - confidence) / (count - 1))
+    return torch.where(right, -math.log(confidence), other).float()
+
+
+def _check(unary: Tensor, image: Tensor, sizes: Sequence[float], iterations: int) -> None:
+    if unary.ndim != 3 or not unary.is_floating_point() or 0 in unary.shape:
+        raise ValueError(f"unary must be (L, H, W) floats, not {unary.dtype} {tuple(unary.shape)}")
+    if image.dtype != torch.uint8 or image.shape != (*unary.shape[1:], 3):
+        raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {tuple(image.shape)}")
+    if min(sizes) <= 0 or iterations < 0:
+        raise ValueError(f"sizes {tuple(sizes)} must be positive, iterations {iterations} too")
+
+
+def _pieces(whole: slice, size: int) -> list[slice]:
+    return [slice(i, min(i + size, whole.stop)) for i in range(whole.start, whole.stop, size)]
+
+
+def _mean_field(unary: Tensor, state: Tensor, filters: list["_Filter"], iterations: int) -> None:
+    """Update the (N, L) state in place; unary is (L, N). Takes the filters, to free them."""
+    tile = max(1, TILE // len(unary))
+    for _ in range(iterations):
+        rows = [kernel.gather(state) for kernel in filters]
+        for i, block in enumerate(filters[0].pixels):
+            for part in _pieces(block, tile):
+                message = filters[0].scatter(rows[0], i, part)
+                message += filters[1].scatter(rows[1], i, part)
+                # Labels first: PyTorch's softmax of short rows is many times slower.
+                logits = unary.new_empty(len(unary), len(message))
+                torch.sub(message.t(), unary[:, part], out=logits)
+                state[part] = torch.softmax(logits, dim=0).t()
+    filters.clear()
+
+
+@dataclass
+class _Block:
+    """The part of a lattice's sparse matrices that belongs to one block of pixels.
+
+    Attributes:
+        vertices: (m,) rows of the lattice that the block's pixels touch.
+        bounds: (m + 1,) int32 where each row's part of ``order`` begins, and the end.
+        order: (n * (d + 1),) int32 entries of the two below, by row.
+        corners: (n, d + 1) int32 rows around each pixel.
+        weights: (n, d + 1) float32 their coefficients.
+        ready: what ``entries`` returns, where there is memory for it.
+    """
+
+    vertices: Tensor
+    bounds: Tensor
+    order: Tensor
+    corners: Tensor
+    weights: Tensor
+    ready: tuple[Tensor, Tensor] | None = None
+
+    def entries(self) -> tuple[Tensor, Tensor]:
+        """Pixels and coefficients, by row."""
+        pixels = self.order.div(self.weights.shape[1], rounding_mode="floor")
+        return pixels, self.weights.view(-1).index_select(0, self.order)
+
+    def splat(self, values: Tensor) -> Tensor:
+        """(m + 1, L) sums of (n, L) values, the last row 0."""
+        pixels, weights = self.ready or self.entries()
+        return _bag(pixels, values, self.bounds, per_sample_weights=weights)
+
+
+class _Filter:
+    """A normalised Gaussian filter of one photo."""
+
+    def __init__(
+        self, image: Tensor, sizes: list[float], weight: float, pixels: list[slice]
+    ) -> None:
+        self.pixels, self.weight = pixels, 1.0
+        codes, self.blocks = _Codes.of(image, sizes, pixels), []
+        for block in pixels:
+            self.blocks.append(_block(*codes.simplices(_features(image, sizes, block))))
+        found = self._merge()
+        self.count, self.neighbours = len(found), codes.neighbours(found)
+        self._normalise()
+        self.weight = weight
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Splat (N, L) values and blur them: (M + 1, L), the last row 0."""
+        if len(self.blocks) == 1:
+            rows = self.blocks[0].splat(values)
+        else:
+            rows = values.new_zeros(self.count + 1, values.shape[1])
+            for block, pixels in zip(self.blocks, self.pixels, strict=True):
+                rows.index_add_(0, block.vertices, block.splat(values[pixels])[:-1])
+        for neighbours in self.neighbours:
+            # Twice the taps 1/2, 1, 1/2: the normalisation takes the factor out again.
+            rows = _bag(neighbours, rows).add_(rows, alpha=2)
+        return rows.mul_(self.weight)
+
+    def scatter(self, rows: Tensor, block: int, part: slice) -> Tensor:
+        """Slice: the filtered values (n, L) of some pixels of one block."""
+        begin = self.pixels[block].start
+        part = slice(part.start - begin, part.stop - begin)
+        corners, weights = self.blocks[block].corners[part], self.blocks[block].weights[part]
+        return _bag(corners, rows, per_sample_weights=weights)
+
+    def _merge(self) -> Tensor:
+        """Number the vertices of all blocks alike; returns their codes, in order."""
+        if len(self.blocks) == 1:
+            return self.blocks[0].vertices
+        everything = torch.cat([block.vertices for block in self.blocks]).sort().values
+        found = everything[everything.diff(prepend=everything[:1] - 1) != 0]
+        for block in self.blocks:
+            block.vertices = torch.searchsorted(found, block.vertices)
+            corners = block.vertices.int().index_select(0, block.corners.view(-1))
+            block.corners = corners.view_as(block.corners)
+        return found
+
+    def _normalise(self) -> None:
+        """Fold 1 / sqrt(K 1) into the coefficients."""
+        rows = self.gather(self.blocks[0].weights.new_ones(self.pixels[-1].stop, 1))
+        for i, block in enumerate(self.blocks):
+            block.weights *= self.scatter(rows, i, self.pixels[i]).add_(1e-20).rsqrt_()
+            if len(self.blocks) == 1:
+                block.ready = block.entries()
+
+
+def _block(codes: Tensor, weights: Tensor) -> _Block:
+    """The sparse matrices of (n, d + 1) vertex codes and weights, corners numbered in the block."""
+    ordered, order = codes.view(-1).sort()
+    first = ordered.diff(prepend=ordered[:1] - 1) != 0
+    bounds = first.nonzero().view(-1)
+    number = first.cumsum(0, dtype=torch.int32).sub_(1)
+    corners = torch.empty_like(number).scatter_(0, order, number)
+    return _Block(
+        vertices=ordered.gather(0, bounds),
+        bounds=torch.cat([bounds, bounds.new_tensor([len(ordered)])]).int(),
+        order=order.int(),
+        corners=corners.view(codes.shape),
+        weights=weights,
+    )
+
+
+def _features(image: Tensor, sizes: Sequence[float], block: slice) -> Tensor:
+    """(d, n) place, and colour where there are five sizes, in standard deviations."""
+    width = image.shape[1]
+    index = torch.arange(block.start, block.stop, device=image.device)
+    features = torch.empty(len(sizes), len(index), device=image.device)
+    features[0] = index % width
+    features[1] = index.div(width, rounding_mode="floor")
+    if len(sizes) > 2:
+        features[2:] = image.reshape(-1, 3)[block].t()
+    return features.div_(torch.tensor(sizes, device=image.device).unsqueeze(1))
+
+
+def _elevate(features: Tensor) -> Tensor:
+    """(d, n) features on the lattice's plane: (d + 1, n), summing to 0 (Adams et al., p. 5)."""
+    d, n = features.shape
+    # Rounded as pydensecrf does: on a border between simplices the last digit decides.
+    deviation = float(torch.tensor(math.sqrt(2 / 3) * (d + 1)))
+    elevated = features.new_empty(d + 1, n)
+    later = features.new_zeros(n)
+    for j in range(d, 0, -1):
+        scaled = features[j - 1] * (deviation / math.sqrt(j * (j + 1)))
+        torch.sub(later, scaled * j, out=elevated[j])
+        later = later + scaled
+    elevated[0] = later
+    return elevated
+
+
+@dataclass
+class _Codes:
+    """One integer per vertex of the lattice.
+
+    Axis j of the lattice is the step that adds d to coordinate j and takes 1 from the others. The
+    d + 1 axes sum to 0, so d of them reach every vertex; its steps along them, at least ``lowest``,
+    are the digits of its code. A step along an axis adds the axis's stride to any code.
+    """
+
+    strides: Tensor
+    lowest: Tensor
+    left_out: int
+
+    @classmethod
+    def of(cls, image: Tensor, sizes: Sequence[float], blocks: Sequence[slice]) -> "_Codes":
+        """Codes wide enough for all pixels of a photo."""
+        axes = len(sizes) + 1
+        height, width, _ = image.shape
+        extent = torch.tensor([width, height, 255.0, 255, 255])[: len(sizes)] / torch.tensor(sizes)
+        # Steps along axis i, axis j left out: the difference of coordinates i and j by d + 1.
+        reach = _elevate(extent.diag())
+        spread = (reach.unsqueeze(1) - reach).abs().sum(2).fill_diagonal_(1)
+        left_out = int(spread.prod(0).argmin())
+        bounds = []
+        for block in blocks:
+            rounded = _elevate(_features(image, sizes, block)).mul_(1 / axes).round_()
+            bounds.append(torch.stack((rounded - rounded[left_out]).aminmax(dim=1)))
+        # A difference of roundings is off by up to 2, corners reach 1 further, neighbours 1 more.
+        lowest = torch.stack(bounds)[:, 0].amin(0) - 4
+        spans = (torch.stack(bounds)[:, 1].amax(0) + 5 - lowest).tolist()
+        strides, place = [0] * axes, 1
+        for axis, span in enumerate(spans):
+            if axis != left_out:
+                strides[axis] = place
+                place *= int(span)
+        strides[left_out] = -sum(strides)
+        if place >= 1 << 61:
+            raise ValueError(f"sizes {tuple(sizes)} are too small for a photo of this size")
+        codes = lowest.to(torch.int32 if place < NARROW else torch.int64)
+        return cls(codes.new_tensor(strides), codes, left_out)
+
+    def simplices(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes and barycentric weights of the corners around each point: two (n, d + 1)."""
+        elevated = _elevate(features)
+        axes, n = elevated.shape
+        quotient = (elevated * (1 / axes)).round_()
+        rank = _rank(elevated - quotient * axes)
+        # Rounding may leave the plane; steps of the coordinates furthest off bring it back.
+        rank += quotient.sum(0).to(torch.int8)
+        step = (rank < 0).to(torch.int8) - (rank >= axes).to(torch.int8)
+        rank += step * axes
+        quotient += step
+        place = (axes - 1 - rank).long()
+
+        rest = elevated.sub_(quotient, alpha=axes).mul_(1 / axes)
+        ordered = torch.empty_like(rest).scatter_(0, place, rest)
+        weights = features.new_empty(n, axes)
+        torch.sub(ordered[0], ordered[-1], out=weights[:, 0]).add_(1)
+        torch.sub(ordered[1:], ordered[:-1], out=weights.t()[1:])
+        # The corners follow each other by steps back along one axis at a time.
+        axis = self.strides.unsqueeze(1)
+        steps = axis.new_empty(axes, n).scatter_(0, place, axis.expand(-1, n))
+        codes = axis.new_empty(n, axes)
+        taken = (quotient - quotient[self.left_out]).to(axis.dtype) - self.lowest.unsqueeze(1)
+        taken[self.left_out] = 0
+        torch.sum(taken.mul_(axis), 0, out=codes[:, 0])
+        for corner in range(1, axes):
+            torch.sub(codes[:, corner - 1], steps[corner - 1], out=codes[:, corner])
+        return codes, weights
+
+    def neighbours(self, codes: Tensor) -> list[Tensor]:
+        """For each axis, the vertices on both sides: (M + 1, 2) int32, M where there is none."""
+        count = len(codes)
+        numbers = torch.arange(count, dtype=torch.int32, device=codes.device)
+        find = _Finder(codes)
+        tables = []
+        for stride in self.strides.tolist():
+            table = numbers.new_full((2, count + 1), count)
+            table[0, :count] = find(codes + stride)
+            table[1].scatter_(0, table[0, :count].long(), numbers)[count] = count
+            tables.append(table.t().contiguous())
+        return tables
+
+
+def _rank(values: Tensor) -> Tensor:
+    """(axes, n) int8: how many values are larger, earlier ones first among equals."""
+    rank = torch.zeros(values.shape, dtype=torch.int8, device=values.device)
+    for i in range(len(values) - 1):
+        smaller = values[i] < values[i + 1 :]
+        rank[i] += smaller.sum(0, dtype=torch.int8)
+        rank[i + 1 :] += ~smaller
+    return rank
+
+
+class _Finder:
+    """Positions of codes in an ordered list, by one look into a hash table.
+
+    Runs of codes get runs of slots, so that ordered look-ups stay in the cache. Of several codes
+    that want a slot one gets it; the others are searched by bisection.
+    """
+
+    def __init__(self, codes: Tensor) -> None:
+        self.codes = codes
+        self.bits = max(16, (4 * len(codes)).bit_length())
+        numbers = torch.arange(len(codes), dtype=torch.int32, device=codes.device)
+        slots = self._slots(codes).long()
+        self.table = numbers.new_zeros(1 << self.bits).scatter_(0, slots, numbers)
+        self.lost = (self.table.gather(0, slots) != numbers).nonzero().view(-1)
+        self.lost_codes = codes[self.lost]
+        self.contested = torch.zeros_like(self.table, dtype=torch.bool)
+        self.contested.index_fill_(0, slots[self.lost], True)
+
+    def __call__(self, wanted: Tensor) -> Tensor:
+        """(K,) int32 positions, the number of codes where there is none."""
+        count = len(self.codes)
+        slots = self._slots(wanted)
+        found = self.table.index_select(0, slots)
+        missing = self.codes.index_select(0, found) != wanted
+        found.masked_fill_(missing, count)
+        if len(self.lost):
+            doubtful = (missing & self.contested.index_select(0, slots)).nonzero().view(-1)
+            sought = wanted[doubtful]
+            at = torch.searchsorted(self.lost_codes, sought).clamp_(max=len(self.lost) - 1)
+            hit = self.lost_codes[at] == sought
+            found[doubtful[hit]] = self.lost[at[hit]].int()
+        return found
+
+    def _slots(self, codes: Tensor) -> Tensor:
+        return (codes + (codes >> self.bits) * 40503) & ((1 << self.bits) - 1)
