@@ -1,0 +1,150 @@
+"""One file per trained segmentation network: weights, and all that prediction needs to know."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from esol.errors import InputError
+from esol.files import atomic, plain
+from esol.models.segmenter import Segmenter
+from esol.settings.masks import Crf
+
+FORMAT = "esol-segmenter"
+VERSION = 1
+"""Raised when an older program could no longer read the file rightly."""
+
+_NETWORK = ("network", "encoder", "stride", "norm")
+_REQUIRED = {
+    "classes": list,
+    "network": str,
+    "encoder": str,
+    "stride": int,
+    "norm": str,
+    "resize": str,
+    "size": int,
+    "longest": int,
+    "scales": list,
+    "flip": bool,
+    "crf": dict,
+}
+
+
+def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, Any]) -> None:
+    """Write a network as one safetensors file, at once or not at all.
+
+    Args:
+        path: the file to write or replace, by custom NAME.safetensors.
+        segmenter: the network; only its parameters and buffers are stored, as CPU tensors.
+        description: what JSON can hold. Needed are ``classes`` (names without the background, in
+            the order of the labels 1 .. K) and the test settings ``resize`` ("crop" or "squash"),
+            ``size``, ``longest``, ``scales``, ``flip`` and ``crf`` (the fields of
+            ``esol.settings.masks.Crf``). Anything else is kept as it is: initial weights, numbers,
+            where the network comes from. network, encoder, stride and norm are always taken from
+            the segmenter.
+
+    Raises:
+        ValueError: the description lacks something or does not go with the network.
+        InputError: the file cannot be written.
+    """
+    content = {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
+    if fault := _fault(content):
+        raise ValueError(f"description: {fault}")
+    if len(content["classes"]) + 1 != segmenter.labels:
+        raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
+    metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in content.items()}
+    metadata |= {"format": FORMAT, "version": str(VERSION)}
+    state = {
+        key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()
+    }
+    with atomic(Path(path)) as temporary:
+        save_file(state, temporary, metadata)
+
+
+def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
+    """Read what :func:`save_bundle` wrote. Nothing in the file is executed or downloaded.
+
+    Returns:
+        The network on the CPU in evaluation mode, no parameter learning, and its description.
+
+    Raises:
+        InputError: the file is missing, damaged, something else, or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a model file, model.safetensors of a run")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(
+                    f"{path}: no segmentation model of esol; name the model.safetensors that the"
+                    " stage segment writes"
+                )
+            state: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: damaged, or not a model file ({reason}); copy or make it again"
+        ) from error
+    description = _described(path, metadata)
+    segmenter = Segmenter(
+        description["network"],
+        description["encoder"],
+        weights="none",
+        stride=description["stride"],
+        norm=description["norm"],
+        labels=len(description["classes"]) + 1,
+    )
+    try:
+        segmenter.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: its weights are not those of its network ({reason}); make it again"
+        ) from error
+    return segmenter.requires_grad_(False).eval(), description
+
+
+def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    version = metadata.get("version", "")
+    if version.isdecimal() and int(version) > VERSION:
+        raise InputError(
+            f"{path}: written by a newer esol (file version {version}, this one reads up to"
+            f" {VERSION}); upgrade esol"
+        )
+    try:
+        description = {
+            key: json.loads(value)
+            for key, value in metadata.items()
+            if key not in ("format", "version")
+        }
+        fault = _fault(description) if version == str(VERSION) else f"version {version!r}"
+    except ValueError as error:
+        fault = str(error)
+    if fault:
+        raise InputError(f"{path}: damaged description ({fault}); copy or make the file again")
+    return description
+
+
+def _fault(description: dict[str, Any]) -> str | None:
+    for key, kind in _REQUIRED.items():
+        if not isinstance(description.get(key), kind):
+            return f"{key} is missing or no {kind.__name__}"
+    if not all(isinstance(name, str) for name in description["classes"]):
+        return "classes are no names"
+    if description["resize"] not in ("crop", "squash"):
+        return f"resize is {description['resize']!r}"
+    scales = description["scales"]
+    if not scales or not all(isinstance(s, int | float) and 0 < s <= 4 for s in scales):
+        return f"scales are {scales}"
+    if min(description["size"], description["longest"]) < 32:
+        return "size or longest below 32"
+    try:
+        Crf(**description["crf"]).check("crf")
+    except (TypeError, InputError) as error:
+        return " ".join(str(error).split())
+    return None

@@ -1,0 +1,193 @@
+"""Trained segmentation networks for use elsewhere: one model file, or ONNX with a check."""
+
+import copy
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from esol.bundle import save_bundle
+from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from esol.errors import InputError
+from esol.files import atomic
+from esol.models.segmenter import Segmenter
+from esol.predict import Model
+
+OPSET = 20
+"""Operator set of the exported graph; ONNX Runtime reads it from 1.17 on."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability between PyTorch and ONNX Runtime that passes."""
+
+_CHECKS = ((1, 96, 160), (3, 75, 101))
+"""Batch, height and width of the inputs of the check: the second needs padding inside."""
+
+
+class _Whole(nn.Module):
+    """From 8-bit levels to probabilities: normalisation and softmax belong to the graph."""
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.segmenter((image - self.mean) / self.deviation)
+        return logits.softmax(1)
+
+
+def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
+    """Write the network as one ONNX file and compare it with PyTorch.
+
+    Input "image": (N, 3, H, W) float32, RGB, 0 .. 255, N at least 1, H and W at least 32; it is
+    normalised inside. Output "probabilities": (N, K + 1, H, W) float32, background first. Resizing
+    to the working size (metadata "resize", "size", "longest"), the mirrored photo, further scales
+    and the CRF stay outside. The file's metadata holds all of the model's description as JSON
+    strings, among it "classes", the names without the background.
+
+    Args:
+        model: the network; it is left as it is.
+        path: the file to write or replace, by custom NAME.onnx. It is written only if the check
+            passes.
+
+    Returns:
+        ``opset``, ``bytes``, ``sizes`` (the checked input shapes) and ``largest_difference`` of a
+        probability from PyTorch's.
+
+    Raises:
+        InputError: the packages for ONNX are missing, the network cannot be exported, or its export
+            differs by more than ``TOLERANCE``; the file cannot be written.
+    """
+    onnx, runtime = _packages()
+    # A copy: the exporter may leave traces, and the model may be on another device.
+    whole = _Whole(copy.deepcopy(model.segmenter)).cpu().eval()
+    network = model.description["network"]
+    with atomic(Path(path)) as temporary:
+        try:
+            with _quiet(), torch.no_grad():
+                _write(whole, temporary)
+        # The exporter answers what it cannot translate with almost any exception.
+        except Exception as error:
+            raise InputError(f"{network} cannot be exported to ONNX ({_line(error)})") from error
+        graph = onnx.load(temporary)
+        for key, value in model.description.items():
+            entry = graph.metadata_props.add()
+            entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
+        onnx.checker.check_model(graph)
+        onnx.save(graph, temporary)
+        try:
+            difference = _difference(runtime, whole, temporary)
+        except Exception as error:
+            raise InputError(
+                f"{network} cannot be exported to ONNX: its graph does not run at other sizes"
+                f" ({_line(error)})"
+            ) from error
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"{network} cannot be exported to ONNX: its probabilities differ from PyTorch's by"
+                f" {difference:.2g}, more than {TOLERANCE:g}"
+            )
+    return {
+        "opset": graph.opset_import[0].version,
+        "bytes": Path(path).stat().st_size,
+        "sizes": [(count, 3, height, width) for count, height, width in _CHECKS],
+        "largest_difference": difference,
+    }
+
+
+def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
+    """Write the network as one safetensors file, which is all that ``esol.predict.load`` needs.
+
+    Args:
+        model: the network.
+        path: the file to write or replace, by custom NAME.safetensors.
+
+    Returns:
+        ``bytes`` and ``classes``.
+
+    Raises:
+        InputError: the file cannot be written.
+        ValueError: the model was made of something else than a ``Segmenter``.
+    """
+    if not isinstance(model.segmenter, Segmenter):
+        raise ValueError(f"a Segmenter is needed: got {type(model.segmenter).__name__}")  # noqa: TRY004
+    save_bundle(path, model.segmenter, model.description)
+    return {"bytes": Path(path).stat().st_size, "classes": list(model.classes)}
+
+
+def _packages() -> tuple[Any, Any]:
+    try:
+        importlib.import_module("onnxscript")
+        return importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise InputError(
+            f"export to ONNX needs {error.name}, which is not installed: pip install esol[onnx]"
+        ) from error
+
+
+def _write(whole: nn.Module, path: Path) -> None:
+    axis = torch.export.Dim
+    shape = {0: axis("batch", min=1), 2: axis("height", min=32), 3: axis("width", min=32)}
+    torch.onnx.export(
+        whole,
+        # Sizes without common factors: nothing can hold for them by chance.
+        (torch.rand(2, 3, 75, 101) * 255,),
+        path,
+        dynamo=True,
+        opset_version=OPSET,
+        external_data=False,
+        input_names=["image"],
+        output_names=["probabilities"],
+        dynamic_shapes=(shape,),
+        verbose=False,
+    )
+
+
+def _difference(runtime: Any, whole: nn.Module, path: Path) -> float:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
+    largest = 0.0
+    rng = np.random.default_rng(0)
+    for count, height, width in _CHECKS:
+        image = rng.uniform(0, 255, (count, 3, height, width)).astype(np.float32)
+        (got,) = session.run(None, {"image": image})
+        with torch.no_grad():
+            expected = whole(torch.from_numpy(image)).numpy()
+        if got.shape != expected.shape:
+            raise ValueError(f"output {got.shape} instead of {expected.shape}")
+        largest = max(largest, float(np.abs(got - expected).max()))
+    return largest
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells its own story: deprecations of its parts, sizes that it specialised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for module in ("torch", "onnxscript", "onnx_ir", "onnx"):
+                warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _line(error: BaseException) -> str:
+    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
+    return (parts[0] if parts else type(error).__name__)[:200]

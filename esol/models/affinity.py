@@ -1,0 +1,232 @@
+"""Edge and displacement branches on a frozen backbone.
+
+Ahn et al., Weakly supervised learning of instance segmentation with inter-pixel relations (IRN),
+CVPR 2019, section 4.1; IRN's ResNet-50 layout, for any number of stages with any strides.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esol.errors import InputError
+from esol.models.backbone import Backbone
+
+STRIDE = 4
+"""Photo pixels per cell of the results, in each direction."""
+
+_DEEP = 8
+"""Photo pixels per cell where the stages coarser than STRIDE meet in the displacement branch."""
+
+
+class _Stage(NamedTuple):
+    """A stage of the backbone: its channels and its photo pixels per cell."""
+
+    channels: int
+    stride: int
+
+
+class AffinityNet(nn.Module):
+    """Boundaries between labels, and the way from each cell to the centre of its object.
+
+    Args:
+        backbone: frozen here, always in eval mode; must give its stages' features.
+        displacement: also predict the way to the centre, which only instances need: it is most
+            of the work.
+        width: factor on IRN's branch widths (32 for edges; 64, 128 and 256 for displacement);
+            less is faster.
+
+    Attributes:
+        branches: everything that learns, and the mean shift; what a stage stores.
+
+    Raises:
+        InputError: the backbone does not give its stages' features.
+    """
+
+    def __init__(
+        self, backbone: Backbone, *, displacement: bool = True, width: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.branches = Branches(_stages(backbone.network), width, displacement)
+
+    def train(self, mode: bool = True) -> "AffinityNet":
+        """Training mode of the branches; the backbone stays in eval mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, 3, H, W) normalised images -> edge logits and displacement on the stride-4 grid.
+
+        Returns:
+            (N, h, w) logits and (N, 2, h, w) displacement in cells, (y, x), h = ceil(H / 4) and
+            w = ceil(W / 4). The mean shift is subtracted in eval mode; None without the branch.
+        """
+        with torch.no_grad():
+            features = _features(self.backbone.network, images)
+        size = (images.shape[-2], images.shape[-1])
+        found: tuple[Tensor, Tensor | None] = self.branches(features, size)
+        return found
+
+    def edge_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the edge branch."""
+        return self.branches.edge.parameters()
+
+    def displacement_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the displacement branch; none without it."""
+        branch = self.branches.displacement
+        return iter(()) if branch is None else branch.parameters()
+
+    def set_mean_shift(self, mean: Tensor) -> None:
+        """Store the mean displacement over the training photos, (2,) in cells, (y, x).
+
+        The loss fixes displacements only up to a constant that all cells share: it compares cells.
+        """
+        self.branches.mean_shift.copy_(mean)
+
+
+class Branches(nn.Module):
+    """What learns in ``AffinityNet``.
+
+    Args:
+        stages: of the backbone, from fine to coarse.
+        width: factor on IRN's widths.
+        displacement: whether there is a displacement branch.
+    """
+
+    mean_shift: Tensor
+
+    def __init__(self, stages: tuple[_Stage, ...], width: float, displacement: bool) -> None:
+        super().__init__()
+        self.edge = EdgeBranch(stages, width)
+        self.displacement = DisplacementBranch(stages, width) if displacement else None
+        self.register_buffer("mean_shift", torch.zeros(2))
+
+    def forward(
+        self, features: list[Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Stage features of photos of ``size`` (H, W) -> edge logits and displacement."""
+        edge: Tensor = self.edge(features, size)
+        if self.displacement is None:
+            return edge, None
+        displacement: Tensor = self.displacement(features, size)
+        if not self.training:
+            displacement = displacement - self.mean_shift.view(1, 2, 1, 1)
+        return edge, displacement
+
+
+class EdgeBranch(nn.Module):
+    """Every stage to 32 channels on the stride-4 grid, then one logit."""
+
+    def __init__(self, stages: tuple[_Stage, ...], width: float) -> None:
+        super().__init__()
+        channels = _scaled(32, width)
+        self.project = nn.ModuleList(_projection(s.channels, channels, 4) for s in stages)
+        self.predict = nn.Conv2d(channels * len(stages), 1, 1)
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Stage features of photos of ``size`` -> (N, h, w) logits."""
+        grid = _grid(size, STRIDE)
+        parts = [
+            _resized(project, x, grid) for project, x in zip(self.project, features, strict=True)
+        ]
+        logits: Tensor = self.predict(torch.cat(parts, dim=1))
+        return logits.squeeze(1)
+
+
+class DisplacementBranch(nn.Module):
+    """Coarse stages meet at stride 8, fine ones join at stride 4, then two numbers a cell."""
+
+    def __init__(self, stages: tuple[_Stage, ...], width: float) -> None:
+        super().__init__()
+        self.fine = tuple(stage.stride <= STRIDE for stage in stages)
+        widths = [
+            _scaled(256 if s.stride > STRIDE else 128 if s.stride == STRIDE else 64, width)
+            for s in stages
+        ]
+        self.project = nn.ModuleList(
+            _projection(stage.channels, out, min(16, out // 8))
+            for stage, out in zip(stages, widths, strict=True)
+        )
+        joint = _scaled(256, width)
+        groups = min(16, joint // 8)
+        coarse = sum(w for w, fine in zip(widths, self.fine, strict=True) if not fine)
+        self.coarse = _projection(coarse, joint, groups)
+        self.joint = _projection(joint + sum(widths) - coarse, joint, groups)
+        self.predict = nn.Conv2d(joint, 2, 1, bias=False)
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Stage features of photos of ``size`` -> (N, 2, h, w) displacement in cells, (y, x)."""
+        grid, deep = _grid(size, STRIDE), _grid(size, _DEEP)
+        parts = [
+            _resized(project, x, grid if fine else deep)
+            for project, x, fine in zip(self.project, features, self.fine, strict=True)
+        ]
+        coarse = [part for part, fine in zip(parts, self.fine, strict=True) if not fine]
+        shallow = [part for part, fine in zip(parts, self.fine, strict=True) if fine]
+        shallow.append(_resize(self.coarse(torch.cat(coarse, dim=1)), grid))
+        displacement: Tensor = self.predict(self.joint(torch.cat(shallow, dim=1)))
+        return displacement
+
+
+def _scaled(channels: int, width: float) -> int:
+    """IRN's number of channels times ``width``, a multiple of 8 so that groups divide it."""
+    return max(8, round(channels * width / 8) * 8)
+
+
+def _projection(channels: int, out: int, groups: int) -> nn.Sequential:
+    groups = next(g for g in range(max(1, groups), 0, -1) if out % g == 0)
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 1, bias=False), nn.GroupNorm(groups, out), nn.ReLU()
+    )
+
+
+def _grid(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    if x.shape[-2:] == grid:
+        return x
+    return F.interpolate(x, grid, mode="bilinear", align_corners=False)
+
+
+def _resized(project: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """``project`` on whichever side of the resize has fewer cells."""
+    if x.shape[-2] > grid[0]:
+        reduced: Tensor = project(_resize(x, grid))
+        return reduced
+    return _resize(project(x), grid)
+
+
+def _features(network: Any, images: Tensor) -> list[Tensor]:
+    features: list[Tensor] = network.forward_intermediates(images, intermediates_only=True)
+    return features
+
+
+@torch.no_grad()
+def _stages(network: Any) -> tuple[_Stage, ...]:
+    """Channels and strides, from a blank photo: timm's tables leave out the output stride.
+
+    Raises:
+        InputError: no such features.
+    """
+    name = network.pretrained_cfg.get("architecture", type(network).__name__)
+    blank = next(network.parameters()).new_zeros(1, 3, 64, 64)
+    try:
+        features = _features(network, blank)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"backbone.name = {name!r}: timm gives no features of its stages, which refinement by"
+            " affinities needs; use another network, such as resnet50, or skip that refinement"
+        ) from error
+    stages = tuple(_Stage(x.shape[1], 64 // x.shape[2]) for x in features)
+    if stages[-1].stride <= STRIDE:
+        raise InputError(
+            f"backbone.name = {name!r}: refinement by affinities needs a stage with more than"
+            f" {STRIDE} pixels a cell; use another network, such as resnet50"
+        )
+    return stages

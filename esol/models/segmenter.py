@@ -1,0 +1,278 @@
+"""Segmentation networks by name, with initial weights by name or from a file."""
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from esol.errors import InputError
+from esol.models.backbone import Backbone
+from esol.models.deeplab2 import DeepLabV2, padded
+
+NETWORKS = (
+    "DPT",
+    "DeepLabV2",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "FPN",
+    "Linknet",
+    "MAnet",
+    "PAN",
+    "PSPNet",
+    "Segformer",
+    "UPerNet",
+    "Unet",
+    "UnetPlusPlus",
+)
+"""DeepLabV2 is this package's own, the others those of segmentation_models_pytorch."""
+
+UNCHOSEN = 8
+"""segment.stride as the settings have it when nobody chose one."""
+
+_HALVED = {"PAN": 8, "DPT": 2}
+"""By what these divide the encoder's last features once more."""
+
+_PLAIN_HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "linear.", "head.")
+"""Names of the classifier in the encoders that segmentation_models_pytorch brings itself."""
+
+
+class Segmenter(nn.Module):
+    """A network that gives every pixel a logit per label.
+
+    Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN) ``stride``
+    is passed on, and one that the network cannot have is refused. The other networks have a stride
+    of their own; for them ``stride`` must be that one, or 8, the settings' default, which then
+    means nothing.
+
+    Args:
+        network: one of ``NETWORKS``, case-exact.
+        encoder: a name of segmentation_models_pytorch, or tu-NAME for timm's NAME. DeepLabV2: a
+            name of timm, with or without tu-.
+        weights: "imagenet" (downloaded by the library), "none" (random) or a .safetensors file,
+            in timm's naming for tu- encoders.
+        stride: input pixels per feature cell of the encoder, see above.
+        norm: "frozen" keeps the encoder's batch norms at their running statistics in training.
+        labels: L = K + 1, the background (0) included.
+
+    Attributes:
+        network, encoder, stride, norm, labels: as given.
+
+    Raises:
+        InputError: unknown name, a combination that does not exist, weights that cannot be had or
+            do not fit.
+    """
+
+    def __init__(
+        self, network: str, encoder: str, *, weights: str, stride: int, norm: str, labels: int
+    ) -> None:
+        super().__init__()
+        if network not in NETWORKS:
+            raise InputError(
+                f"segment.network = {network!r}: no such network; there are: {', '.join(NETWORKS)}"
+            )
+        self.network, self.encoder, self.norm = network, encoder, norm
+        self.stride, self.labels = stride, labels
+        self.body: Any
+        if network == "DeepLabV2":
+            self.body = DeepLabV2(_backbone(encoder, weights, stride, norm), stride, labels)
+        else:
+            self.body = _library_network(network, encoder, weights, stride, labels)
+            self._multiple = int(self.body.encoder.output_stride) * _HALVED.get(network, 1)
+        self.train(self.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised images, H and W at least 32 -> (N, L, H, W) logits."""
+        if isinstance(self.body, DeepLabV2):
+            return self.body.forward(images)
+        height, width = images.shape[-2:]
+        logits: Tensor = self.body(padded(images, self._multiple))
+        return logits[..., :height, :width]
+
+    def all_logits(self, images: Tensor) -> list[Tensor]:
+        """What training averages the cross-entropy over, each at its own resolution.
+
+        Args:
+            images: (N, 3, H, W) normalised, H and W at least 32.
+
+        Returns:
+            DeepLabV2: four (N, L, ~s H / stride, ~s W / stride) tensors, for s = 1, 3/4, 1/2 and
+            their maximum (s = 1). All others: the (N, L, H, W) result of ``forward``.
+        """
+        if isinstance(self.body, DeepLabV2):
+            return self.body.all_logits(images)
+        return [self(images)]
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters that start from ``weights``."""
+        return list(self.body.encoder.parameters())
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        encoder = {id(parameter) for parameter in self.encoder_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in encoder]
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Training mode; frozen batch norms stay at their running statistics."""
+        super().train(mode)
+        if self.norm == "frozen":
+            for module in self.body.encoder.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+
+def _backbone(encoder: str, weights: str, stride: int, norm: str) -> Backbone:
+    name = encoder.removeprefix("tu-")
+    try:
+        return Backbone(name, weights=weights, stride=stride, learn=("*",), norm=norm)
+    except InputError as error:
+        text = str(error).replace("backbone.name", "segment.encoder")
+        raise InputError(text.replace("backbone.", "segment.")) from error
+
+
+def _library_network(network: str, encoder: str, weights: str, stride: int, labels: int) -> Any:
+    """A network of segmentation_models_pytorch with the encoder's weights in place."""
+    _check_encoder(encoder)
+    maker = getattr(smp, network)
+    options: dict[str, Any] = {}
+    selectable = "encoder_output_stride" in inspect.signature(maker.__init__).parameters
+    if selectable:
+        options["encoder_output_stride"] = stride
+    if network == "DPT":
+        # Vision transformers otherwise take inputs of one size only.
+        options["dynamic_img_size"] = True
+    options |= {"encoder_name": encoder, "in_channels": 3, "classes": labels}
+    made, failure = _attempt(maker, options, "imagenet" if weights == "imagenet" else None)
+    if failure and weights == "imagenet" and not _attempt(maker, options, None)[1]:
+        raise InputError(
+            f"segment.weights = 'imagenet': {encoder} could not be downloaded ({_line(failure)});"
+            " give a .safetensors file, or 'none' to start from random weights"
+        ) from failure
+    if failure:
+        chosen = f", segment.stride = {stride}" if selectable else ""
+        reason = "it needs a vision transformer, tu-vit_..." if network == "DPT" else _line(failure)
+        raise InputError(
+            f"segment.network = {network!r}, segment.encoder = {encoder!r}{chosen}:"
+            f" cannot be combined ({reason})"
+        ) from failure
+    own = int(made.encoder.output_stride)
+    if not selectable and stride not in (UNCHOSEN, own):
+        raise InputError(
+            f"segment.stride = {stride}: {network} with {encoder} has stride {own}, which cannot be"
+            " chosen; leave segment.stride out"
+        )
+    if weights not in ("imagenet", "none"):
+        _load(made.encoder, encoder, Path(weights))
+    return made
+
+
+def _attempt(
+    maker: Any, options: dict[str, Any], weights: str | None
+) -> tuple[Any, Exception | None]:
+    """The network, or why it could not be made: constructors raise almost any exception."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")
+            # timm's encoders take a flag, and warn of a name.
+            timms = options["encoder_name"].startswith("tu-")
+            return maker(encoder_weights=weights and (True if timms else weights), **options), None
+    except Exception as error:
+        return None, error
+
+
+def _check_encoder(encoder: str) -> None:
+    name = encoder.removeprefix("tu-").split(".")[0]
+    known: Iterable[str] = timm.list_models() if encoder.startswith("tu-") else _plain_encoders()
+    if (name if encoder.startswith("tu-") else encoder) in known:
+        return
+    near = difflib.get_close_matches(name, known, 4)
+    prefix = "tu-" if encoder.startswith("tu-") else ""
+    near = [prefix + found for found in near]
+    if not prefix and timm.is_model(name):
+        near.insert(0, f"tu-{encoder}")
+    raise InputError(
+        f"segment.encoder = {encoder!r}: no such encoder (near: {', '.join(near) or 'resnet50'});"
+        " names of segmentation_models_pytorch, or tu-NAME for timm's"
+    )
+
+
+def _plain_encoders() -> list[str]:
+    # The timm- ones are deprecated doubles of tu- ones, and warn.
+    return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]
+
+
+def _load(encoder: nn.Module, name: str, path: Path) -> None:
+    """Load an encoder's weights; what the file has more must belong to the layers left out.
+
+    Those are, for tu- encoders, the parameters of timm's whole network that its feature extractor
+    lacks (the classifier, the last convolution before it); for the others the classifier.
+    """
+    if not path.is_file():
+        raise InputError(f"segment.weights = {path}: no such file; give a .safetensors file")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"segment.weights: {path} is not a safetensors file ({_line(error)})"
+        ) from error
+    target, spare, unused = _fittings(encoder, name)
+    if name.startswith("tu-"):
+        state = {_flattened(key, target): value for key, value in state.items()}
+    wanted = {
+        key: value for key, value in target.state_dict().items() if not key.startswith(unused)
+    }
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    foreign = [key for key in state if key not in wanted and not spare(key)]
+    misfit = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    faults = [
+        f"{what} {len(keys)}, first {keys[0]}"
+        for what, keys in (("missing", missing), ("unknown", foreign), ("other shape", misfit))
+        if keys
+    ]
+    if faults:
+        raise InputError(f"segment.weights: {path} does not fit {name}: {'; '.join(faults)}")
+    # Of nn.Module: the library's own versions drop or rename entries. All was checked above.
+    fitting = {key: state[key] for key in wanted if key in state}
+    nn.Module.load_state_dict(target, fitting, strict=False)
+
+
+def _fittings(
+    encoder: nn.Module, name: str
+) -> tuple[nn.Module, Callable[[str], bool], tuple[str, ...]]:
+    """The module to load into, what a file may have besides, and prefixes of unused layers."""
+    if not name.startswith("tu-"):
+        return encoder, lambda key: key.startswith(_PLAIN_HEADS), ()
+    target = encoder.get_submodule("model")
+    plain = name.removeprefix("tu-")
+    with torch.device("meta"):
+        whole = {_flattened(key, target) for key in timm.create_model(plain).state_dict()}
+    heads = timm.get_pretrained_cfg_value(plain.split(".")[0], "classifier") or "classifier"
+    heads = (heads,) if isinstance(heads, str) else heads
+    return target, whole.__contains__, tuple(f"{head}." for head in heads)
+
+
+def _flattened(key: str, target: nn.Module) -> str:
+    """Key of timm's whole network -> that of its feature extractor: stages.0.x -> stages_0.x."""
+    key = key.removeprefix("model.")
+    first, _, rest = key.partition(".")
+    second, _, tail = rest.partition(".")
+    joined = f"{first}_{second}"
+    return f"{joined}.{tail}" if joined in dict(target.named_children()) else key
+
+
+def _line(error: BaseException) -> str:
+    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
+    return (parts[0] if parts else type(error).__name__)[:200]

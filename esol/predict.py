@@ -1,0 +1,315 @@
+"""Masks for new photos, from a trained segmentation network and nothing else."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from esol.bundle import load_bundle
+from esol.data.images import load_image
+from esol.data.transforms import to_tensor
+from esol.errors import InputError
+from esol.files import sha256
+from esol.networks import device_of
+from esol.predict_folder import predict_folder
+from esol.settings.inputs import Machine
+from esol.settings.masks import Crf
+from esol.tiles import labelled, spans, stretched, weights
+
+__all__ = ["Model", "Prediction", "load", "predict_folder"]
+
+BUNDLE = Path("08-segment", "model.safetensors")
+"""The model file of a run folder."""
+
+TILE = 1024
+"""Working images with a longer side are computed in tiles of at most this side, pixels."""
+
+CRF_LONGEST = 1000
+"""The CRF runs at the photo's size, but at most at this longest side, pixels, or at that of the
+working image if it is longer: its reach was chosen for photos of about 500 pixels."""
+
+CRF_MOST = 2000
+"""Never at a longer side than this: more takes many minutes, and more than 4 GB."""
+
+PRESENT = 0.05
+"""Classes whose probability nowhere exceeds this take no part in the CRF and get 0 from it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says of one photo.
+
+    Attributes:
+        mask: (H, W) uint8 at the photo's size: 0 background, class index + 1.
+        classes: names of the classes in the mask, without the background, most pixels first.
+        scores: (K + 1, H, W) float32 probabilities, background first.
+    """
+
+    mask: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    scores: NDArray[np.float32]
+
+
+class Model:
+    """A segmentation network with its test settings; made by :func:`load`.
+
+    Args:
+        segmenter: (N, 3, H, W) normalised images -> (N, K + 1, H, W) logits, in evaluation mode.
+        description: as in ``esol.bundle.save_bundle``.
+        device: where it computes.
+        source: its file.
+        tile: side of a tile, pixels; an eighth of it is the least overlap.
+
+    Attributes:
+        classes: K names, without the background.
+    """
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        description: dict[str, Any],
+        device: torch.device | str = "cpu",
+        source: Path | None = None,
+        tile: int = TILE,
+    ) -> None:
+        self.device = torch.device(device)
+        self.segmenter = segmenter.to(self.device).eval()
+        self.description = description
+        self.classes: tuple[str, ...] = tuple(description["classes"])
+        self.source = source
+        self.tile = tile
+        self.squash = description["resize"] == "squash"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model's file; empty without one."""
+        return sha256(self.source) if self.source else ""
+
+    def predict(
+        self,
+        image: Image.Image | Path | str | NDArray[np.uint8],
+        *,
+        crf: bool | None = None,
+        longest: int | None = None,
+    ) -> Prediction:
+        """Segment one photo.
+
+        The photo is resized as the model's test settings say; the probabilities of all scales and
+        of the mirrored photo are averaged at scale 1 and stretched to the photo's size.
+
+        Args:
+            image: a photo (as it is: no EXIF orientation is applied), its file, or its RGB pixels
+                as an (H, W, 3) uint8 array.
+            crf: whether the CRF follows; None: as the model's settings say. True where they have
+                0 iterations: 10.
+            longest: longest side at scale 1, pixels, at least 32, instead of the model's own
+                (resize: squash: the side). Larger finds smaller objects in large photos.
+
+        Raises:
+            InputError: the photo cannot be read, or ``longest`` is too small.
+            ValueError: an array of another shape or type.
+        """
+        photo = _photo(image)
+        probabilities = self.finished(self.working([photo], longest), photo, crf)
+        mask, scores = labelled(probabilities, (photo.height, photo.width), with_scores=True)
+        return Prediction(mask, self.names(mask), scores)
+
+    def predict_folder(
+        self,
+        images: Sequence[Path | str],
+        out: Path | str,
+        *,
+        soft: bool = False,
+        overlay: bool = False,
+        overwrite: bool = False,
+        batch: int = 8,
+        longest: int | None = None,
+        crf: bool | None = None,
+    ) -> dict[str, Any]:
+        """Segment many photos into files: :func:`esol.predict_folder.predict_folder`."""
+        return predict_folder(
+            self,
+            images,
+            Path(out),
+            soft=soft,
+            overlay=overlay,
+            overwrite=overwrite,
+            batch=batch,
+            longest=longest,
+            crf=crf,
+        )
+
+    def names(self, mask: NDArray[np.uint8]) -> tuple[str, ...]:
+        """Names of a mask's classes, without the background, most pixels first."""
+        counts = np.asarray(Image.fromarray(mask).histogram())[1 : len(self.classes) + 1]
+        order = np.argsort(-counts, kind="stable")
+        return tuple(self.classes[index] for index in order if counts[index])
+
+    def working_size(
+        self, size: tuple[int, int], longest: int | None = None, scale: float = 1.0
+    ) -> tuple[int, int]:
+        """(width, height) at which a photo of ``size`` (width, height) is computed.
+
+        Raises:
+            InputError: ``longest`` below 32.
+        """
+        if longest is not None and longest < 32:
+            raise InputError(f"longest = {longest}: must be at least 32")
+        side = scale * (longest or self.description["size" if self.squash else "longest"])
+        if self.squash:
+            return (max(1, int(side + 0.5)),) * 2
+        width, height = (max(1, int(n * side / max(size) + 0.5)) for n in size)
+        return width, height
+
+    @torch.inference_mode()
+    def working(self, photos: Sequence[Image.Image], longest: int | None = None) -> Tensor:
+        """Averaged probabilities of photos that have the same working size (h, w).
+
+        Returns:
+            (N, K + 1, h, w) float32, on the CPU if they were computed in tiles.
+        """
+        scales = self.description["scales"]
+        width, height = self.working_size(photos[0].size, longest)
+        total: Tensor | None = None
+        for scale in scales:
+            size = self.working_size(photos[0].size, longest, scale)
+            resized = [
+                photo if photo.size == size else photo.resize(size, Image.Resampling.BICUBIC)
+                for photo in photos
+            ]
+            part = self._tiled(resized) if max(size) > self.tile else self._mirrored(resized)
+            if total is None and size == (width, height):
+                total = part
+                continue
+            if total is None:
+                total = part.new_zeros((*part.shape[:2], height, width))
+            for rows, values in stretched(part, (height, width)):
+                total[:, :, rows] += values.to(total.device)
+        assert total is not None
+        return total.div_(len(scales)) if len(scales) > 1 else total
+
+    @torch.inference_mode()
+    def finished(self, working: Tensor, photo: Image.Image, crf: bool | None = None) -> Tensor:
+        """One photo's probabilities after the CRF, if there is to be one.
+
+        Args:
+            working: (1, K + 1, h, w).
+            photo: the photo.
+            crf: see :meth:`predict`.
+
+        Returns:
+            ``working`` itself, or (1, K + 1, h', w') at the CRF's resolution.
+        """
+        settings = self.crf_settings(crf)
+        if settings is None:
+            return working
+        from esol.ops.crf import dense_crf, unary_from_probabilities
+
+        present = working[0].amax((1, 2)) > PRESENT
+        present[0] = True
+        if not present[1:].any():
+            return working
+        working = working.to(self.device)
+        limit = min(max(CRF_LONGEST, *working.shape[2:]), CRF_MOST)
+        factor = min(1.0, limit / max(photo.size))
+        width, height = (max(1, int(n * factor + 0.5)) for n in photo.size)
+        if photo.size != (width, height):
+            photo = photo.resize((width, height), Image.Resampling.BICUBIC)
+        chosen = F.interpolate(
+            working[:, present], (height, width), mode="bilinear", align_corners=False
+        )[0]
+        chosen /= chosen.sum(0, keepdim=True)
+        marginals = dense_crf(
+            unary_from_probabilities(chosen),
+            torch.from_numpy(np.array(photo)).to(chosen.device),
+            spatial=(settings.spatial_size, settings.spatial_weight),
+            bilateral=(
+                settings.bilateral_size,
+                settings.bilateral_colour,
+                settings.bilateral_weight,
+            ),
+            iterations=settings.iterations,
+        )
+        result = working.new_zeros((1, working.shape[1], height, width))
+        result[0, present] = marginals
+        return result
+
+    def crf_settings(self, crf: bool | None) -> Crf | None:
+        """Settings of the CRF; None: there is to be none."""
+        stored = Crf(**self.description["crf"])
+        if crf is False or (crf is None and not stored.iterations):
+            return None
+        if stored.iterations:
+            return stored
+        return Crf(**{**self.description["crf"], "iterations": Crf.iterations})
+
+    def _mirrored(self, photos: Sequence[Image.Image]) -> Tensor:
+        """(N, K + 1, h, w) probabilities of photos of one size, averaged with the mirrored ones."""
+        images = torch.stack([to_tensor(photo) for photo in photos]).to(self.device)
+        result = self._softmax(images)
+        if self.description["flip"]:
+            result += self._softmax(images.flip(3)).flip(3)
+            result /= 2
+        return result
+
+    def _softmax(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        short = [max(0, 32 - width), max(0, 32 - height)]
+        padded = F.pad(images, (0, short[0], 0, short[1])) if any(short) else images
+        logits: Tensor = self.segmenter(padded)
+        return logits[..., :height, :width].softmax(1)
+
+    def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
+        """As ``_mirrored``, tile by tile, blended linearly where tiles overlap."""
+        width, height = photos[0].size
+        rows, columns = spans(height, self.tile), spans(width, self.tile)
+        total = torch.zeros(len(photos), len(self.classes) + 1, height, width)
+        for (top, bottom), down in zip(rows, weights(rows), strict=True):
+            for (left, right), across in zip(columns, weights(columns), strict=True):
+                box = (left, top, right, bottom)
+                for index, photo in enumerate(photos):
+                    part = self._mirrored([photo.crop(box)])[0].cpu()
+                    part *= down[:, None]
+                    part *= across
+                    total[index, :, top:bottom, left:right] += part
+        return total
+
+
+def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> Model:
+    """Load a trained segmentation network.
+
+    Args:
+        path: a model file, or a run folder whose stage 8 (segment) is done.
+        device: auto: a GPU if there is one.
+
+    Raises:
+        InputError: no such file, not a model file, damaged, of a newer version; no such device.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / BUNDLE).is_file():
+            raise InputError(
+                f"{path}: has no {BUNDLE.as_posix()}; run the stage segment there, or name a"
+                " model file"
+            )
+        path = path / BUNDLE
+    segmenter, description = load_bundle(path)
+    return Model(segmenter, description, device_of(Machine(device=device)), path)
+
+
+def _photo(image: Image.Image | Path | str | NDArray[np.uint8]) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"an (H, W, 3) uint8 array is needed: got {image.shape} {image.dtype}")
+        return Image.fromarray(image)
+    return load_image(image)

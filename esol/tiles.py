@@ -1,0 +1,106 @@
+"""Probabilities of large photos in parts: tiles that blend, and bands of rows in the last step."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+STEP = 32
+"""Tiles begin at multiples of this, so that the network's cells fall where they would untiled."""
+
+BAND = 128
+"""Rows of the photo computed at a time in the last step: bounds the memory of large photos."""
+
+
+def labelled(
+    probabilities: Tensor, size: tuple[int, int], *, with_scores: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The most probable label of each pixel of the photo.
+
+    Args:
+        probabilities: (1, L, h, w).
+        size: (H, W) of the photo.
+        with_scores: whether the probabilities are wanted at the photo's size too.
+
+    Returns:
+        (H, W) uint8 mask; (L, H, W) float32 scores, of no rows (L, 0, W) if not wanted.
+    """
+    mask = np.empty(size, np.uint8)
+    same = probabilities.shape[2:] == size
+    height = size[0] if with_scores and not same else 0
+    scores = np.empty((probabilities.shape[1], height, size[1]), np.float32)
+    for rows, values in stretched(probabilities, size):
+        mask[rows] = values[0].argmax(0).to(torch.uint8).cpu().numpy()
+        if height:
+            scores[:, rows] = values[0].cpu().numpy()
+    return mask, probabilities[0].cpu().numpy() if with_scores and same else scores
+
+
+def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
+    """Resize bilinearly (align_corners=False), some rows at a time.
+
+    Args:
+        values: (N, L, h, w) float32.
+        size: (H, W) to resize to.
+
+    Yields:
+        Rows of the result, and (N, L, rows, W) values.
+    """
+    old, new = values.shape[2], size[0]
+    for start in range(0, new, BAND):
+        stop = min(start + BAND, new)
+        if values.shape[2:] == size:
+            yield slice(start, stop), values[:, :, start:stop]
+            continue
+        place = torch.arange(start, stop, device=values.device, dtype=torch.float64)
+        place = ((place + 0.5) * (old / new) - 0.5).clamp_(min=0)
+        above = place.long()
+        below = (above + 1).clamp_(max=old - 1)
+        share = (place - above).to(values.dtype)[:, None]
+        band = torch.lerp(values[:, :, above], values[:, :, below], share)
+        yield (
+            slice(start, stop),
+            F.interpolate(band, (stop - start, size[1]), mode="bilinear", align_corners=False),
+        )
+
+
+def spans(length: int, tile: int) -> list[tuple[int, int]]:
+    """Tiles along one side of ``length`` pixels: evenly spread, at multiples of ``STEP``.
+
+    Returns:
+        (begin, end) of each, at most ``tile`` long, neighbours sharing at least tile / 8 pixels.
+    """
+    if length <= tile:
+        return [(0, length)]
+    count = 1 + math.ceil((length - tile) / (tile - tile // 8 - STEP))
+    begins = [STEP * math.ceil(i * (length - tile) / (count - 1) / STEP) for i in range(count)]
+    return [(begin, min(begin + tile, length)) for begin in begins]
+
+
+def weights(tiles: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Weight of each pixel of each tile along one side; where tiles overlap they sum to 1.
+
+    Where a tile ends inside the photo, its outermost pixels lack their surroundings: over a
+    quarter of the overlap they weigh nothing, then the weight rises linearly.
+    """
+    result, total = [], torch.zeros(tiles[-1][1])
+    for index, (begin, end) in enumerate(tiles):
+        place = torch.arange(begin, end, dtype=torch.float32) + 0.5
+        weight = torch.ones(end - begin)
+        if index:
+            weight *= _ramp(place, begin, tiles[index - 1][1])
+        if index + 1 < len(tiles):
+            weight *= 1 - _ramp(place, tiles[index + 1][0], end)
+        total[begin:end] += weight
+        result.append(weight)
+    # Of short tiles three may meet.
+    return [weight / total[begin:end] for weight, (begin, end) in zip(result, tiles, strict=True)]
+
+
+def _ramp(place: Tensor, begin: int, end: int) -> Tensor:
+    margin = (end - begin) / 4
+    return ((place - begin - margin) / (end - begin - 2 * margin)).clamp(0, 1)

@@ -1,0 +1,398 @@
+"""Model files, the testing protocol, tiles, folders of photos."""
+
+import itertools
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from esol.bundle import load_bundle, save_bundle
+from esol.data.images import load_mask, palette
+from esol.data.transforms import to_tensor
+from esol.errors import InputError
+from esol.models.segmenter import Segmenter
+from esol.predict import Model, load, predict_folder
+from esol.tiles import labelled, spans, stretched, weights
+
+NO_CRF = {"iterations": 0}
+DESCRIPTION = {
+    "classes": ["red", "green"],
+    "network": "Unet",
+    "encoder": "tu-test_resnet",
+    "stride": 8,
+    "norm": "frozen",
+    "resize": "crop",
+    "size": 64,
+    "longest": 80,
+    "scales": [1.0],
+    "flip": False,
+    "crf": NO_CRF,
+}
+
+
+class Colours(nn.Module):
+    """Background where it is dark, else red or green; sees its neighbours if asked."""
+
+    def __init__(self, reach: int = 0, shift: int = 0) -> None:
+        super().__init__()
+        self.reach, self.shift = reach, shift
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(images.shape))
+        if self.reach:
+            images = F.avg_pool2d(images, 2 * self.reach + 1, 1, self.reach)
+        if self.shift:
+            images = images.roll(self.shift, 3)
+        red, green, _ = images.unbind(1)
+        return torch.stack([torch.full_like(red, 0.5), red, green], 1) * 4
+
+
+def model(net: nn.Module | None = None, tile: int = 1024, **changes) -> Model:
+    return Model(net or Colours(), {**DESCRIPTION, **changes}, tile=tile)
+
+
+def photo(width: int = 80, height: int = 60, left: str = "red", right: str = "lime") -> Image.Image:
+    image = Image.new("RGB", (width, height))
+    image.paste(left, (0, 0, width // 2, height // 2))
+    image.paste(right, (width // 2, 0, width, height // 2))
+    return image
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8))
+    return coarse.resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    torch.manual_seed(0)
+    net = Segmenter("Unet", "tu-test_resnet", weights="none", stride=8, norm="frozen", labels=3)
+    path = tmp_path_factory.mktemp("run") / "08-segment" / "model.safetensors"
+    save_bundle(path, net, {**DESCRIPTION, "numbers": {"miou": 0.5}, "initial_weights": "none"})
+    return path, net.eval()
+
+
+def test_model_file_comes_back_whole(bundle):
+    path, net = bundle
+    again, description = load_bundle(path)
+    assert not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+    images = torch.randn(1, 3, 40, 50)
+    assert torch.equal(again(images), net(images))
+    assert description == {**DESCRIPTION, "numbers": {"miou": 0.5}, "initial_weights": "none"}
+    with safe_open(path, "pt") as stored:
+        assert json.loads(stored.metadata()["classes"]) == ["red", "green"]
+
+
+def test_description_must_go_with_the_network(bundle, tmp_path):
+    _, net = bundle
+    with pytest.raises(ValueError, match="1 classes for 3 labels"):
+        save_bundle(tmp_path / "x.safetensors", net, {**DESCRIPTION, "classes": ["red"]})
+    lacking = {k: v for k, v in DESCRIPTION.items() if k != "longest"}
+    with pytest.raises(ValueError, match="longest is missing"):
+        save_bundle(tmp_path / "x.safetensors", net, lacking)
+    assert not list(tmp_path.iterdir())
+
+
+def rewritten(source, target, **changes):
+    with safe_open(source, "pt") as stored:
+        metadata = {**stored.metadata(), **changes}
+    save_file(load_file(source), target, metadata)
+    return target
+
+
+def test_files_that_are_no_models_are_named(bundle, tmp_path):
+    path, _ = bundle
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"bad\.safetensors: damaged"):
+        load(bad)
+    save_file({"x": torch.zeros(1)}, bad)
+    with pytest.raises(InputError, match="no segmentation model"):
+        load(bad)
+    for changes, message in (
+        ({"version": "2"}, "newer esol.*upgrade"),
+        ({"version": "?"}, "damaged description"),
+        ({"scales": "[1, "}, "damaged description"),
+        ({"scales": "[]"}, "scales"),
+        ({"crf": '{"size": 3}'}, "damaged description"),
+        ({"classes": '["red"]'}, "not those of its network"),
+        ({"encoder": '"hf-hub:some/where"'}, "no such encoder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(rewritten(path, bad, **changes))
+
+
+def test_load_takes_a_run_folder_too(bundle, tmp_path):
+    path, _ = bundle
+    assert load(path.parent.parent, "cpu").classes == load(path, "cpu").classes == ("red", "green")
+    with pytest.raises(InputError, match=r"08-segment/model\.safetensors.*segment"):
+        load(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        load(tmp_path / "model.safetensors")
+
+
+def test_mask_classes_and_scores():
+    image = photo()
+    found = model().predict(image)
+    assert found.mask.dtype == np.uint8
+    assert found.scores.dtype == np.float32
+    assert found.mask[0, 0] == 1
+    assert found.mask[0, -1] == 2
+    assert found.mask[-1, 0] == 0
+    assert found.classes == ("red", "green")
+    assert found.scores.shape == (3, 60, 80)
+    assert np.allclose(found.scores.sum(0), 1, atol=1e-6)
+    assert np.array_equal(found.scores.argmax(0), found.mask)
+    expected = Colours()(to_tensor(image)[None]).softmax(1)[0].numpy()
+    assert np.allclose(found.scores, expected, atol=1e-6)
+
+
+def test_classes_are_ordered_by_pixels():
+    image = photo()
+    image.paste("lime", (0, 0, 30, 30))
+    assert model().predict(image).classes == ("green", "red")
+    assert model().predict(Image.new("RGB", (40, 40))).classes == ()
+
+
+def test_photo_may_be_a_file_or_pixels(tmp_path):
+    image = photo()
+    image.save(tmp_path / "a.png")
+    expected = model().predict(image).mask
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), np.array(image)):
+        assert np.array_equal(model().predict(given).mask, expected)
+    with pytest.raises(ValueError, match="uint8"):
+        model().predict(np.zeros((4, 4), np.uint8))
+    with pytest.raises(InputError, match="no such file"):
+        model().predict(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(
+    ("changes", "longest", "size"),
+    [
+        ({}, None, (80, 40)),
+        ({}, 200, (200, 100)),
+        ({"resize": "squash"}, None, (64, 64)),
+        ({"resize": "squash"}, 96, (96, 96)),
+        ({"scales": [0.5]}, None, (40, 20)),
+    ],
+)
+def test_working_size(changes, longest, size):
+    net = Colours()
+    found = model(net, **changes).predict(photo(400, 200), longest=longest)
+    height, width = net.seen[0][2:]
+    assert (width, height) == (max(32, size[0]), max(32, size[1]))
+    assert found.mask.shape == (200, 400)
+    assert found.mask[0, 0] == 1
+
+
+def test_longest_out_of_range():
+    with pytest.raises(InputError, match="at least 32"):
+        model().predict(photo(), longest=8)
+
+
+def test_scales_and_mirror_are_averaged_as_probabilities():
+    image, net = noise(80, 64), Colours(reach=2, shift=3)
+    views = []
+    for scale in (1.0, 0.5, 1.5):
+        size = (round(80 * scale), round(64 * scale))
+        resized = image if scale == 1 else image.resize(size, Image.Resampling.BICUBIC)
+        tensor = to_tensor(resized)[None]
+        both = [net(tensor).softmax(1), net(tensor.flip(3)).softmax(1).flip(3)]
+        for view in both:
+            views.append(F.interpolate(view, (64, 80), mode="bilinear", align_corners=False))
+    expected = torch.stack(views).mean(0)[0].numpy()
+    found = model(net, scales=[1.0, 0.5, 1.5], flip=True).predict(image)
+    assert np.allclose(found.scores, expected, atol=1e-5)
+    assert not np.allclose(model(net, flip=True).predict(image).scores, expected, atol=1e-2)
+
+
+def test_last_step_is_bilinear_in_any_number_of_bands():
+    values = torch.rand(1, 3, 37, 41)
+    for size in ((300, 170), (20, 30), (37, 41)):
+        expected = F.interpolate(values, size, mode="bilinear", align_corners=False)
+        bands = list(stretched(values, size))
+        assert len(bands) == -(-size[0] // 128)
+        assert torch.allclose(torch.cat([band for _, band in bands], 2), expected, atol=1e-6)
+        mask, scores = labelled(values, size, with_scores=True)
+        assert np.allclose(scores, expected[0], atol=1e-6)
+        assert (mask == scores.argmax(0)).all()
+
+
+@pytest.mark.parametrize("length", [100, 256, 257, 480, 1000, 1023])
+@pytest.mark.parametrize("tile", [256, 320])
+def test_tiles_cover_a_side_and_their_weights_sum_to_one(length, tile):
+    tiles = spans(length, tile)
+    assert tiles[0][0] == 0
+    assert tiles[-1][1] == length
+    total = torch.zeros(length)
+    for (begin, end), weight in zip(tiles, weights(tiles), strict=True):
+        assert 0 < end - begin <= tile
+        assert begin % 32 == 0
+        total[begin:end] += weight
+    assert torch.allclose(total, torch.ones(length))
+    for (_, end), (begin, _) in itertools.pairwise(tiles):
+        assert end - begin >= tile // 8
+
+
+@pytest.mark.parametrize("reach", [4, 12])
+def test_tiles_equal_the_whole_and_leave_no_seams(reach):
+    image = noise(600, 330)
+    whole = model(Colours(reach), longest=600, flip=True).predict(image).scores
+    net = Colours(reach)
+    tiled = model(net, longest=600, flip=True, tile=256).predict(image).scores
+    assert max(max(shape[2:]) for shape in net.seen) <= 256
+    assert len(net.seen) > 8
+    difference = np.abs(tiled - whole)
+    # Within the margin that weighs nothing there is no difference at all; beyond it little.
+    assert difference.max() < (1e-5 if reach <= 8 else 0.05)
+    step = np.abs(np.diff(difference, axis=2)).max()
+    assert step < (1e-5 if reach <= 8 else 0.02)
+
+
+def test_crf_moves_edges_of_present_classes_only():
+    pytest.importorskip("esol.ops.crf")
+    image = photo()
+    blurred = Colours(reach=4)
+    crf = {"iterations": 0, "bilateral_size": 20.0, "bilateral_weight": 6.0}
+    plain, refined = (model(blurred, crf=crf).predict(image, crf=on) for on in (None, True))
+    truth = model().predict(image).mask
+    assert (refined.mask != truth).sum() < 0.5 * (plain.mask != truth).sum()
+    assert refined.scores.shape == plain.scores.shape
+    assert np.allclose(refined.scores.sum(0), 1, atol=1e-4)
+    red = Image.new("RGB", (60, 60))
+    red.paste("red", (0, 0, 30, 30))
+    found = model(crf={**crf, "iterations": 2}).predict(red)
+    assert found.classes == ("red",)
+    assert 0 < model(crf=crf).predict(red).scores[2].max() < 0.05
+    assert found.scores[2].max() == 0
+
+
+def test_crf_of_a_large_photo_runs_at_the_limit(monkeypatch):
+    pytest.importorskip("esol.ops.crf")
+    monkeypatch.setattr("esol.predict.CRF_LONGEST", 100)
+    net = model(Colours(reach=2), crf={"iterations": 2})
+    image = photo(300, 200)
+    assert net.finished(net.working([image]), image).shape == (1, 3, 67, 100)
+    assert net.finished(net.working([image]), image, crf=False).shape == (1, 3, 53, 80)
+    monkeypatch.setattr("esol.predict.CRF_MOST", 90)
+    assert net.finished(net.working([image], 240), image).shape == (1, 3, 60, 90)
+    assert net.predict(image).mask.shape == (200, 300)
+
+
+def write_photos(folder, *names):
+    for index, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(80 + 8 * (index % 2), 60, "red" if index % 2 else "lime").save(path)
+
+
+def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    write_photos(photos, "a.png", "deep/b.c.jpg", "deep/d.png", ".hidden.png")
+    net = Colours()
+    made = predict_folder(model(net), [photos], out, soft=True, overlay=True)
+    assert (made["photos"], made["predicted"], made["skipped"]) == (3, 3, 0)
+    assert made["classes"] == {"red": 1, "green": 3}
+    files = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    names = ("a", "deep/b.c", "deep/d")
+    assert files == {
+        "classes.json",
+        *(f"{name}.png" for name in names),
+        *(f"soft/{name}.npz" for name in names),
+        *(f"overlays/{name}.jpg" for name in names),
+    }
+    expected = model().predict(photos / "a.png")
+    assert np.array_equal(load_mask(out / "a.png"), expected.mask)
+    with np.load(out / "soft/a.npz", allow_pickle=False) as stored:
+        assert stored["classes"].tolist() == ["background", "red", "green"]
+        assert stored["size"].tolist() == [60, 80]
+        assert np.abs(stored["probabilities"] / 255 - expected.scores).max() <= 0.5 / 255 + 1e-6
+    described = json.loads((out / "classes.json").read_text())["classes"]
+    assert described[2] == {"value": 2, "name": "green", "colour": palette()[2].tolist()}
+    net.seen.clear()
+    (out / "deep/d.png").unlink()
+    again = predict_folder(model(net), [photos], out, soft=True, overlay=True)
+    assert (again["predicted"], again["skipped"], len(net.seen)) == (1, 2, 1)
+    assert predict_folder(model(), [photos], out, overwrite=True)["predicted"] == 3
+
+
+def test_photos_of_one_working_size_go_together(tmp_path):
+    write_photos(tmp_path / "in", *(f"{i}.png" for i in range(5)))
+    net = Colours()
+    together = tmp_path / "together"
+    predict_folder(model(net), [tmp_path / "in"], together, batch=2)
+    assert sorted(shape[0] for shape in net.seen) == [1, 2, 2]
+    predict_folder(model(), [tmp_path / "in"], tmp_path / "alone", batch=1)
+    for i in range(5):
+        one, other = (load_mask(tmp_path / folder / f"{i}.png") for folder in ("together", "alone"))
+        assert np.array_equal(one, other)
+
+
+def test_files_and_patterns(tmp_path):
+    write_photos(tmp_path, "in/x/a.png", "in/x/note.gif", "in/y/a.png", "single.png")
+    (tmp_path / "in/x/readme.txt").write_text("no photo")
+    made = predict_folder(
+        model(), [f"{tmp_path}/in/**/a*", tmp_path / "single.png"], tmp_path / "out"
+    )
+    assert made["photos"] == 3
+    assert (tmp_path / "out/x/a.png").is_file()
+    assert (tmp_path / "out/y/a.png").is_file()
+    assert (tmp_path / "out/single.png").is_file()
+
+
+def test_results_inside_the_photo_folder_are_not_taken_for_photos(tmp_path):
+    write_photos(tmp_path, "a.png")
+    for _ in range(2):
+        assert predict_folder(model(), [tmp_path], tmp_path / "masks")["photos"] == 1
+
+
+def test_mistakes_are_told_before_anything_is_written(tmp_path):
+    write_photos(tmp_path, "one/a.png", "two/a.png", "one/b.jpg", "three/b.png", "three/b.jpg")
+    out = tmp_path / "out"
+    cases = {
+        r"two/a\.png would both become a\.png": [tmp_path / "one", tmp_path / "two"],
+        r"would both become b\.png": [tmp_path / "three"],
+        "no such file or folder": [tmp_path / "four"],
+        r"no photos there": [f"{tmp_path}/*.webp"],
+        "no photos given": [],
+    }
+    for message, images in cases.items():
+        with pytest.raises(InputError, match=message):
+            predict_folder(model(), images, out)
+    with pytest.raises(InputError, match="would replace this photo"):
+        predict_folder(model(), [tmp_path / "one/a.png"], tmp_path / "one")
+    with pytest.raises(InputError, match="among the photos"):
+        predict_folder(model(), [tmp_path / "one"], tmp_path / "one")
+    with pytest.raises(InputError, match="batch"):
+        predict_folder(model(), [tmp_path / "one"], out, batch=0)
+    assert not out.exists()
+    assert not (tmp_path / "one" / "classes.json").exists()
+
+
+def test_masks_of_other_settings_are_not_mixed(tmp_path):
+    write_photos(tmp_path, "in/a.png")
+    predict_folder(model(), [tmp_path / "in"], tmp_path / "out")
+    for changed, options in ((model(), {"longest": 64}), (model(classes=["x", "y"]), {})):
+        with pytest.raises(InputError, match="another model or of other settings"):
+            predict_folder(changed, [tmp_path / "in"], tmp_path / "out", **options)
+    predict_folder(model(), [tmp_path / "in"], tmp_path / "out", longest=64, overwrite=True)
+
+
+def test_unreadable_photos_are_told_at_the_end(tmp_path):
+    write_photos(tmp_path, "a.png", "c.png")
+    (tmp_path / "b.jpg").write_bytes(b"not a photo")
+    whole = (tmp_path / "c.png").read_bytes()
+    (tmp_path / "d.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"^2 of 4 photos could not be read.*b\.jpg"):
+        predict_folder(model(), [tmp_path], tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "c.png", "classes.json"]
