@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from esol.errors import InputError
     from esol.evaluate import evaluate_masks
     from esol.maps import Maps, load_maps
+    from esol.ops.crf import dense_crf
     from esol.ops.deform import deform_conv2d_frozen
+    from esol.ops.walk import random_walk
+    from esol.predict import Prediction, load
     from esol.seeds import seed
     from esol.settings import Settings
     from esol.stages import run
@@ -30,15 +33,19 @@ _HOMES = {
     "Dataset": "esol.data",
     "InputError": "esol.errors",
     "Maps": "esol.maps",
+    "Prediction": "esol.predict",
     "Sample": "esol.data",
     "Settings": "esol.settings",
     "check": "esol.data.check",
     "deform_conv2d_frozen": "esol.ops.deform",
+    "dense_crf": "esol.ops.crf",
     "dump_settings": "esol.config",
     "evaluate_masks": "esol.evaluate",
+    "load": "esol.predict",
     "load_maps": "esol.maps",
     "load_settings": "esol.config",
     "open_dataset": "esol.data",
+    "random_walk": "esol.ops.walk",
     "run": "esol.stages",
     "seed": "esol.seeds",
     "write_report": "esol.summary",
@@ -49,15 +56,19 @@ __all__ = [
     "Dataset",
     "InputError",
     "Maps",
+    "Prediction",
     "Sample",
     "Settings",
     "check",
     "deform_conv2d_frozen",
+    "dense_crf",
     "dump_settings",
     "evaluate_masks",
+    "load",
     "load_maps",
     "load_settings",
     "open_dataset",
+    "random_walk",
     "run",
     "seed",
     "write_report",

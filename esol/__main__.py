@@ -31,6 +31,8 @@ From image tags to segmentation masks.
   esol check    [CONFIG] DATA               validate a data set: what was found, what is wrong
   esol run      [CONFIG] DATA OUT           all stages, skipping what is already done
   esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
+  esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
+  esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN                         rebuild report.html
 
@@ -81,6 +83,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
         "check": _check,
         "run": _run,
         "report": _report,
+        "predict": _predict,
+        "export": _export,
     }
     if command in commands:
         return commands[command](rest)
@@ -88,9 +92,7 @@ def _dispatch(command: str, rest: list[str]) -> int:
         return _evaluate_masks(rest)
     if command in STAGES:
         return _stage(command, rest)
-    raise InputError(
-        f"no command {command!r}; there are: demo, check, run, report, {', '.join(STAGES)}"
-    )
+    raise InputError(f"no command {command!r}; there are: {', '.join([*commands, *STAGES])}")
 
 
 def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Settings, list[str]]:
@@ -195,6 +197,60 @@ def _report(rest: list[str]) -> int:
     parser.add_argument("run", help="run folder")
     path = write_report(Path(parser.parse_args(rest).run))
     print(path)
+    return 0
+
+
+def _predict(rest: list[str]) -> int:
+    from esol.predict import load, predict_folder
+
+    parser = Parser(prog="esol predict", description="Masks for new photos, no tags needed.")
+    parser.add_argument("run", help="run folder, or a model file from esol export")
+    parser.add_argument("images", nargs="+", help="photos, folders, or patterns in quotes")
+    parser.add_argument("out", help="folder of the masks")
+    parser.add_argument("--soft", action="store_true", help="also keep probabilities, .npz")
+    parser.add_argument("--overlay", action="store_true", help="also draw masks over the photos")
+    parser.add_argument("--crf", choices=["on", "off"], help="dense CRF; default: as trained")
+    parser.add_argument(
+        "--longest", type=int, help="longest side at which photos are looked at, pixels"
+    )
+    parser.add_argument("--batch", type=int, default=8, help="photos at a time")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--overwrite", action="store_true", help="replace masks made before")
+    parsed = parser.parse_args(rest)
+    found = predict_folder(
+        load(Path(parsed.run), parsed.device),
+        parsed.images,
+        Path(parsed.out),
+        soft=parsed.soft,
+        overlay=parsed.overlay,
+        overwrite=parsed.overwrite,
+        batch=parsed.batch,
+        longest=parsed.longest,
+        crf=None if parsed.crf is None else parsed.crf == "on",
+    )
+    print(f"{found['photos']} photos: {found['predicted']} done, {found['skipped']} done before")
+    for name, photos in found["classes"].items():
+        print(f"  {name}: in {photos}")
+    print(f"masks: {parsed.out}")
+    return 0
+
+
+def _export(rest: list[str]) -> int:
+    from esol.export import export_bundle, export_onnx
+    from esol.predict import load
+
+    parser = Parser(prog="esol export", description="The segmentation model in one file.")
+    parser.add_argument("run", help="run folder, or a model file from esol export")
+    parser.add_argument("out", help="file to write")
+    parser.add_argument("--to", choices=["safetensors", "onnx"], required=True, help="format")
+    parsed = parser.parse_args(rest)
+    model, out = load(Path(parsed.run), "cpu"), Path(parsed.out)
+    if parsed.to == "onnx":
+        found = export_onnx(model, out)
+        print(f"differs from PyTorch by at most {found['largest_difference']:.1e} in probability")
+    else:
+        export_bundle(model, out)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     return 0
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esol.data.images import load_image
-from esol.data.inputs import Inputs
+from esol.data.inputs import Example, Inputs
 from esol.data.sample import Sample
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
@@ -61,15 +61,15 @@ class _Cached:
     cache: FeatureCache
     flip: bool
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Tensor:
-        return self.cache.read(sample, self.flip and bool(rng.random() < 0.5))
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
+        return self.cache.read(sample, self.flip and bool(rng.random() < 0.5)), None
 
 
 def cache_folder(settings: Settings, run: Path) -> Path:
     """Folder of the cache: its name holds what the features depend on besides the photo."""
     depends = {
         **asdict(settings.backbone),
-        "weights": weights_digest(settings),
+        "weights": weights_digest(settings.backbone.weights),
         "size": settings.input.size,
         # Random weights are those of the seed.
         "seed": settings.seed if settings.backbone.weights == "none" else None,
@@ -80,13 +80,16 @@ def cache_folder(settings: Settings, run: Path) -> Path:
     return parent / f"features-{key}"
 
 
-def weights_digest(settings: Settings) -> str:
-    """SHA-256 of the weights file, or the name where the weights are not a file."""
-    weights = settings.backbone.weights
+def weights_digest(weights: str, key: str = "backbone.weights") -> str:
+    """SHA-256 of the weights file, or the name where the weights are not a file.
+
+    Raises:
+        InputError: there is no such file; the message names the setting ``key``.
+    """
     if weights in ("imagenet", "none"):
         return weights
     if not Path(weights).is_file():
-        raise InputError(f"backbone.weights = {weights}: no such file; give a .safetensors file")
+        raise InputError(f"{key} = {weights}: no such file; give a .safetensors file")
     return sha256(Path(weights))
 
 

@@ -38,7 +38,8 @@ class Split:
         name: of the set ("train").
         truth: what was scored against ("SegmentationClassAug").
         photos: how many were scored.
-        stages: "CAM", "Expansion" .. -> what :func:`esol.evaluate.summary` gave, in table order.
+        stages: "CAM", "Expansion" .. -> what :func:`esol.evaluate.summary` gave, in table order; of
+            finished masks, which have no threshold, {"fixed": :func:`esol.evaluate.table`} alone.
     """
 
     name: str
@@ -158,9 +159,10 @@ def _charts(split: Split) -> list[tuple[str, str]]:
                 if place is not None
             ]
             for name, found in split.stages.items()
+            if "curves" in found
         }
 
-    fixed = next((found["threshold"] for found in split.stages.values()), None)
+    fixed = next((f["threshold"] for f in split.stages.values() if "threshold" in f), None)
     wanted = [
         ("mIoU by threshold", ("threshold", "mIoU"), lines("threshold", "miou"), fixed),
         ("Precision by recall", ("recall", "precision"), lines("recall", "precision"), None),

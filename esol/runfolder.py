@@ -18,6 +18,7 @@ from typing import Any
 from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, write_atomic, write_json
 from esol.progress import log
+from esol.settings import Settings
 
 FOLDERS = {
     "classify": "01-classify",
@@ -25,9 +26,12 @@ FOLDERS = {
     "shrink": "03-shrink",
     "cams": "04-cams",
     "seeds": "05-seeds",
+    "refine": "06-refine",
+    "masks": "07-masks",
+    "segment": "08-segment",
     "evaluate": "09-evaluate",
 }
-"""Stage -> its folder; the numbers between are kept for refine, masks and segment."""
+"""Stage -> its folder."""
 
 STAGES = tuple(FOLDERS)
 
@@ -74,6 +78,18 @@ def finished(run: Path, name: str) -> bool:
     return (stage_path(run, name) / "manifest.json").is_file()
 
 
+def mask_folders(run: Path, settings: Settings) -> dict[str, Path]:
+    """Kind of finished masks -> their folder, as far as their stages are finished."""
+    found = {}
+    if finished(run, "refine") and "crf" in settings.refine.methods:
+        found["crf"] = stage_path(run, "refine") / "crf"
+    if finished(run, "masks"):
+        found["masks"] = stage_path(run, "masks")
+    if finished(run, "segment"):
+        found["segmentation"] = stage_path(run, "segment") / "predictions"
+    return found
+
+
 @contextmanager
 def work_on(
     run: Path,
@@ -82,6 +98,7 @@ def work_on(
     *,
     overwrite: bool = False,
     settings: str = "",
+    grows: bool = False,
 ) -> Iterator[Stage | None]:
     """Enter a stage's folder; yields None where the same work is already finished.
 
@@ -94,6 +111,7 @@ def work_on(
         identity: everything that the stage's outputs depend on.
         overwrite: replace work of another identity.
         settings: all settings as YAML, kept beside the outputs for the reader.
+        grows: work made before some later stage existed is replaced once that is finished.
 
     Raises:
         InputError: the folder was made from something else; the first difference is named.
@@ -103,8 +121,9 @@ def work_on(
     remove_leftovers(run)
     remove_leftovers(path)
     if (path / "identity.json").is_file():
-        difference = _first_difference(_read(path / "identity.json"), identity)
-        if difference and not overwrite:
+        there = _read(path / "identity.json")
+        difference = _first_difference(there, identity)
+        if difference and not overwrite and not (grows and _has_grown(there, identity)):
             raise InputError(
                 f"{path} was made with {difference}; use another folder, or --overwrite"
             )
@@ -200,6 +219,12 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _has_grown(there: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the only difference is that more stages went before."""
+    kept = {name: now["after"].get(name) for name in there["after"]}
+    return not _first_difference(there, {**now, "after": kept})
+
+
 def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
     """First leaf in which two identities differ, as "key = old, not new"; "" if none."""
     for key in dict.fromkeys([*there, *now]):
@@ -243,7 +268,10 @@ def _digest(path: Path) -> dict[str, Any]:
 
 def _provenance() -> dict[str, str]:
     """Versions and commit, as far as they are known here."""
-    packages = ("esol", "torch", "torchvision", "timm", "accelerate", "numpy", "pillow")
+    packages = (
+        *("esol", "torch", "torchvision", "timm", "segmentation-models-pytorch"),
+        *("accelerate", "numpy", "pillow"),
+    )
     versions = {}
     for package in packages:
         try:

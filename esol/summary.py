@@ -10,17 +10,26 @@ from rich.table import Table
 
 from esol.config import load_settings
 from esol.data import Dataset, Sample, open_dataset
-from esol.data.images import load_image
+from esol.data.images import load_image, load_mask
 from esol.errors import InputError
 from esol.files import plain, read_json
 from esol.maps import load_maps
 from esol.panels import colour, heat
 from esol.report import Panel, ReportData, Split, build, level
-from esol.runfolder import finished, output_of, read_manifest, stage_path
+from esol.runfolder import finished, mask_folders, output_of, read_manifest, stage_path
 from esol.seeds import seed
 from esol.settings import MAP_KINDS, Settings
 
-TITLES = {"cam": "CAM", "expansion": "Expansion", "shrinkage": "Shrinkage"}
+TITLES = {
+    "cam": "CAM",
+    "expansion": "Expansion",
+    "shrinkage": "Shrinkage",
+    "crf": "+ CRF",
+    "irn": "+ IRN",
+    "masks": "pseudo masks",
+    "segmentation": "segmentation",
+}
+"""What is measured, in the order in which it is made."""
 COLUMNS = {
     "precision": "P",
     "recall": "R",
@@ -52,7 +61,8 @@ def print_summary(run: Path) -> None:
         for split, found in content["lists"].items():
             title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
             console.print(_table(title, found))
-        print(f"initial weights: {_weights(_settings_of(run))}")
+        for name, weights in _weights(_settings_of(run)).items():
+            print(f"{name}: {weights}")
     report = run / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {run}")
 
@@ -64,10 +74,11 @@ def _table(title: str, found: dict[str, Any]) -> Table:
     for name in COLUMNS.values():
         table.add_column(name, justify="right")
     for protocol, note in (("fixed", "fixed"), ("best_on_ground_truth", "best on ground truth")):
-        for kind in MAP_KINDS:
+        for kind in (kind for kind in TITLES if protocol in found.get(kind, ())):
             values = found[kind][protocol]
             cells = [_percent(values[key]) for key in COLUMNS]
-            table.add_row(f"{level(values['threshold'])} {note}", TITLES[kind], *cells)
+            at = f"{level(values['threshold'])} {note}" if "threshold" in values else ""
+            table.add_row(at, TITLES[kind], *cells)
         table.add_section()
     return table
 
@@ -99,7 +110,12 @@ def write_report(run: Path) -> Path:
     if made_from["data"] != plain(data.fingerprint(*settings.data.evaluate)):
         raise InputError(f"{root}: photos or tags changed since they were measured; run again")
     splits = [
-        Split(name, content["mask_set"], found["photos"], {TITLES[k]: found[k] for k in MAP_KINDS})
+        Split(
+            name,
+            content["mask_set"],
+            found["photos"],
+            {title: found[kind] for kind, title in TITLES.items() if kind in found},
+        )
         for name, found in content["lists"].items()
     ]
     build(
@@ -117,7 +133,7 @@ def write_report(run: Path) -> Path:
                 **{name: str(value) for name, value in evaluated["record"].items()},
                 "data set": f"{data.kind}; "
                 + ", ".join(f"{name}: {len(list_)} photos" for name, list_ in data.splits.items()),
-                "initial weights": _weights(settings),
+                **_weights(settings),
             },
             classes=data.classes,
             notes=(*NOTES, *data.notes),
@@ -127,9 +143,16 @@ def write_report(run: Path) -> Path:
     return run / "report.html"
 
 
-def _weights(settings: Settings) -> str:
-    chosen = settings.backbone
-    return f"{chosen.name}, {Path(chosen.weights).name}"
+def _weights(settings: Settings) -> dict[str, str]:
+    """Initial weights of the networks, to stand beside every number."""
+    chosen, last = settings.backbone, settings.segment
+    found = {"initial weights": f"{chosen.name}, {Path(chosen.weights).name}"}
+    if last.network != "none":
+        found["initial weights of the segmentation"] = (
+            f"{last.network}, {last.encoder}, {Path(last.weights).name}"
+            + (", trained on the GROUND TRUTH" if last.truth else "")
+        )
+    return found
 
 
 def _settings_of(run: Path) -> Settings:
@@ -150,7 +173,7 @@ def _metrics_of(run: Path) -> dict[str, Any]:
 def _losses(run: Path) -> dict[str, list[tuple[int, float]]]:
     """Named loss curves of the trained stages."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for stage in ("classify", "expand", "shrink"):
+    for stage in ("classify", "expand", "shrink", "refine", "segment"):
         path = stage_path(run, stage) / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             try:
@@ -181,6 +204,9 @@ def _panel(run: Path, data: Dataset, sample: Sample, settings: Settings) -> Pane
         if kind == settings.seeds.kind:
             mask = colour(seed(maps.full(), maps.classes, settings.seeds.threshold))
     images.append((f"seed ({TITLES[settings.seeds.kind]})", mask))
+    for name, folder in mask_folders(run, settings).items():
+        if (folder / f"{sample.name}.png").is_file():
+            images.append((TITLES[name], colour(load_mask(folder / f"{sample.name}.png"))))
     if sample.mask is not None and data.truth is not None:
         images.append(("ground truth", colour(data.truth(sample))))
     return Panel(sample.name, [data.classes[tag] for tag in sample.tags], images)

@@ -175,6 +175,7 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return batch._replace(
         inputs=batch.inputs.to(device, torch.float32, non_blocking=True),
         tags=batch.tags.to(device, non_blocking=True),
+        masks=None if batch.masks is None else batch.masks.to(device, non_blocking=True),
     )
 
 

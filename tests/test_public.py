@@ -5,9 +5,9 @@ import doctest
 import esol
 
 NAMES = [
-    *("Dataset", "InputError", "Maps", "Sample", "Settings"),
-    *("check", "deform_conv2d_frozen", "dump_settings", "evaluate_masks"),
-    *("load_maps", "load_settings", "open_dataset", "run", "seed"),
+    *("Dataset", "InputError", "Maps", "Prediction", "Sample", "Settings"),
+    *("check", "deform_conv2d_frozen", "dense_crf", "dump_settings", "evaluate_masks"),
+    *("load", "load_maps", "load_settings", "open_dataset", "random_walk", "run", "seed"),
     *("write_report", "write_synthetic"),
 ]
 

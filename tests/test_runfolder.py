@@ -105,3 +105,22 @@ def test_manifest_records_versions_time_and_memory(tmp_path):
         record
     )
     assert json.dumps(record)
+
+
+def test_work_that_grows_is_done_again_for_more_stages_and_for_nothing_else(tmp_path):
+    def measure(settings: int, **after: str) -> bool:
+        identity = {"settings": settings, "after": after}
+        with work_on(tmp_path, "evaluate", identity, grows=True) as stage:
+            if stage is not None:
+                (stage.path / "out.txt").write_text(str(len(after)))
+            return stage is not None
+
+    assert measure(1, cams="x")
+    assert not measure(1, cams="x")
+    assert measure(1, cams="x", masks="y")
+    assert (stage_path(tmp_path, "evaluate") / "out.txt").read_text() == "2"
+    for settings, after in ((2, {"cams": "x"}), (1, {"cams": "z"}), (1, {"cams": "x"})):
+        with pytest.raises(InputError, match="made with"):
+            measure(settings, **after)
+    with pytest.raises(InputError, match="made with"):
+        measure(1, cams="x", masks="other", segment="new")

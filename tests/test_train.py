@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from esol.data.inputs import Inputs
+from esol.data.inputs import Example, Inputs
 from esol.data.sample import Sample
 from esol.errors import InputError
 from esol.settings import Fit, Machine
@@ -22,8 +22,9 @@ MACHINE = Machine(device="cpu", checkpoint_seconds=0)
 def examples(photos: int = PHOTOS) -> Inputs:
     samples = tuple(Sample(f"p{i}", None, (i % 2,)) for i in range(photos))
 
-    def load(sample: Sample, rng: np.random.Generator) -> torch.Tensor:
-        return torch.full((3,), float(sample.name[1:])) + torch.from_numpy(rng.random(3)).float()
+    def load(sample: Sample, rng: np.random.Generator) -> Example:
+        noise = torch.from_numpy(rng.random(3)).float()
+        return torch.full((3,), float(sample.name[1:])) + noise, None
 
     return Inputs(samples, 2, load)
 

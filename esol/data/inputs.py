@@ -2,17 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from esol.data.images import load_image
+from esol.data.images import load_image, load_mask
 from esol.data.sample import Sample
-from esol.data.transforms import random_crop_scale, squash, to_tensor
+from esol.data.transforms import draw_crop, squash, squash_mask, to_tensor
+from esol.errors import InputError
 from esol.losses import Batch
 from esol.settings import Input
+
+Example = tuple[Tensor, Tensor | None]
+"""(3, H, W) augmented image or (C, h, w) features, and the (H, W) int64 mask of the same view."""
+
+Masks = Callable[[Sample], NDArray[np.uint8]]
+"""A photo's (H, W) mask: 0 background, class index + 1, 255 ignored."""
 
 Draw = tuple[int, int]
 """Position in the sequence of all drawn examples, index of the photo."""
@@ -25,13 +34,13 @@ class Inputs:
     Attributes:
         samples: the photos.
         classes: K.
-        load: (sample, random generator) -> augmented (3, H, W) image or (C, h, w) features.
+        load: (sample, random generator) -> example.
         cached: whether ``load`` gives features.
     """
 
     samples: tuple[Sample, ...]
     classes: int
-    load: Callable[[Sample, np.random.Generator], Tensor]
+    load: Callable[[Sample, np.random.Generator], Example]
     cached: bool = False
 
     def __len__(self) -> int:
@@ -56,17 +65,36 @@ class Inputs:
         )
         return iter(loader)
 
-    def _collate(self, items: list[tuple[Tensor, Sample]]) -> Batch:
+    def _collate(self, items: list[tuple[Example, Sample]]) -> Batch:
         tags = torch.zeros(len(items), self.classes)
         for row, (_, sample) in enumerate(items):
             tags[row, list(sample.tags)] = 1
-        inputs = torch.stack([tensor for tensor, _ in items])
-        return Batch(inputs, tags, tuple(sample.name for _, sample in items), self.cached)
+        inputs = torch.stack([tensor for (tensor, _), _ in items])
+        masks = [mask for (_, mask), _ in items if mask is not None]
+        names = tuple(sample.name for _, sample in items)
+        return Batch(inputs, tags, names, self.cached, torch.stack(masks) if masks else None)
 
 
-def photo_inputs(samples: tuple[Sample, ...], classes: int, settings: Input) -> Inputs:
-    """Photos, augmented as ``settings`` say."""
-    return Inputs(samples, classes, _Augmented(settings))
+@dataclass(frozen=True)
+class MaskFolder:
+    """Masks NAME.png of a folder, by sample."""
+
+    folder: Path
+
+    def path(self, sample: Sample) -> Path:
+        """File of a photo's mask."""
+        return self.folder / f"{sample.name}.png"
+
+    def __call__(self, sample: Sample) -> NDArray[np.uint8]:
+        """(H, W) mask of a photo."""
+        return load_mask(self.path(sample))
+
+
+def photo_inputs(
+    samples: tuple[Sample, ...], classes: int, settings: Input, masks: Masks | None = None
+) -> Inputs:
+    """Photos, with their masks if given, augmented as ``settings`` say."""
+    return Inputs(samples, classes, _Augmented(settings, masks))
 
 
 @dataclass(frozen=True)
@@ -74,23 +102,34 @@ class _Augmented:
     """Reads and augments a photo; an object, so that loader processes can copy it."""
 
     settings: Input
+    masks: Masks | None
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Tensor:
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
         image, chosen = load_image(sample.image), self.settings
+        mask = self.masks(sample) if self.masks else None
+        if mask is not None and mask.shape != (image.height, image.width):
+            raise InputError(
+                f"{sample.name}: a mask of {mask.shape} pixels for a photo of"
+                f" {(image.height, image.width)}; make the masks again"
+            )
         if chosen.resize == "crop":
-            return random_crop_scale(image, chosen.size, chosen.longest, rng, chosen.flip)
+            crop = draw_crop(image.size, chosen.size, chosen.longest, rng, chosen.flip)
+            return crop.image(image), None if mask is None else crop.mask(mask)
         tensor = to_tensor(squash(image, chosen.size))
-        return tensor.flip(2) if chosen.flip and rng.random() < 0.5 else tensor
+        values = None if mask is None else squash_mask(mask, chosen.size)
+        if chosen.flip and rng.random() < 0.5:
+            return tensor.flip(2), None if values is None else values.flip(1)
+        return tensor, values
 
 
-class _Drawn(torch.utils.data.Dataset[tuple[Tensor, Sample]]):
+class _Drawn(torch.utils.data.Dataset[tuple[Example, Sample]]):
     """Map-style view on the inputs, keyed by draw."""
 
     def __init__(self, inputs: Inputs, seed: int) -> None:
         self.inputs = inputs
         self.seed = seed
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Sample]:
+    def __getitem__(self, draw: Draw) -> tuple[Example, Sample]:
         position, index = draw
         sample = self.inputs.samples[index]
         return self.inputs.load(sample, np.random.default_rng((self.seed, 1, position))), sample

@@ -1,9 +1,14 @@
 """From photos to network inputs. Stateless: all chance comes from the generator passed in."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from esol.data.sample import IGNORE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -20,6 +25,12 @@ def to_tensor(image: Image.Image) -> Tensor:
     return ((pixels.to(torch.float32) / 255 - mean) / std).contiguous()
 
 
+def squash_mask(mask: NDArray[np.uint8], side: int) -> Tensor:
+    """(H, W) mask to (side, side) int64 by nearest neighbour."""
+    small = Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(small, dtype=np.int64))
+
+
 def squash(image: Image.Image, side: int) -> Image.Image:
     """Resize to ``side`` x ``side`` pixels (bicubic), whatever the photo's proportions."""
     return image.resize((side, side), Image.Resampling.BICUBIC)
@@ -32,49 +43,86 @@ def scaled(image: Image.Image, scale: float) -> Image.Image:
     """
     if scale == 1:
         return image
-    width, height = (max(1, int(side * scale + 0.5)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize(_scaled_size(image.size, scale), Image.Resampling.BICUBIC)
 
 
-def random_crop_scale(
-    image: Image.Image,
+@dataclass(frozen=True)
+class Crop:
+    """One random scale, flip and square window, the same for a photo and its mask.
+
+    Attributes:
+        side: side of the window in pixels.
+        size: (width, height) to which the photo is resized first.
+        mirrored: whether it is mirrored left to right.
+        x, y: along each axis: offset in the window, offset in the photo, pixels to copy.
+    """
+
+    side: int
+    size: tuple[int, int]
+    mirrored: bool
+    x: tuple[int, int, int]
+    y: tuple[int, int, int]
+
+    def image(self, image: Image.Image) -> Tensor:
+        """(3, side, side) float32, normalised as by ``to_tensor``, 0 beside the photo."""
+        return self._placed(to_tensor(self._cut(image, Image.Resampling.BICUBIC)), 0.0)
+
+    def mask(self, mask: NDArray[np.uint8]) -> Tensor:
+        """(side, side) int64 of an (H, W) mask by nearest neighbour, 255 beside the photo."""
+        part = self._cut(Image.fromarray(mask), Image.Resampling.NEAREST)
+        values = torch.from_numpy(np.array(part, dtype=np.int64))
+        return self._placed(values[None], IGNORE)[0]
+
+    def _cut(self, image: Image.Image, how: Image.Resampling) -> Image.Image:
+        (_, left, width), (_, top, height) = self.x, self.y
+        if image.size != self.size:
+            image = image.resize(self.size, how)
+        image = image.crop((left, top, left + width, top + height))
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else image
+
+    def _placed(self, values: Tensor, rest: float) -> Tensor:
+        (left, _, width), (top, _, height) = self.x, self.y
+        out = torch.full((len(values), self.side, self.side), rest, dtype=values.dtype)
+        out[:, top : top + height, left : left + width] = values
+        return out
+
+
+def draw_crop(
+    size: tuple[int, int],
     side: int,
     longest: tuple[int, int],
     rng: np.random.Generator,
     flip: bool = True,
-) -> Tensor:
-    """Training input by IRN's recipe: random scale, random flip, random square crop.
+) -> Crop:
+    """Draw a crop by IRN's recipe: random scale, random flip, random square window.
 
     The longest side becomes a whole number of pixels drawn evenly from ``longest``, both ends
     included; half of the photos are mirrored if ``flip``; a ``side`` x ``side`` window is drawn
     evenly. Where the photo is smaller than the window it is placed at random and the rest is 0,
-    the mean colour after normalisation: that is why this returns a tensor and not an image.
+    the mean colour after normalisation.
 
     Args:
-        image: RGB photo.
+        size: (width, height) of the photo.
         side: side of the crop in pixels.
         longest: least and greatest length of the longest side in pixels.
         rng: source of the four numbers drawn, always four whatever the photo and the settings.
         flip: whether photos are mirrored.
-
-    Returns:
-        (3, side, side) float32, normalised as by ``to_tensor``.
     """
     target = int(rng.integers(longest[0], longest[1], endpoint=True))
     mirrored = bool(rng.random() < 0.5) and flip
     places = rng.random(2)
-    image = scaled(image, target / max(image.size))
-    left, from_x, width = _window(image.width, side, float(places[0]))
-    top, from_y, height = _window(image.height, side, float(places[1]))
-    image = image.crop((from_x, from_y, from_x + width, from_y + height))
-    if mirrored:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    out = torch.zeros(3, side, side)
-    out[:, top : top + height, left : left + width] = to_tensor(image)
-    return out
+    width, height = _scaled_size(size, target / max(size))
+    x = _window(width, side, float(places[0]))
+    y = _window(height, side, float(places[1]))
+    return Crop(side, (width, height), mirrored, x, y)
 
 
 def _window(length: int, side: int, place: float) -> tuple[int, int, int]:
     """Along one axis: offset in the crop, offset in the photo, and pixels to copy."""
     offset = int(place * (abs(length - side) + 1))
     return (0, offset, side) if length >= side else (offset, 0, length)
+
+
+def _scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    width, height = (max(1, int(side * scale + 0.5)) for side in size)
+    return width, height

@@ -8,9 +8,10 @@ from PIL import Image
 from esol.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    random_crop_scale,
+    draw_crop,
     scaled,
     squash,
+    squash_mask,
     to_tensor,
 )
 
@@ -50,7 +51,7 @@ def test_random_crop_without_scaling_is_a_window_of_the_photo() -> None:
         for part in [whole[:, y : y + side, x : x + side]]
     }
     for seed in range(400):
-        crop = random_crop_scale(image, side, (24, 24), np.random.default_rng(seed))
+        crop = draw_crop(image.size, side, (24, 24), np.random.default_rng(seed)).image(image)
         found = [key for key, window in windows.items() if torch.equal(window, crop)]
         assert len(found) == 1
         seen.add(found[0])
@@ -62,7 +63,9 @@ def test_random_crop_without_scaling_is_a_window_of_the_photo() -> None:
 def test_random_crop_pads_with_exact_zeros() -> None:
     image, places = photo(6, 12), set()
     for seed in range(100):
-        crop = random_crop_scale(image, 16, (12, 12), np.random.default_rng(seed), flip=False)
+        crop = draw_crop(image.size, 16, (12, 12), np.random.default_rng(seed), flip=False).image(
+            image
+        )
         rows, columns = torch.nonzero((crop != 0).any(0), as_tuple=True)
         top, left = int(rows.min()), int(columns.min())
         assert torch.equal(crop[:, top : top + 6, left : left + 12], to_tensor(image))
@@ -76,7 +79,7 @@ def test_random_crop_draws_the_longest_side_from_both_ends() -> None:
     image = Image.new("RGB", (40, 20), "white")
     widths = set()
     for seed in range(60):
-        crop = random_crop_scale(image, 64, (30, 33), np.random.default_rng(seed))
+        crop = draw_crop(image.size, 64, (30, 33), np.random.default_rng(seed)).image(image)
         filled = (crop != 0).any(0)
         widths.add(int(filled.any(0).sum()))
         assert int(filled.any(1).sum()) in (15, 16, 17)
@@ -86,11 +89,35 @@ def test_random_crop_draws_the_longest_side_from_both_ends() -> None:
 def test_random_crop_depends_on_the_generator_alone() -> None:
     image = photo(40, 30)
     first, again, other = (
-        random_crop_scale(image, 24, (30, 60), np.random.default_rng(seed)) for seed in (1, 1, 2)
+        draw_crop(image.size, 24, (30, 60), np.random.default_rng(seed)).image(image)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     generators = [np.random.default_rng(3), np.random.default_rng(3)]
-    random_crop_scale(image, 24, (30, 60), generators[0])
-    random_crop_scale(photo(5, 5), 64, (10, 20), generators[1], flip=False)
+    draw_crop(image.size, 24, (30, 60), generators[0])
+    draw_crop((5, 5), 64, (10, 20), generators[1], flip=False)
     assert generators[0].random() == generators[1].random()
+
+
+def test_a_mask_is_cut_as_its_photo() -> None:
+    """A photo whose colour is its mask's value stays so in every crop; 255 lies beside it."""
+    values = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4), np.ones((6, 6), np.uint8))
+    image = Image.fromarray(np.repeat(values[..., None] * 20, 3, axis=2))
+    for seed in range(50):
+        crop = draw_crop(image.size, 20, (24, 24), np.random.default_rng(seed))
+        mask, pixels = crop.mask(values), crop.image(image)
+        shown = pixels * torch.tensor(IMAGENET_STD).view(3, 1, 1)
+        shown = ((shown + torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) * 255 / 20)[0]
+        inside = mask != 255
+        assert 18 * 20 >= inside.sum() > 0
+        assert torch.equal(shown[inside].round().long(), mask[inside])
+        assert (pixels[:, ~inside] == 0).all()
+
+
+def test_masks_take_no_values_between_classes() -> None:
+    values = np.where(np.arange(60).reshape(6, 10) % 7 < 3, 200, 3).astype(np.uint8)
+    crop = draw_crop((10, 6), 24, (10, 30), np.random.default_rng(0))
+    assert set(crop.mask(values).unique().tolist()) <= {3, 200, 255}
+    assert squash_mask(values, 32).shape == (32, 32)
+    assert set(squash_mask(values, 32).unique().tolist()) == {3, 200}

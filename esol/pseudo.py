@@ -1,0 +1,190 @@
+"""Pseudo masks: what a segmentation network learns from, with how sure they are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.sample import IGNORE
+from esol.saliency import fuse
+from esol.seeds import check, seed, strongest
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoMask:
+    """One photo's pseudo mask.
+
+    Attributes:
+        mask: (H, W) uint8: 0 background, class index + 1, 255 unsure.
+        confidence: 0 .. 1, how little the mask depends on the exact threshold
+            (:func:`confidence`); NaN where nothing tells.
+        coverage: share of the pixels that bear a class, 0 .. 1.
+        ignored: share of the pixels that are 255, 0 .. 1.
+    """
+
+    mask: NDArray[np.uint8]
+    confidence: float
+    coverage: float
+    ignored: float
+
+
+def pseudo_mask(
+    scores: NDArray[np.float32],
+    classes: NDArray[np.integer],
+    *,
+    threshold: float,
+    margin: float,
+    saliency: NDArray[np.float32] | None = None,
+    salient: float = 0.5,
+) -> PseudoMask:
+    """Scores, with or without a saliency map, to a pseudo mask.
+
+    Without saliency the mask is the seed (:func:`esol.seeds.seed`), with it the fusion
+    (:func:`esol.saliency.fuse`). Then each pixel that its score decided and whose best score is
+    nearer than ``margin`` to the threshold becomes 255. With saliency that leaves the background
+    as it is, which the saliency map decided. Where no class is tagged all is background.
+
+    Args:
+        scores: (K', H, W) maps of the photo's tagged classes at photo size, 0 .. 1.
+        classes: (K',) their indices, 0 .. K-1, strictly increasing; K' may be 0.
+        threshold: score above which a pixel has a class, 0 .. 1.
+        margin: 0 .. 1; 0: none. Above ``threshold`` not even a score of 0 is background.
+        saliency: (H, W), 0 .. 1, or None.
+        salient: saliency from which a pixel is salient.
+
+    Raises:
+        ValueError: shapes or order are not as above.
+    """
+    if saliency is None:
+        mask, trusted = seed(scores, classes, threshold), scores
+    else:
+        mask = fuse(scores, classes, saliency, salient=salient, threshold=threshold)
+        # Ranks photos by their true IoU far better than the scores by themselves (docs/masks.md).
+        trusted = scores * saliency
+    if margin > 0 and len(classes):
+        top = strongest(scores)[0]
+        near = (top > np.float32(threshold - margin)) & (top < np.float32(threshold + margin))
+        mask[near if saliency is None else near & (mask != 0)] = IGNORE
+    return _described(mask, confidence(trusted, classes, threshold))
+
+
+def from_mask(
+    mask: NDArray[np.uint8], probabilities: NDArray[np.float32] | None = None
+) -> PseudoMask:
+    """A finished mask, such as the CRF's, as a pseudo mask.
+
+    Args:
+        mask: (H, W): 0, class index + 1, 255.
+        probabilities: (1 + K', H, W) of background and the tagged classes, adding up to 1; the
+            confidence is then that of the leads between them. None: it is NaN.
+
+    Raises:
+        ValueError: the probabilities have another shape.
+    """
+    if probabilities is None:
+        return _described(mask, float("nan"))
+    if probabilities.ndim != 3 or probabilities.shape[1:] != mask.shape:
+        raise ValueError(f"{probabilities.shape} probabilities for a mask of {mask.shape}")
+    # A lead of 0.5 between two labels is a probability of 0.75: half-way from the threshold of
+    # 0.5 to certainty, as for scores.
+    return _described(mask, _firmness(probabilities[1:], probabilities[:1], 0.5))
+
+
+def confidence(
+    scores: NDArray[np.float32], classes: NDArray[np.integer], threshold: float
+) -> float:
+    """How clear the decisions behind a seed are, to rank photos by.
+
+    A class leads at a pixel by its score less the greater of the threshold and the other classes'
+    best score; the seed gives it the pixels where its lead is above 0. Its firmness is the number
+    of pixels where the lead exceeds d over the number where it exceeds -d: the IoU between a
+    strict and a lenient mask of the class. Here d is half the way from the threshold to 0 or 1,
+    whichever is nearer. The confidence is the mean firmness of the tagged classes; a class that
+    comes near the threshold nowhere counts 0. Stretching all scores away from the threshold never
+    lowers it.
+
+    Args:
+        scores: (K', H, W) maps of the tagged classes, 0 .. 1.
+        classes: (K',) their indices, strictly increasing.
+        threshold: height of the background plane, 0 .. 1.
+
+    Returns:
+        0 .. 1; 1 for a photo without a tag, whose mask is background for certain.
+
+    Raises:
+        ValueError: shapes or order are not as above.
+    """
+    check(scores, classes)
+    plane = np.full((1, *scores.shape[1:]), threshold, np.float32)
+    return _firmness(scores, plane, min(threshold, 1 - threshold) / 2)
+
+
+def statistics(
+    found: Iterable[tuple[NDArray[np.uint8], Sequence[int]]], classes: Sequence[str]
+) -> dict[str, Any]:
+    """What a list's pseudo masks hold.
+
+    Args:
+        found: (mask, tags) of each photo: (H, W) uint8 and class indices; read once.
+        classes: names of the K classes.
+
+    Returns:
+        Plain values: ``{"photos", "pixels", "background", "ignored", "empty", "per_class": {name:
+        {"tagged", "missing", "pixels", "share"}}}``. ``background``, ``ignored`` and ``share`` are
+        shares of all pixels (0 without any); ``empty`` counts photos without a pixel of any class,
+        ``tagged`` photos with the tag, and ``missing`` those of them without a pixel of the class.
+
+    Raises:
+        ValueError: a mask has a value between K and 255.
+    """
+    pixels = np.zeros(256, np.int64)
+    tagged, missing = np.zeros((2, len(classes)), np.int64)
+    photos = empty = 0
+    for mask, tags in found:
+        counts = np.bincount(mask.ravel(), minlength=256)
+        pixels += counts
+        photos += 1
+        empty += not counts[1:IGNORE].any()
+        for tag in tags:
+            tagged[tag] += 1
+            missing[tag] += counts[tag + 1] == 0
+    if pixels[len(classes) + 1 : IGNORE].any():
+        raise ValueError(f"a mask value above {len(classes)} other than {IGNORE}")
+    total = int(pixels.sum())
+    shares = pixels / max(total, 1)
+    return {
+        "photos": photos,
+        "pixels": total,
+        "background": float(shares[0]),
+        "ignored": float(shares[IGNORE]),
+        "empty": empty,
+        "per_class": {
+            name: {
+                "tagged": int(tagged[index]),
+                "missing": int(missing[index]),
+                "pixels": int(pixels[index + 1]),
+                "share": float(shares[index + 1]),
+            }
+            for index, name in enumerate(classes)
+        },
+    }
+
+
+def _described(mask: NDArray[np.uint8], sure: float) -> PseudoMask:
+    ignored = mask == IGNORE
+    return PseudoMask(mask, sure, float(((mask != 0) & ~ignored).mean()), float(ignored.mean()))
+
+
+def _firmness(scores: NDArray[np.float32], others: NDArray[np.float32], step: float) -> float:
+    """Mean firmness of the planes of ``scores`` against each other and (1, H, W) ``others``."""
+    if not len(scores):
+        return 1.0
+    shares = []
+    for index in range(len(scores)):
+        rival = np.concatenate([others, scores[:index], scores[index + 1 :]]).max(0)
+        lead = scores[index] - rival
+        lenient = int((lead > -step).sum())
+        shares.append(int((lead > step).sum()) / lenient if lenient else 0.0)
+    return float(np.mean(shares))

@@ -1,0 +1,81 @@
+"""Job: what every stage is given."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esol.config import dump_settings
+from esol.data import Dataset
+from esol.features import weights_digest
+from esol.runfolder import Stage, finished, output_of, read_manifest, work_on
+from esol.settings import Settings
+
+IRN_THRESHOLD = 0.25
+"""Background plane of IRN's semantic masks."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage is given.
+
+    Attributes:
+        settings: all settings.
+        data: the opened data set.
+        run: run folder.
+        overwrite: replace stages that were made with other settings.
+    """
+
+    settings: Settings
+    data: Dataset
+    run: Path
+    overwrite: bool = False
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.data.classes)
+
+    def lists(self) -> tuple[str, ...]:
+        """Photo lists that get maps and seeds."""
+        data = self.settings.data
+        return self.settings.cams.lists or tuple(dict.fromkeys((data.train, *data.evaluate)))
+
+    def irn_threshold(self) -> float:
+        """Threshold at which IRN's maps are shown and measured: the masks' own, if they are made of
+        them; otherwise, and while it is still to be chosen, IRN's usual one.
+        """
+        chosen = self.settings.masks
+        if chosen.source != "irn":
+            return IRN_THRESHOLD
+        if chosen.threshold != "auto":
+            return chosen.threshold
+        if finished(self.run, "masks"):
+            return float(read_manifest(self.run, "masks")["results"]["threshold"])
+        return IRN_THRESHOLD
+
+    def enter(
+        self,
+        stage: str,
+        *groups: str,
+        after: tuple[str, ...],
+        lists: tuple[str, ...],
+        reads: Mapping[str, Any] | None = None,
+        grows: bool = False,
+    ) -> AbstractContextManager[Stage | None]:
+        """The stage's folder, with its identity: all that is read."""
+        identity: dict[str, Any] = {group: self.settings.group(group) for group in groups}
+        identity |= reads or {}
+        if "backbone" in identity:
+            identity["backbone"]["weights"] = weights_digest(self.settings.backbone.weights)
+        identity["after"] = {earlier: output_of(self.run, earlier) for earlier in after}
+        identity["data"] = self.data.fingerprint(*lists)
+        return work_on(
+            self.run,
+            stage,
+            identity,
+            overwrite=self.overwrite,
+            settings=dump_settings(self.settings),
+            grows=grows,
+        )

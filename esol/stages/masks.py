@@ -1,0 +1,127 @@
+"""Stage 7: pseudo masks."""
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.images import image_size, load_mask, save_mask
+from esol.data.sample import Sample
+from esol.files import write_atomic, write_json
+from esol.maps import Maps, load_maps
+from esol.progress import log, track
+from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
+from esol.runfolder import stage_path
+from esol.saliency import find_saliency, fuse, load_saliency
+from esol.stages.job import Job
+from esol.stages.localize import map_path
+from esol.threshold import choose_threshold
+
+CONFIDENCE = "confidence.csv"
+
+
+def masks(job: Job) -> None:
+    """Stage 7: writes NAME.png, confidence.csv and statistics.json."""
+    chosen, lists = job.settings.masks, job.lists()
+    samples = job.data.samples(*lists)
+    after = ("cams",) if chosen.source == "seeds" else ("cams", "refine")
+    groups = ("seeds", "masks") if chosen.source == "seeds" else ("masks",)
+    reads = {"saliency files": _saliency_digest(job, samples)}
+    with job.enter("masks", *groups, after=after, lists=lists, reads=reads) as stage:
+        if stage is None:
+            return
+        threshold = _threshold(job)
+        rows = []
+        for sample in track(samples, "masks", total=len(samples), unit="photos"):
+            made = _mask(job, sample, threshold)
+            save_mask(made.mask, stage.path / f"{sample.name}.png")
+            rows.append((sample.name, made.confidence, made.coverage, made.ignored))
+        _write_table(stage.path / CONFIDENCE, rows)
+        written = ((load_mask(stage.path / f"{s.name}.png"), s.tags) for s in samples)
+        found = statistics(written, job.data.classes)
+        write_json(stage.path / "statistics.json", found)
+        stage.results |= {
+            "photos": len(samples),
+            "source": chosen.source,
+            "threshold": threshold,
+            **{name: found[name] for name in ("background", "ignored", "empty")},
+        }
+
+
+def check_saliency(job: Job) -> None:
+    """Read every saliency map that the masks will need.
+
+    Raises:
+        InputError: one is missing, unreadable or of another shape than its photo.
+    """
+    for sample in job.data.samples(*job.lists()) if job.settings.masks.saliency else ():
+        load_saliency(_saliency_path(job, sample), image_size(sample.image))
+
+
+def _saliency_path(job: Job, sample: Sample) -> Path:
+    return find_saliency(job.data.root / job.settings.masks.saliency, sample.name)
+
+
+def _saliency_digest(job: Job, samples: tuple[Sample, ...]) -> str:
+    digest = hashlib.sha256()
+    for sample in samples if job.settings.masks.saliency else ():
+        digest.update(_saliency_path(job, sample).read_bytes())
+    return digest.hexdigest() if job.settings.masks.saliency else "none"
+
+
+def _maps(job: Job, sample: Sample) -> Maps:
+    """The maps that become the mask."""
+    if job.settings.masks.source == "irn":
+        return load_maps(stage_path(job.run, "refine") / "irn" / f"{sample.name}.npz")
+    return load_maps(map_path(stage_path(job.run, "cams"), job.settings.seeds.kind, sample.name))
+
+
+def _threshold(job: Job) -> float | None:
+    """The threshold of the masks, None where they come without one."""
+    chosen = job.settings.masks
+    if chosen.source == "crf":
+        return None
+    if chosen.threshold != "auto":
+        return chosen.threshold
+    train = job.data.samples(job.settings.data.train)
+    found = choose_threshold(_maps(job, sample) for sample in train)
+    log.info("masks: threshold %.2f, chosen from the maps of %s", found, job.settings.data.train)
+    return found
+
+
+def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
+    chosen = job.settings.masks
+    saliency: NDArray[np.float32] | None = None
+    if chosen.saliency:
+        saliency = load_saliency(_saliency_path(job, sample), image_size(sample.image))
+    if threshold is not None:
+        maps = _maps(job, sample)
+        return pseudo_mask(
+            maps.full(),
+            maps.classes,
+            threshold=threshold,
+            margin=chosen.margin,
+            saliency=saliency,
+            salient=chosen.salient,
+        )
+    mask = load_mask(stage_path(job.run, "refine") / "crf" / f"{sample.name}.png")
+    if saliency is not None:
+        classes = np.asarray(sample.tags, np.int64)
+        scores = (mask == (classes + 1)[:, None, None]).astype(np.float32)
+        mask = fuse(scores, classes, saliency, salient=chosen.salient, threshold=0.5)
+    return from_mask(mask)
+
+
+def _write_table(path: Path, rows: Iterable[tuple[str, float, float, float]]) -> None:
+    """Photos with their confidence (empty where nothing tells), covered and ignored shares."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["photo", "confidence", "coverage", "ignored"])
+    for name, *values in rows:
+        writer.writerow([name, *("" if math.isnan(v) else f"{v:.4f}" for v in values)])
+    write_atomic(path, text.getvalue())

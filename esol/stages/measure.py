@@ -1,0 +1,77 @@
+"""Stage 9: how good is what the run has made so far."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esol.confusion import confusion, metrics
+from esol.data.images import load_mask
+from esol.evaluate import curves, summary, table
+from esol.files import plain, write_json
+from esol.histogram import Histogram, thresholds
+from esol.maps import load_maps
+from esol.progress import log, track
+from esol.runfolder import finished, mask_folders, stage_path
+from esol.settings import MAP_KINDS
+from esol.stages.job import Job
+
+MEASURED = ("refine", "masks", "segment")
+"""Later stages, measured as far as they are finished."""
+
+
+def evaluate(job: Job) -> None:
+    """Stage 9: measure maps at every threshold, and finished masks; writes metrics.json."""
+    lists = job.settings.data.evaluate
+    reads = {
+        "threshold": job.settings.seeds.threshold,
+        "truth": {split: job.data.truth_fingerprint(split) for split in lists},
+    }
+    after = ("cams", *(stage for stage in MEASURED if finished(job.run, stage)))
+    with job.enter("evaluate", after=after, lists=lists, reads=reads, grows=True) as stage:
+        if stage is None:
+            return
+        results = {split: _evaluate_list(job, split) for split in lists}
+        for split in (split for split, found in results.items() if not found):
+            log.warning("evaluate: no masks for %s, so nothing is measured there", split)
+        results = {split: found for split, found in results.items() if found}
+        write_json(stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results})
+        stage.results |= {
+            split: {kind: v["fixed"]["miou"] for kind, v in found.items() if kind != "photos"}
+            for split, found in results.items()
+        }
+
+
+def _evaluate_list(job: Job, split: str) -> dict[str, Any]:
+    """What was made -> its metrics, over the list's photos with a mask; empty if none has."""
+    samples = [sample for sample in job.data.samples(split) if sample.mask is not None]
+    if not samples or job.data.truth is None:
+        return {}
+    maps, masks = _map_files(job), mask_folders(job.run, job.settings)
+    counts = {
+        kind: Histogram(job.classes, thresholds(threshold)) for kind, (_, threshold) in maps.items()
+    }
+    tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in masks}
+    for sample in track(samples, f"evaluate {split}", total=len(samples), unit="photos"):
+        truth = job.data.truth(sample)
+        for kind, (folder, _) in maps.items():
+            found = load_maps(folder / f"{sample.name}.npz")
+            counts[kind].add(found.full(), found.classes, truth)
+        for kind, folder in masks.items():
+            mask = load_mask(folder / f"{sample.name}.png")
+            tables[kind] += confusion(mask, truth, job.classes)
+    results: dict[str, Any] = {"photos": len(samples)}
+    for kind, histogram in counts.items():
+        results[kind] = summary(curves(histogram), job.data.classes, maps[kind][1])
+    for kind, counted in tables.items():
+        results[kind] = {"fixed": plain(table(metrics(counted), job.data.classes))}
+    return results
+
+
+def _map_files(job: Job) -> dict[str, tuple[Path, float]]:
+    """Kind of scored maps -> their folder and their fixed threshold."""
+    cams, refined = stage_path(job.run, "cams"), stage_path(job.run, "refine")
+    found = {str(kind): (cams / kind, job.settings.seeds.threshold) for kind in MAP_KINDS}
+    if finished(job.run, "refine") and "irn" in job.settings.refine.methods:
+        found["irn"] = (refined / "irn", job.irn_threshold())
+    return found

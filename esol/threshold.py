@@ -1,0 +1,53 @@
+"""A threshold from the maps alone: no ground truth, no photos.
+
+Other rules were measured beside this one; docs/masks.md has the numbers and
+``reproduce/thresholds.py`` the rules.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.errors import InputError
+from esol.maps import Maps
+from esol.seeds import strongest
+
+_STEPS = 255
+"""Scores in the cache are multiples of 1/255."""
+
+
+def choose_threshold(found: Iterable[Maps]) -> float:
+    """The mean score of a list of photos: foreground is what scores above the average pixel.
+
+    Every cell of the cached grid counts alike, with its highest score among the photo's tagged
+    classes. The mean rises with the height of the background, with the share of foreground and
+    with the number of high scores, and so does the best threshold. One threshold holds for the
+    whole list: each map has been divided by its photo's maximum already.
+
+    Args:
+        found: the maps of the list's photos, all of one kind; read once, in any order. Photos
+            without a tag do not count.
+
+    Returns:
+        Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.evaluate`.
+
+    Raises:
+        InputError: there is no map, or all scores are equal.
+    """
+    counts = np.zeros(_STEPS + 1, np.int64)
+    for maps in found:
+        if len(maps.classes):
+            counts += top_counts(maps)
+    if np.count_nonzero(counts) < 2:
+        state = "all scores are equal" if counts.any() else "no photo has a map"
+        raise InputError(
+            f"masks.threshold: auto has nothing to choose from ({state}); give a number"
+        )
+    return round(int(counts @ np.arange(_STEPS + 1)) / int(counts.sum()) / _STEPS, 2)
+
+
+def top_counts(maps: Maps) -> NDArray[np.int64]:
+    """(256,) cells of one photo by their highest score in steps of 1/255."""
+    levels = np.rint(strongest(maps.maps)[0] * np.float32(_STEPS)).astype(np.intp)
+    return np.bincount(levels.ravel(), minlength=_STEPS + 1).astype(np.int64)

@@ -1,0 +1,130 @@
+"""Refinement of one photo: CRF masks, confident labels, and maps that stop at edges."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from esol.maps import Maps
+from esol.models.affinity import AffinityNet
+from esol.models.backbone import Backbone
+from esol.refine import boundaries, confident_labels, crf_mask, reduced, walked
+from esol.settings import Affinity, Crf, Input, Walk
+
+CPU = torch.device("cpu")
+CRF = Crf(iterations=5, bilateral_size=20, bilateral_colour=13)
+
+
+def scene(height: int = 48, width: int = 64) -> tuple[Image.Image, np.ndarray]:
+    """A red object on green ground, and where it is."""
+    inside = np.zeros((height, width), bool)
+    inside[height // 4 : height // 4 * 3, width // 4 : width // 4 * 3] = True
+    pixels = np.where(inside[..., None], (200, 40, 40), (40, 160, 60)).astype(np.uint8)
+    return Image.fromarray(pixels), inside
+
+
+def blob(
+    size: tuple[int, int], classes: tuple[int, ...] = (2,), score: float = 0.9, sharp: float = 2.0
+) -> Maps:
+    """Maps of a round blob in the middle, smaller than the object; equal for all classes but for
+    the first, which is the strongest.
+    """
+    h, w = -(-size[0] // 4), -(-size[1] // 4)
+    y, x = np.mgrid[:h, :w]
+    far = ((y - (h - 1) / 2) / h) ** 2 + ((x - (w - 1) / 2) / w) ** 2
+    peak = score * np.exp(-sharp * 4 * far)
+    maps = np.stack([peak * 0.8**i for i in range(len(classes))]).astype(np.float32)
+    return Maps(np.asarray(classes, np.int64), maps, size)
+
+
+def iou(mask: np.ndarray, inside: np.ndarray, value: int) -> float:
+    return float(((mask == value) & inside).sum() / ((mask == value) | inside).sum())
+
+
+def test_reduced_keeps_small_photos_and_proportions():
+    photo, _ = scene()
+    assert reduced(photo, 64) is photo
+    assert reduced(photo, 0) is photo
+    assert reduced(photo, 32).size == (32, 24)
+
+
+def test_crf_pulls_the_mask_to_the_colours():
+    photo, inside = scene()
+    maps = blob((48, 64))
+    before = np.where(maps.full()[0] > 0.5, 3, 0)
+    after = crf_mask(photo, maps, 0.5, CRF, 0, CPU)
+    assert after.shape == (48, 64)
+    assert set(np.unique(after)) == {0, 3}
+    assert iou(after, inside, 3) > max(0.95, iou(before, inside, 3) + 0.1)
+
+
+def test_crf_without_iterations_is_the_seed():
+    photo, _ = scene()
+    maps = blob((48, 64), classes=(0, 4))
+    mask = crf_mask(photo, maps, 0.5, Crf(iterations=0), 0, CPU)
+    scores = maps.full()
+    assert np.array_equal(mask == 1, scores[0] > 0.5)
+    assert not (mask == 5).any()
+
+
+def test_reduced_photos_give_masks_of_full_size():
+    photo, inside = scene(480, 640)
+    mask = crf_mask(photo, blob((480, 640)), 0.5, CRF, 64, CPU)
+    assert mask.shape == (480, 640)
+    assert iou(mask, inside, 3) > 0.9
+    labels = confident_labels(photo, blob((480, 640)), Affinity(labels=CRF), 64, CPU)
+    assert labels.shape == (480, 640)
+
+
+def test_photos_without_a_tag_are_background():
+    photo, _ = scene()
+    none = Maps(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
+    assert not crf_mask(photo, none, 0.5, CRF, 0, CPU).any()
+    assert not confident_labels(photo, none, Affinity(), 0, CPU).any()
+    assert walked(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
+
+
+def test_labels_between_the_thresholds_are_unsure():
+    photo = Image.new("RGB", (64, 48), "grey")
+    maps = blob((48, 64))
+    settings = Affinity(foreground=0.6, background=0.3, labels=Crf(iterations=0))
+    labels, score = confident_labels(photo, maps, settings, 0, CPU), maps.full()[0]
+    assert np.array_equal(labels == 3, score > 0.6)
+    assert np.array_equal(labels == 0, score <= 0.3)
+    assert np.array_equal(labels == 255, (score > 0.3) & (score <= 0.6))
+
+
+def test_labels_follow_the_crf():
+    photo, inside = scene()
+    labels = confident_labels(
+        photo, blob((48, 64)), Affinity(foreground=0.6, background=0.4, labels=CRF), 0, CPU
+    )
+    assert iou(labels, inside, 3) > 0.9
+
+
+def test_a_walk_fills_what_edges_enclose():
+    maps = blob((48, 64), sharp=20.0)
+    edge = torch.full((12, 16), 0.0)
+    edge[3, 3:13] = edge[8, 3:13] = edge[3:9, 3] = edge[3:9, 12] = 1.0
+    found = walked(maps, edge, Walk(radius=5, beta=10, steps=64))[0]
+    assert found.max() == pytest.approx(1)
+    assert found[4:8, 4:12].min() > 0.5
+    outside = np.concatenate([found[:3].ravel(), found[9:].ravel()])
+    assert outside.max() < 0.2
+    still = walked(maps, torch.zeros(12, 16), Walk(steps=0))
+    assert still == pytest.approx(maps.maps / maps.maps.max(), abs=1e-6)
+
+
+def test_boundaries_are_those_of_the_mirror_image_mirrored():
+    torch.manual_seed(0)
+    backbone = Backbone("test_resnet", weights="none", stride=8, learn=(), norm="frozen")
+    net = AffinityNet(backbone, displacement=False).eval()
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise)
+    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    chosen = Input(size=64, resize="crop")
+    edge, field = boundaries(net, photo, chosen, 0)
+    assert field is None
+    assert edge.shape == (12, 16)
+    assert torch.allclose(edge, boundaries(net, mirrored, chosen, 0)[0].flip(1), atol=1e-6)
+    assert boundaries(net, photo, Input(size=64, resize="squash"), 0)[0].shape == (16, 16)
