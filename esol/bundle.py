@@ -13,7 +13,10 @@ from esol.files import atomic, plain
 from esol.models.segmenter import Segmenter
 from esol.settings.masks import Crf
 
-FORMAT = "esol-segmenter"
+KEY = "esol-segmenter"
+"""The one entry of the file's metadata. One, because safetensors writes several in random order,
+and equal models should be equal files."""
+
 VERSION = 1
 """Raised when an older program could no longer read the file rightly."""
 
@@ -55,8 +58,7 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
         raise ValueError(f"description: {fault}")
     if len(content["classes"]) + 1 != segmenter.labels:
         raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
-    metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in content.items()}
-    metadata |= {"format": FORMAT, "version": str(VERSION)}
+    metadata = {KEY: json.dumps({"version": VERSION, **content}, ensure_ascii=False)}
     state = {
         key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()
     }
@@ -79,7 +81,7 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stored:
             metadata: dict[str, str] = stored.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if KEY not in metadata:
                 raise InputError(
                     f"{path}: no segmentation model of esol; name the model.safetensors that the"
                     " stage segment writes"
@@ -90,7 +92,7 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
         raise InputError(
             f"{path}: damaged, or not a model file ({reason}); copy or make it again"
         ) from error
-    description = _described(path, metadata)
+    description = _described(path, metadata[KEY])
     segmenter = Segmenter(
         description["network"],
         description["encoder"],
@@ -109,25 +111,25 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
     return segmenter.requires_grad_(False).eval(), description
 
 
-def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    version = metadata.get("version", "")
-    if version.isdecimal() and int(version) > VERSION:
+def _described(path: Path, text: str) -> dict[str, Any]:
+    """The description without its version, checked."""
+    try:
+        description = json.loads(text)
+        version = description.pop("version")
+        fault = _fault(description) if version == VERSION else f"version {version!r}"
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path}: damaged description ({error}); copy or make the file again"
+        ) from error
+    if isinstance(version, int) and version > VERSION:
         raise InputError(
             f"{path}: written by a newer esol (file version {version}, this one reads up to"
             f" {VERSION}); upgrade esol"
         )
-    try:
-        description = {
-            key: json.loads(value)
-            for key, value in metadata.items()
-            if key not in ("format", "version")
-        }
-        fault = _fault(description) if version == str(VERSION) else f"version {version!r}"
-    except ValueError as error:
-        fault = str(error)
     if fault:
         raise InputError(f"{path}: damaged description ({fault}); copy or make the file again")
-    return description
+    found: dict[str, Any] = description
+    return found
 
 
 def _fault(description: dict[str, Any]) -> str | None:

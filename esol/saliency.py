@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from esol.data.images import IMAGE_SUFFIXES, _reading
+from esol.data.images import IMAGE_SUFFIXES, reading
 from esol.data.sample import IGNORE
 from esol.errors import InputError
 from esol.seeds import seed, strongest
@@ -111,7 +111,7 @@ def fuse(
 
 def _grey(path: Path) -> NDArray[np.float32]:
     """(h, w) float32 in 0 .. 1 from the file's own range."""
-    with _reading(path) as image:
+    with reading(path) as image:
         if image.mode not in ("1", "L") and not image.mode.startswith("I"):
             raise InputError(
                 f"{path}: a saliency map in mode {image.mode}: save it as a grey image of 8 or 16"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-import esol.stages
+import esol.stages.localize
 from esol.__main__ import main
 from esol.data.synthetic import write_synthetic
 from esol.losses import classify_losses
@@ -286,7 +286,7 @@ def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, m
             os.kill(os.getpid(), signal.SIGINT)
         return classify_losses(model, batch)
 
-    monkeypatch.setattr(esol.stages, "classify_losses", interrupting)
+    monkeypatch.setattr(esol.stages.localize, "classify_losses", interrupting)
     arguments = ["classify", SMOKE, photos, out, *FLAGS]
     code, _, err = call(*arguments)
     assert code == 130

@@ -10,14 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from esol.__main__ import main
 from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
+from esol.errors import InputError
 from esol.evaluate import evaluate_masks
 from esol.maps import load_maps
-from esol.runfolder import FOLDERS, STAGES, read_manifest, stage_path
+from esol.runfolder import FOLDERS, STAGES, mask_folders, read_manifest, stage_path
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
@@ -56,7 +58,10 @@ def test_every_stage_leaves_its_files(done):
     assert [
         len(list((maps / kind).rglob("*.npz"))) for kind in ("cam", "expansion", "shrinkage")
     ] == [40] * 3
-    assert len(list(stage_path(done, "seeds").rglob("*.png"))) == 40
+    for stage, photos in (("seeds", 40), ("masks", 40), ("refine", 40 + 30)):
+        assert len(list(stage_path(done, stage).rglob("*.png"))) == photos
+    assert len(list((stage_path(done, "refine") / "irn").rglob("*.npz"))) == 40
+    assert len(list((stage_path(done, "segment") / "predictions").rglob("*.png"))) == 40
     assert not list(done.rglob("*checkpoint*"))
     assert not list(done.rglob(".tmp-*"))
     page = (done / "report.html").read_text()
@@ -77,10 +82,84 @@ def test_metrics_are_those_of_the_masks(done, photos):
         assert found[key] == pytest.approx(fixed[key]), key
 
 
+def test_later_stages_are_measured_as_their_masks_are(done, photos):
+    content = json.loads((stage_path(done, "evaluate") / "metrics.json").read_text())
+    folders = mask_folders(done, load_settings(str(SMOKE)))
+    assert list(folders) == ["crf", "masks", "segmentation"]
+    names = [path.stem for path in (photos / "masks").iterdir()]
+    assert len(names) == 40
+    for kind, folder in folders.items():
+        found = evaluate_masks(folder, photos / "masks", names=names, classes=6)
+        parts = [content["lists"][split][kind]["fixed"] for split in ("train", "val")]
+        # No metric of both lists is a mean of the lists' own, but it lies between them.
+        low, high = sorted(part["foreground_recall"] for part in parts)
+        assert low - 1e-9 <= found["foreground_recall"] <= high + 1e-9
+    assert content["lists"]["val"]["irn"]["threshold"] == 0.25
+    # The pseudo masks are IRN's maps at the same threshold.
+    for split in ("train", "val"):
+        measured = content["lists"][split]
+        assert measured["irn"]["fixed"]["miou"] == measured["masks"]["fixed"]["miou"]
+
+
+def test_evaluation_is_made_again_once_later_stages_exist(done, photos, tmp_path):
+    import shutil
+
+    copy = tmp_path / "run"
+    for stage in ("classify", "expand", "shrink", "cams", "seeds"):
+        shutil.copytree(stage_path(done, stage), stage_path(copy, stage))
+    settings = load_settings(str(SMOKE))
+    metrics = stage_path(copy, "evaluate") / "metrics.json"
+    run(settings, photos, copy, first="evaluate")
+    assert "irn" not in json.loads(metrics.read_text())["lists"]["val"]
+    run(settings, photos, copy)
+    assert metrics.read_bytes() == (stage_path(done, "evaluate") / "metrics.json").read_bytes()
+
+
+def test_truth_and_saliency_are_settings_away(done, photos, tmp_path):
+    import shutil
+
+    from PIL import Image
+
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data)
+    for path in (data / "masks").iterdir():
+        Image.open(path).point(lambda v: 255 * (v > 0), "L").save(tmp_path / "saliency.png")
+        target = data / "saliency" / path.relative_to(data / "masks")
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(tmp_path / "saliency.png", target)
+    copy = tmp_path / "run"
+    for stage in ("classify", "expand", "shrink", "cams", "seeds", "refine"):
+        shutil.copytree(stage_path(done, stage), stage_path(copy, stage))
+    flags = ["--masks.saliency=saliency", "--masks.source=seeds", "--masks.threshold=auto"]
+    settings = load_settings(str(SMOKE), *flags, "--segment.truth=true")
+    run(settings, data, copy)
+    found = read_manifest(copy, "masks")["results"]
+    assert 0 < found["threshold"] < 0.5
+    assert found["ignored"] > 0
+    for path in stage_path(copy, "masks").rglob("*.png"):
+        mask = np.asarray(Image.open(path))
+        truth = np.asarray(Image.open(data / "masks" / path.relative_to(stage_path(copy, "masks"))))
+        assert not ((truth == 0) & (mask > 0) & (mask < 255)).any()
+    assert read_manifest(copy, "segment")["results"]["photos"] == 30
+    assert "GROUND TRUTH" in (copy / "report.html").read_text()
+    missing = next((data / "saliency").iterdir())
+    missing.unlink()
+    with pytest.raises(InputError, match=rf"{missing.name}.*no saliency map"):
+        run(settings, data, copy, last="masks")
+
+
+def test_training_list_without_maps_is_refused_before_any_work(photos, tmp_path):
+    settings = load_settings(str(SMOKE), "--cams.lists=[val]", "--data.evaluate=[val]")
+    with pytest.raises(InputError, match="must hold 'train'"):
+        run(settings, photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_second_call_skips_everything(done, photos, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done}
-    monkeypatch.setattr("esol.stages.fit", None)
-    monkeypatch.setattr("esol.stages.localize", None)
+    for stage in ("localize", "refinement", "segmentation"):
+        monkeypatch.setattr(f"esol.stages.{stage}.fit", None)
+    monkeypatch.setattr("esol.stages.localize.localize", None)
     run(load_settings(str(SMOKE)), photos, done)
     assert before == {
         path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done
@@ -133,17 +212,11 @@ def test_killed_at_random_moments_gives_the_same_bytes(done, photos, tmp_path):
     target, rng = tmp_path / "run", random.Random(0)
     command = [sys.executable, "-m", "esol", "run", str(SMOKE), str(photos), str(target)]
     command += ["--machine.checkpoint_seconds", "0"]
-    for number in (
-        signal.SIGKILL,
-        signal.SIGTERM,
-        signal.SIGKILL,
-        signal.SIGINT,
-        signal.SIGKILL,
-        signal.SIGKILL,
-    ):
+    signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+    for number in signals * 2:
         quiet = subprocess.DEVNULL
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
-            wait_for_files(target, process, rng.randint(2, 40))
+            wait_for_files(target, process, rng.randint(2, 60))
             assert process.poll() is None, "the run ended before it could be killed"
             process.send_signal(number)
             assert process.wait() != 0

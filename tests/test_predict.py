@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from esol.bundle import load_bundle, save_bundle
+from esol.bundle import KEY, load_bundle, save_bundle
 from esol.data.images import load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
@@ -81,7 +81,7 @@ def bundle(tmp_path_factory):
     return path, net.eval()
 
 
-def test_model_file_comes_back_whole(bundle):
+def test_model_file_comes_back_whole(bundle, tmp_path):
     path, net = bundle
     again, description = load_bundle(path)
     assert not again.training
@@ -89,8 +89,9 @@ def test_model_file_comes_back_whole(bundle):
     images = torch.randn(1, 3, 40, 50)
     assert torch.equal(again(images), net(images))
     assert description == {**DESCRIPTION, "numbers": {"miou": 0.5}, "initial_weights": "none"}
-    with safe_open(path, "pt") as stored:
-        assert json.loads(stored.metadata()["classes"]) == ["red", "green"]
+    twice = tmp_path / "twice.safetensors"
+    save_bundle(twice, again, description)
+    assert twice.read_bytes() == path.read_bytes()
 
 
 def test_description_must_go_with_the_network(bundle, tmp_path):
@@ -105,8 +106,8 @@ def test_description_must_go_with_the_network(bundle, tmp_path):
 
 def rewritten(source, target, **changes):
     with safe_open(source, "pt") as stored:
-        metadata = {**stored.metadata(), **changes}
-    save_file(load_file(source), target, metadata)
+        metadata = {**json.loads(stored.metadata()[KEY]), **changes}
+    save_file(load_file(source), target, {KEY: json.dumps(metadata)})
     return target
 
 
@@ -116,17 +117,20 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
     bad.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"bad\.safetensors: damaged"):
         load(bad)
+    save_file({"x": torch.zeros(1)}, bad, {KEY: "[1, "})
+    with pytest.raises(InputError, match="damaged description"):
+        load(bad)
     save_file({"x": torch.zeros(1)}, bad)
     with pytest.raises(InputError, match="no segmentation model"):
         load(bad)
     for changes, message in (
-        ({"version": "2"}, "newer esol.*upgrade"),
+        ({"version": 2}, "newer esol.*upgrade"),
         ({"version": "?"}, "damaged description"),
-        ({"scales": "[1, "}, "damaged description"),
-        ({"scales": "[]"}, "scales"),
-        ({"crf": '{"size": 3}'}, "damaged description"),
-        ({"classes": '["red"]'}, "not those of its network"),
-        ({"encoder": '"hf-hub:some/where"'}, "no such encoder"),
+        ({"scales": 1}, "damaged description"),
+        ({"scales": []}, "scales"),
+        ({"crf": {"size": 3}}, "damaged description"),
+        ({"classes": ["red"]}, "not those of its network"),
+        ({"encoder": "hf-hub:some/where"}, "no such encoder"),
     ):
         with pytest.raises(InputError, match=message):
             load(rewritten(path, bad, **changes))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import esol.train
 from esol.data.inputs import Example, Inputs
 from esol.data.sample import Sample
 from esol.errors import InputError
@@ -79,6 +80,25 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
         assert torch.equal(ours, theirs)
     one, two = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts"))
     assert one == two
+
+
+def test_signal_after_the_last_step_is_not_lost(tmp_path, monkeypatch):
+    def signalled(items, *rest, **named):
+        yield from items
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    whole, stopped = model(), model()
+    (tmp_path / "whole").mkdir()
+    train(tmp_path / "whole", whole)
+    track = esol.train.track
+    monkeypatch.setattr("esol.train.track", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, stopped)
+    monkeypatch.setattr("esol.train.track", track)
+    again = model()
+    train(tmp_path, again)
+    for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_one_checkpoint_is_kept_and_then_forgotten(tmp_path):

@@ -48,7 +48,7 @@ def load_image(path: Path | str) -> Image.Image:
         InputError: the file is missing, empty, truncated, no image, of an unsupported kind, or has
             more than ``PIXEL_LIMIT`` pixels.
     """
-    with _reading(Path(path)) as image:
+    with reading(Path(path)) as image:
         orientation = _orientation(image)
         image.load()
         rgb = _to_rgb(image, Path(path))
@@ -65,7 +65,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     Raises:
         InputError: the file is missing, empty, no image, or has more than ``PIXEL_LIMIT`` pixels.
     """
-    with _reading(Path(path)) as image:
+    with reading(Path(path)) as image:
         width, height = image.size
         swapped = _orientation(image) in _SWAPS_SIDES
     return (width, height) if swapped else (height, width)
@@ -83,7 +83,7 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing or unreadable, is a colour image, or has values above 255.
     """
-    with _reading(Path(path)) as image:
+    with reading(Path(path)) as image:
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
             raise InputError(
                 f"{path}: a mask in mode {image.mode}: save it as a palette or grey PNG whose pixel"
@@ -128,7 +128,7 @@ def palette() -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Image.Image]:
+def reading(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong while it is open becomes an InputError naming it."""
     try:
         with Image.open(path) as image:

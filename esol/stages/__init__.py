@@ -14,10 +14,10 @@ from esol.runfolder import STAGES
 from esol.settings import Settings
 from esol.stages.job import Job
 from esol.stages.localize import cams, classify, expand, seeds, shrink
-from esol.stages.masks import check_saliency, masks
+from esol.stages.masking import check_saliency, masks
 from esol.stages.measure import evaluate
-from esol.stages.refine import refine
-from esol.stages.segment import segment
+from esol.stages.refinement import refine
+from esol.stages.segmentation import segment
 from esol.summary import write_report
 
 BY_NAME: dict[str, Callable[[Job], None]] = {

@@ -112,7 +112,8 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     mask = load_mask(stage_path(job.run, "refine") / "crf" / f"{sample.name}.png")
     if saliency is not None:
         classes = np.asarray(sample.tags, np.int64)
-        scores = (mask == (classes + 1)[:, None, None]).astype(np.float32)
+        # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
+        scores = 0.9 * (mask == (classes + 1)[:, None, None]).astype(np.float32)
         mask = fuse(scores, classes, saliency, salient=chosen.salient, threshold=0.5)
     return from_mask(mask)
 
