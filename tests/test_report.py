@@ -102,6 +102,20 @@ def test_every_name_is_escaped(text: str) -> None:
     assert f"{EVIL}: mIoU by threshold" in labels
 
 
+def test_finished_masks_are_shown_without_threshold_and_curve(tmp_path: Path) -> None:
+    table = dict(_summary(2)["fixed"])
+    del table["threshold"]
+    stages = {"CAM": _summary(0), "segmentation": {"fixed": table}}
+    empty = {"losses": {}, "panels": [], "settings_yaml": "", "provenance": {}}
+    data = ReportData(title="run", splits=[Split("val", "masks", 1, stages)], **empty)
+    build(data, tmp_path / "report.html")
+    rows = [row for row in _Page((tmp_path / "report.html").read_text()).cells if row]
+    named = [row for row in rows if row[0] == "segmentation"]
+    assert len(named) == 1
+    assert percent(table["miou"]) in named[0]
+    assert len([row for row in rows if row[0] == "CAM"]) == 2
+
+
 def test_nothing_is_fetched(text: str) -> None:
     assert not re.search(r"https?:", text.replace("http://www.w3.org/", ""))
     page = _Page(text)
