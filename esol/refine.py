@@ -11,9 +11,9 @@ from esol.data.sample import IGNORE
 from esol.data.transforms import scaled, squash, to_tensor
 from esol.maps import Maps, grid
 from esol.models.affinity import AffinityNet
-from esol.ops.crf import dense_crf, unary_from_labels, unary_from_probabilities
+from esol.ops.crf import dense_crf, unary_from_labels
 from esol.ops.walk import random_walk
-from esol.settings import Affinity, Crf, Input, Walk
+from esol.settings import Crf, Input, Refine, Walk
 
 
 def reduced(photo: Image.Image, longest: int) -> Image.Image:
@@ -23,46 +23,30 @@ def reduced(photo: Image.Image, longest: int) -> Image.Image:
 
 
 def crf_mask(
-    photo: Image.Image,
-    maps: Maps,
-    background: float,
-    settings: Crf,
-    longest: int,
-    device: torch.device,
+    photo: Image.Image, maps: Maps, threshold: float, settings: Refine, device: torch.device
 ) -> NDArray[np.uint8]:
-    """Seed refined by a dense CRF.
+    """Seed at a threshold, refined by a dense CRF that trusts its labels to a degree.
 
-    The scores of background (a constant plane) and classes, divided by their sum, are the
-    probabilities that the CRF starts from; the labels are the tagged classes alone.
+    The labels of the CRF are background and the photo's tagged classes. It starts from the seed,
+    not from the scores: localization maps are no probabilities, and where they are low, the
+    scores' small differences let the CRF erase whole objects (docs/LOG.md).
 
     Args:
         photo: upright RGB.
         maps: of its tagged classes.
-        background: height of the background plane, above 0.
-        settings: the CRF.
-        longest: the CRF works on the photo reduced to this longest side, pixels; 0: full size.
+        threshold: height of the background plane, 0 .. 1.
+        settings: the CRF, its confidence, and the longest side at which it works.
         device: where to compute.
 
     Returns:
         (H, W) mask: 0 background, class index + 1 elsewhere.
     """
-    if not len(maps.classes):
-        return np.zeros(maps.size, np.uint8)
-    small = reduced(photo, longest)
-    scores = _at(torch.from_numpy(maps.maps).to(device), (small.height, small.width))
-    plane = torch.full_like(scores[:1], max(background, 1e-5))
-    scores = torch.cat([plane, scores])
-    unary = unary_from_probabilities(scores / scores.sum(0, keepdim=True))
-    probabilities = run_crf(unary, small, settings)
-    if small.size != photo.size:
-        probabilities = _at(probabilities, maps.size)
-    values = np.concatenate([[0], maps.classes + 1]).astype(np.uint8)
-    mask: NDArray[np.uint8] = values[probabilities.argmax(0).cpu().numpy()]
-    return mask
+    (mask,) = _refined(photo, maps, (threshold,), settings, device)
+    return _full_size(mask, photo)
 
 
 def confident_labels(
-    photo: Image.Image, maps: Maps, settings: Affinity, longest: int, device: torch.device
+    photo: Image.Image, maps: Maps, settings: Refine, device: torch.device
 ) -> NDArray[np.uint8]:
     """Labels for IRNet: where two thresholds, each refined by a CRF, agree (IRN's recipe).
 
@@ -73,35 +57,45 @@ def confident_labels(
     Args:
         photo: upright RGB.
         maps: of its tagged classes.
-        settings: thresholds and CRF.
-        longest: the labels are made on the photo reduced to this longest side, pixels.
+        settings: thresholds (``affinity``), and the CRF as in :func:`crf_mask`.
         device: where to compute.
 
     Returns:
         (H, W) labels at photo size: 0 background, class index + 1, 255.
     """
+    chosen = settings.affinity
+    planes = (chosen.foreground, chosen.background)
+    front, back = _refined(photo, maps, planes, settings, device)
+    return _full_size(np.where((front == 0) & (back > 0), np.uint8(IGNORE), front), photo)
+
+
+def _refined(
+    photo: Image.Image,
+    maps: Maps,
+    thresholds: tuple[float, ...],
+    settings: Refine,
+    device: torch.device,
+) -> list[NDArray[np.uint8]]:
+    """Per threshold the seed after the CRF, at the size at which the CRF works."""
+    small = reduced(photo, settings.longest)
+    size = (small.height, small.width)
     if not len(maps.classes):
-        return np.zeros(maps.size, np.uint8)
-    small = reduced(photo, longest)
-    scores = _at(torch.from_numpy(maps.maps).to(device), (small.height, small.width))
-    planes = (settings.foreground, settings.background)
-    front, back = (_label_crf(scores, plane, small, settings) for plane in planes)
+        return [np.zeros(size, np.uint8) for _ in thresholds]
+    scores = _at(torch.from_numpy(maps.maps).to(device), size)
     values = np.concatenate([[0], maps.classes + 1]).astype(np.uint8)
-    labels = values[front]
-    labels[(front == 0) & (back > 0)] = IGNORE
-    if small.size == photo.size:
-        return labels
-    full = Image.fromarray(labels).resize(photo.size, Image.Resampling.NEAREST)
-    return np.array(full)
+    found = []
+    for threshold in thresholds:
+        labels = torch.cat([torch.full_like(scores[:1], threshold), scores]).argmax(0)
+        unary = unary_from_labels(labels, len(scores) + 1, settings.confidence)
+        found.append(values[run_crf(unary, small, settings.crf).argmax(0).cpu().numpy()])
+    return found
 
 
-def _label_crf(
-    scores: Tensor, plane: float, photo: Image.Image, settings: Affinity
-) -> NDArray[np.int64]:
-    seeds = torch.cat([torch.full_like(scores[:1], plane), scores]).argmax(0)
-    unary = unary_from_labels(seeds, len(scores) + 1, settings.confidence)
-    labels: NDArray[np.int64] = run_crf(unary, photo, settings.labels).argmax(0).cpu().numpy()
-    return labels
+def _full_size(mask: NDArray[np.uint8], photo: Image.Image) -> NDArray[np.uint8]:
+    """A mask at the photo's size, by nearest neighbour."""
+    if mask.shape == (photo.height, photo.width):
+        return mask
+    return np.array(Image.fromarray(mask).resize(photo.size, Image.Resampling.NEAREST))
 
 
 def run_crf(unary: Tensor, photo: Image.Image, settings: Crf) -> Tensor:

@@ -1,5 +1,7 @@
 """Refinement of one photo: CRF masks, confident labels, and maps that stop at edges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,11 @@ from esol.maps import Maps
 from esol.models.affinity import AffinityNet
 from esol.models.backbone import Backbone
 from esol.refine import boundaries, confident_labels, crf_mask, reduced, walked
-from esol.settings import Affinity, Crf, Input, Walk
+from esol.seeds import seed
+from esol.settings import Affinity, Crf, Input, Refine, Walk
 
 CPU = torch.device("cpu")
-CRF = Crf(iterations=5, bilateral_size=20, bilateral_colour=13)
+SETTINGS = Refine(crf=Crf(iterations=5, bilateral_size=20, bilateral_colour=13), longest=0)
 
 
 def scene(height: int = 48, width: int = 64) -> tuple[Image.Image, np.ndarray]:
@@ -51,8 +54,8 @@ def test_reduced_keeps_small_photos_and_proportions():
 def test_crf_pulls_the_mask_to_the_colours():
     photo, inside = scene()
     maps = blob((48, 64))
-    before = np.where(maps.full()[0] > 0.5, 3, 0)
-    after = crf_mask(photo, maps, 0.5, CRF, 0, CPU)
+    before = np.where(maps.full()[0] > 0.3, 3, 0)
+    after = crf_mask(photo, maps, 0.3, SETTINGS, CPU)
     assert after.shape == (48, 64)
     assert set(np.unique(after)) == {0, 3}
     assert iou(after, inside, 3) > max(0.95, iou(before, inside, 3) + 0.1)
@@ -61,34 +64,35 @@ def test_crf_pulls_the_mask_to_the_colours():
 def test_crf_without_iterations_is_the_seed():
     photo, _ = scene()
     maps = blob((48, 64), classes=(0, 4))
-    mask = crf_mask(photo, maps, 0.5, Crf(iterations=0), 0, CPU)
-    scores = maps.full()
-    assert np.array_equal(mask == 1, scores[0] > 0.5)
-    assert not (mask == 5).any()
+    mask = crf_mask(photo, maps, 0.5, Refine(crf=Crf(iterations=0)), CPU)
+    assert np.array_equal(mask, seed(maps.full(), maps.classes, 0.5))
+    assert set(np.unique(mask)) == {0, 1}
 
 
 def test_reduced_photos_give_masks_of_full_size():
     photo, inside = scene(480, 640)
-    mask = crf_mask(photo, blob((480, 640)), 0.5, CRF, 64, CPU)
+    settings = replace(SETTINGS, longest=64)
+    mask = crf_mask(photo, blob((480, 640)), 0.3, settings, CPU)
     assert mask.shape == (480, 640)
     assert iou(mask, inside, 3) > 0.9
-    labels = confident_labels(photo, blob((480, 640)), Affinity(labels=CRF), 64, CPU)
+    labels = confident_labels(photo, blob((480, 640)), settings, CPU)
     assert labels.shape == (480, 640)
 
 
 def test_photos_without_a_tag_are_background():
     photo, _ = scene()
     none = Maps(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
-    assert not crf_mask(photo, none, 0.5, CRF, 0, CPU).any()
-    assert not confident_labels(photo, none, Affinity(), 0, CPU).any()
+    assert not crf_mask(photo, none, 0.5, SETTINGS, CPU).any()
+    assert not confident_labels(photo, none, SETTINGS, CPU).any()
     assert walked(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
 
 
 def test_labels_between_the_thresholds_are_unsure():
     photo = Image.new("RGB", (64, 48), "grey")
     maps = blob((48, 64))
-    settings = Affinity(foreground=0.6, background=0.3, labels=Crf(iterations=0))
-    labels, score = confident_labels(photo, maps, settings, 0, CPU), maps.full()[0]
+    chosen = Affinity(foreground=0.6, background=0.3)
+    settings = Refine(affinity=chosen, crf=Crf(iterations=0))
+    labels, score = confident_labels(photo, maps, settings, CPU), maps.full()[0]
     assert np.array_equal(labels == 3, score > 0.6)
     assert np.array_equal(labels == 0, score <= 0.3)
     assert np.array_equal(labels == 255, (score > 0.3) & (score <= 0.6))
@@ -96,10 +100,8 @@ def test_labels_between_the_thresholds_are_unsure():
 
 def test_labels_follow_the_crf():
     photo, inside = scene()
-    labels = confident_labels(
-        photo, blob((48, 64)), Affinity(foreground=0.6, background=0.4, labels=CRF), 0, CPU
-    )
-    assert iou(labels, inside, 3) > 0.9
+    settings = replace(SETTINGS, affinity=Affinity(foreground=0.4, background=0.2))
+    assert iou(confident_labels(photo, blob((48, 64)), settings, CPU), inside, 3) > 0.9
 
 
 def test_a_walk_fills_what_edges_enclose():

@@ -12,7 +12,7 @@ RefineMethod = Literal["crf", "irn"]
 @dataclass(frozen=True)
 class Crf:
     """Fully connected CRF: a spatial kernel exp(-d^2 / 2 size^2), and a bilateral one that also
-    needs similar colours.
+    needs similar colours. Defaults: IRN's, for label masks.
     """
 
     iterations: int = 10
@@ -24,10 +24,10 @@ class Crf:
     spatial_weight: float = 3.0
     """Weight of the spatial kernel."""
 
-    bilateral_size: float = 80.0
+    bilateral_size: float = 50.0
     """Reach of the bilateral kernel, pixels."""
 
-    bilateral_colour: float = 13.0
+    bilateral_colour: float = 5.0
     """Reach of the bilateral kernel in each colour channel, 8-bit levels."""
 
     bilateral_weight: float = 10.0
@@ -44,16 +44,10 @@ class Affinity:
     """IRNet: learns from confident labels where one object ends. Defaults: IRN's recipe."""
 
     foreground: float = 0.30
-    """A label is confident where a map exceeds this after the label CRF."""
+    """A label is confident where a map exceeds this after refine.crf."""
 
     background: float = 0.05
-    """Background is confident where no map exceeds this after the label CRF."""
-
-    confidence: float = 0.7
-    """Probability that the label CRF gives each label at the start."""
-
-    labels: Crf = field(default_factory=lambda: Crf(bilateral_size=50.0, bilateral_colour=5.0))
-    """The label CRF."""
+    """Background is confident where no map exceeds this after refine.crf."""
 
     radius: int = 10
     """Pairs nearer than this are learned from, cells of 4 pixels."""
@@ -69,7 +63,6 @@ class Affinity:
 
     def check(self, prefix: str) -> None:
         """Raise an InputError for a value out of range, naming it under ``prefix``."""
-        self.labels.check(f"{prefix}.labels")
         self.fit.check(f"{prefix}.fit")
         check(
             0 <= self.background <= self.foreground < 1,
@@ -77,7 +70,6 @@ class Affinity:
             self.background,
             f"in [0, {prefix}.foreground], and that below 1",
         )
-        check(0.5 <= self.confidence < 1, f"{prefix}.confidence", self.confidence, "in [0.5, 1)")
         check(2 <= self.radius <= 20, f"{prefix}.radius", self.radius, "from 2 to 20")
         positive(self, prefix, "displacement_lr")
 
@@ -113,7 +105,10 @@ class Refine:
     """What is made; empty: this stage does nothing."""
 
     crf: Crf = field(default_factory=Crf)
-    """CRF on the seeds' scores, the background plane at seeds.threshold."""
+    """CRF on label masks: the seeds for crf, the confident labels for irn."""
+
+    confidence: float = 0.7
+    """Probability of each pixel's label with which that CRF starts."""
 
     affinity: Affinity = field(default_factory=Affinity)
     """IRNet."""
@@ -130,6 +125,7 @@ class Refine:
 
     def __post_init__(self) -> None:
         self.crf.check("refine.crf")
+        check(0.5 <= self.confidence < 1, "refine.confidence", self.confidence, "in [0.5, 1)")
         self.affinity.check("refine.affinity")
         self.walk.check("refine.walk")
         check(

@@ -55,8 +55,7 @@ def _crf(job: Job, stage: Stage, samples: tuple[Sample, ...]) -> None:
         path = stage.path / "crf" / f"{sample.name}.png"
         if not path.exists():
             photo, maps = load_image(sample.image), seed_maps(job, sample)
-            mask = crf_mask(photo, maps, threshold, chosen.crf, chosen.longest, device)
-            save_mask(mask, path)
+            save_mask(crf_mask(photo, maps, threshold, chosen, device), path)
 
 
 def _labels(job: Job, stage: Stage) -> None:
@@ -67,7 +66,7 @@ def _labels(job: Job, stage: Stage) -> None:
         path = stage.path / "labels" / f"{sample.name}.png"
         if not path.exists():
             photo, maps = load_image(sample.image), seed_maps(job, sample)
-            save_mask(confident_labels(photo, maps, chosen.affinity, chosen.longest, device), path)
+            save_mask(confident_labels(photo, maps, chosen, device), path)
 
 
 def _trained(job: Job, stage: Stage) -> AffinityNet:
