@@ -27,7 +27,7 @@ NO_NETWORK = "--segment.network=none"
 CAM = ("--seeds.kind=cam", "--refine.methods=[irn]")
 # IRN's own thresholds for the baseline: the configuration's are for Shrinkage maps.
 CAM_LABELS = ("--refine.affinity.foreground=0.3", "--refine.affinity.background=0.05")
-SALIENCY = ("--masks.saliency=Saliency", "--masks.threshold=0.1", NO_NETWORK)
+SALIENCY = ("--masks.saliency=Saliency", NO_NETWORK)
 SEEDS = ("--refine.methods=[]", "--masks.source=seeds")
 
 ROWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {

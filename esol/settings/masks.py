@@ -149,9 +149,9 @@ class Masks:
     source: Literal["seeds", "crf", "irn"] = "irn"
     """What becomes the mask: maps at a threshold, the CRF's masks, IRN's maps at a threshold."""
 
-    threshold: float | Literal["auto"] = 0.25
+    threshold: float | Literal["auto"] = "auto"
     """seeds and irn: score above which a pixel takes its best tagged class; auto: chosen from the
-    maps alone, without ground truth (docs/masks.md)."""
+    maps alone, without ground truth, and 0.1 with saliency (docs/masks.md)."""
 
     margin: float = 0.0
     """seeds and irn: pixels whose best score is nearer than this to the threshold become 255."""

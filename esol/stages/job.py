@@ -44,10 +44,10 @@ class Job:
 
     def irn_threshold(self) -> float:
         """Threshold at which IRN's maps are shown and measured: the masks' own, if they are made of
-        them; otherwise, and while it is still to be chosen, IRN's usual one.
+        them alone; otherwise, and while it is still to be chosen, IRN's usual one.
         """
         chosen = self.settings.masks
-        if chosen.source != "irn":
+        if chosen.source != "irn" or chosen.saliency:
             return IRN_THRESHOLD
         if chosen.threshold != "auto":
             return chosen.threshold

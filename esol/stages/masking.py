@@ -24,6 +24,10 @@ from esol.threshold import choose_threshold
 
 CONFIDENCE = "confidence.csv"
 
+SALIENT_THRESHOLD = 0.1
+"""What auto means with saliency, which parts objects from background: the scores need only say
+which class it is (docs/masks.md)."""
+
 
 def masks(job: Job) -> None:
     """Stage 7: writes NAME.png, confidence.csv and statistics.json."""
@@ -88,6 +92,8 @@ def _threshold(job: Job) -> float | None:
         return None
     if chosen.threshold != "auto":
         return chosen.threshold
+    if chosen.saliency:
+        return SALIENT_THRESHOLD
     train = job.data.samples(job.settings.data.train)
     found = choose_threshold(_maps(job, sample) for sample in train)
     log.info("masks: threshold %.2f, chosen from the maps of %s", found, job.settings.data.train)
