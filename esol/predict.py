@@ -230,13 +230,7 @@ class Model:
         marginals = dense_crf(
             unary_from_probabilities(chosen),
             torch.from_numpy(np.array(photo)).to(chosen.device),
-            spatial=(settings.spatial_size, settings.spatial_weight),
-            bilateral=(
-                settings.bilateral_size,
-                settings.bilateral_colour,
-                settings.bilateral_weight,
-            ),
-            iterations=settings.iterations,
+            **settings.kernels(),
         )
         result = working.new_zeros((1, working.shape[1], height, width))
         result[0, present] = marginals

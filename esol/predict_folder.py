@@ -37,6 +37,12 @@ class _Job:
     soft: Path | None
     overlay: Path | None
 
+    def remove(self) -> None:
+        """Remove the files, those too that are not asked for now."""
+        for path in (self.mask, self.soft, self.overlay):
+            if path is not None:
+                path.unlink(missing_ok=True)
+
     @property
     def done(self) -> bool:
         # The mask is written last.
@@ -83,13 +89,18 @@ def predict_folder(
     """
     if batch < 1:
         raise InputError(f"batch = {batch}: must be at least 1")
+    if longest is not None and longest < 32:
+        raise InputError(f"longest = {longest}: must be at least 32 pixels")
     begun = time.monotonic()
     jobs = _jobs(images, out, soft, overlay)
-    _describe(model, out, longest, crf, overwrite)
+    _describe(model, out, jobs, longest, crf, overwrite)
     left = [job for job in jobs if overwrite or not job.done]
     bad: dict[Path, InputError] = {}
     found = dict.fromkeys(model.classes, 0)
-    groups = _groups(model, left, batch, longest, bad)
+    # Grouped with those that are done: a photo's last bit may depend on its companions.
+    groups = _groups(model, jobs, batch, longest, bad)
+    groups = [group for group in groups if any(job in left for job in group)]
+    left = [job for group in groups for job in group]
     masks = _predicted(model, groups, longest, crf, bad)
     for mask in track(
         masks, "predict", total=len(jobs), start=len(jobs) - len(left), unit="photos"
@@ -217,9 +228,17 @@ def _groups(
 
 
 def _describe(
-    model: "Model", out: Path, longest: int | None, crf: bool | None, overwrite: bool
+    model: "Model",
+    out: Path,
+    jobs: list[_Job],
+    longest: int | None,
+    crf: bool | None,
+    overwrite: bool,
 ) -> None:
-    """Write classes.json, unless masks of another kind are there already."""
+    """Write classes.json, unless masks of another kind are there already.
+
+    With ``overwrite`` these are removed first, so that a stopped call leaves no mixture.
+    """
     colours = palette()
     content = plain(
         {
@@ -233,11 +252,21 @@ def _describe(
         }
     )
     path = out / CLASSES
-    if path.is_file() and not overwrite and read_json(path) != content:
-        raise InputError(
-            f"{out}: has masks of another model or of other settings ({CLASSES}); name another"
-            " folder, or overwrite"
-        )
+    if path.is_file() and read_json(path) != content:
+        if not overwrite:
+            raise InputError(
+                f"{out}: has masks of another model or of other settings ({CLASSES}); name another"
+                " folder, or overwrite"
+            )
+        masks = {job.mask for job in jobs}
+        rest = [file for file in out.rglob("*.png") if file not in masks]
+        if rest:
+            raise InputError(
+                f"{rest[0]}: a mask of another model or of other settings, of a photo not named"
+                " now; name another folder, or all photos"
+            )
+        for job in jobs:
+            job.remove()
     write_json(path, content)
 
 

@@ -105,13 +105,7 @@ def run_crf(unary: Tensor, photo: Image.Image, settings: Crf) -> Tensor:
     return dense_crf(
         unary,
         torch.from_numpy(np.array(photo)).to(unary.device),
-        spatial=(settings.spatial_size, settings.spatial_weight),
-        bilateral=(
-            settings.bilateral_size,
-            settings.bilateral_colour,
-            settings.bilateral_weight,
-        ),
-        iterations=settings.iterations,
+        **settings.kernels(),
     )
 
 

@@ -78,14 +78,25 @@ def finished(run: Path, name: str) -> bool:
     return (stage_path(run, name) / "manifest.json").is_file()
 
 
+def current(run: Path, name: str) -> bool:
+    """Whether a stage is finished, and made from what the stages before it hold now."""
+    if not finished(run, name):
+        return False
+    after = read_manifest(run, name)["identity"]["after"]
+    return all(
+        current(run, earlier) and output_of(run, earlier) == digest
+        for earlier, digest in after.items()
+    )
+
+
 def mask_folders(run: Path, settings: Settings) -> dict[str, Path]:
-    """Kind of finished masks -> their folder, as far as their stages are finished."""
+    """Kind of finished masks -> their folder, as far as their stages are on and up to date."""
     found = {}
-    if finished(run, "refine") and "crf" in settings.refine.methods:
+    if current(run, "refine") and "crf" in settings.refine.methods:
         found["crf"] = stage_path(run, "refine") / "crf"
-    if finished(run, "masks"):
+    if current(run, "masks"):
         found["masks"] = stage_path(run, "masks")
-    if finished(run, "segment"):
+    if current(run, "segment") and settings.segment.network != "none":
         found["segmentation"] = stage_path(run, "segment") / "predictions"
     return found
 
@@ -219,10 +230,13 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _has_grown(there: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether the only difference is that more stages went before."""
-    kept = {name: now["after"].get(name) for name in there["after"]}
-    return not _first_difference(there, {**now, "after": kept})
+def _has_grown(there: Any, now: Any) -> bool:
+    """Whether the only difference is that there is more of it now."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        return all(key in now and _has_grown(value, now[key]) for key, value in there.items())
+    if isinstance(there, list) and isinstance(now, list):
+        return [item for item in now if item in there] == there
+    return bool(there == now)
 
 
 def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:

@@ -42,8 +42,8 @@ PANELS = 12
 """Photos shown in the report, evenly spaced over each evaluated list."""
 
 NOTES = (
-    "Scores use the photos' tags: only tagged classes can be predicted (the field's protocol for"
-    " seeds).",
+    "Maps and pseudo masks use the photos' tags: only tagged classes can occur (the field's"
+    " protocol for seeds). The segmentation network predicts from the photo alone.",
     "Every mean is over the classes that occur in the ground truth, background included; F1 is the"
     " harmonic mean of mean precision and mean recall, as in the paper's Table 2. A class that is"
     " never predicted has no precision and is left out of that one mean.",
@@ -61,7 +61,7 @@ def print_summary(run: Path) -> None:
         for split, found in content["lists"].items():
             title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
             console.print(_table(title, found))
-        for name, weights in _weights(_settings_of(run)).items():
+        for name, weights in _weights(run, _settings_of(run)).items():
             print(f"{name}: {weights}")
     report = run / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {run}")
@@ -105,8 +105,9 @@ def write_report(run: Path) -> Path:
     content = _metrics_of(run)
     data = open_dataset(root, settings.data)
     made_from = evaluated["identity"]
-    if made_from["after"]["cams"] != output_of(run, "cams"):
-        raise InputError(f"{run}: maps changed since they were measured; run evaluate again")
+    for earlier, digest in made_from["after"].items():
+        if digest != output_of(run, earlier):
+            raise InputError(f"{run}: {earlier} changed since it was measured; run evaluate again")
     if made_from["data"] != plain(data.fingerprint(*settings.data.evaluate)):
         raise InputError(f"{root}: photos or tags changed since they were measured; run again")
     splits = [
@@ -133,7 +134,7 @@ def write_report(run: Path) -> Path:
                 **{name: str(value) for name, value in evaluated["record"].items()},
                 "data set": f"{data.kind}; "
                 + ", ".join(f"{name}: {len(list_)} photos" for name, list_ in data.splits.items()),
-                **_weights(settings),
+                **_weights(run, settings),
             },
             classes=data.classes,
             notes=(*NOTES, *data.notes),
@@ -143,14 +144,16 @@ def write_report(run: Path) -> Path:
     return run / "report.html"
 
 
-def _weights(settings: Settings) -> dict[str, str]:
+def _weights(run: Path, settings: Settings) -> dict[str, str]:
     """Initial weights of the networks, to stand beside every number."""
-    chosen, last = settings.backbone, settings.segment
+    chosen = settings.backbone
     found = {"initial weights": f"{chosen.name}, {Path(chosen.weights).name}"}
-    if last.network != "none":
+    if "segmentation" in mask_folders(run, settings):
+        # What the network was made with, whatever the last command's settings were.
+        made = read_manifest(run, "segment")["results"]
         found["initial weights of the segmentation"] = (
-            f"{last.network}, {last.encoder}, {Path(last.weights).name}"
-            + (", trained on the GROUND TRUTH" if last.truth else "")
+            f"{made['network']}, {made['encoder']}, {made['initial_weights']}"
+            + (", trained on the GROUND TRUTH" if made["learned_from"] == "ground truth" else "")
         )
     return found
 

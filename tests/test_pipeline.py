@@ -94,7 +94,7 @@ def test_later_stages_are_measured_as_their_masks_are(done, photos):
         # No metric of both lists is a mean of the lists' own, but it lies between them.
         low, high = sorted(part["foreground_recall"] for part in parts)
         assert low - 1e-9 <= found["foreground_recall"] <= high + 1e-9
-    assert content["lists"]["val"]["irn"]["threshold"] == 0.25
+    assert content["lists"]["val"]["irn"]["threshold"] == 0.2
     # The pseudo masks are IRN's maps at the same threshold.
     for split in ("train", "val"):
         measured = content["lists"][split]
@@ -249,3 +249,49 @@ def wait_for_files(target: Path, process: subprocess.Popen[bytes], count: int) -
 
 def test_folders_are_numbered_in_order():
     assert list(FOLDERS.values()) == sorted(FOLDERS.values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--segment.network=DeeplabV3"], "segment.network"),
+        (["--segment.encoder=tu-nonsense"], "segment.encoder"),
+        (["--segment.stride=16"], "segment.stride"),
+        (["--segment.weights=/no/such.safetensors"], "no such file"),
+        (["--masks.saliency=nothing-there"], "no saliency map"),
+        (["--cams.lists=[val]", "--data.evaluate=[val]", "--segment.network=none"], "cams.lists"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_would_fail_after_hours_is_refused_at_once(photos, tmp_path, flags, message):
+    settings = load_settings(str(SMOKE), *flags)
+    with pytest.raises(InputError, match=message):
+        run(settings, photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_truth_without_masks_is_refused_at_once(photos, tmp_path):
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(photos, data, ignore=shutil.ignore_patterns("masks"))
+    settings = load_settings(str(SMOKE), "--segment.truth=true")
+    with pytest.raises(InputError, match="no masks to learn from"):
+        run(settings, data, tmp_path / "run")
+
+
+def test_stages_that_do_not_belong_together_are_not_measured_together(
+    done, photos, tmp_path, caplog
+):
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(done, copy)
+    settings = load_settings(str(SMOKE), "--masks.source=seeds", "--masks.threshold=0.1")
+    run(settings, photos, copy, first="masks", last="masks", overwrite=True)
+    run(settings, photos, copy, first="evaluate", overwrite=True)
+    assert "segment is older" in caplog.text
+    found = json.loads((stage_path(copy, "evaluate") / "metrics.json").read_text())["lists"]["val"]
+    assert "segmentation" not in found
+    # Not that of the masks, which are made of seeds now.
+    assert found["irn"]["threshold"] == 0.25

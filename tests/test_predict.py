@@ -326,7 +326,8 @@ def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
     net.seen.clear()
     (out / "deep/d.png").unlink()
     again = predict_folder(model(net), [photos], out, soft=True, overlay=True)
-    assert (again["predicted"], again["skipped"], len(net.seen)) == (1, 2, 1)
+    # With its companion of the same size: a batch is done again as a whole.
+    assert (again["predicted"], again["skipped"], len(net.seen)) == (2, 1, 1)
     assert predict_folder(model(), [photos], out, overwrite=True)["predicted"] == 3
 
 
@@ -400,3 +401,25 @@ def test_unreadable_photos_are_told_at_the_end(tmp_path):
     with pytest.raises(InputError, match=r"^2 of 4 photos could not be read.*b\.jpg"):
         predict_folder(model(), [tmp_path], tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "c.png", "classes.json"]
+
+
+def test_masks_of_two_models_are_never_mixed(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    write_photos(photos, "a.png", "b.png")
+    predict_folder(model(), [photos], out, soft=True)
+    other = model(longest=64)
+    with pytest.raises(InputError, match="another model or of other settings"):
+        predict_folder(other, [photos], out)
+    with pytest.raises(InputError, match=r"b\.png: a mask of another model.*all photos"):
+        predict_folder(other, [photos / "a.png"], out, overwrite=True)
+    assert predict_folder(model(), [photos], out, soft=True)["skipped"] == 2
+    assert predict_folder(other, [photos], out, soft=True, overwrite=True)["predicted"] == 2
+    assert predict_folder(other, [photos], out, soft=True)["skipped"] == 2
+
+
+def test_a_refused_call_leaves_nothing(tmp_path):
+    write_photos(tmp_path / "photos", "a.png")
+    with pytest.raises(InputError, match="longest = 10"):
+        predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", longest=10)
+    assert not (tmp_path / "out").exists()
+    assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 1

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from esol.errors import InputError
-from esol.runfolder import finished, output_of, read_manifest, stage_path, work_on
+from esol.runfolder import current, finished, output_of, read_manifest, stage_path, work_on
 
 
 def do(run, identity, *, overwrite=False, text="result") -> bool:
@@ -124,3 +124,26 @@ def test_work_that_grows_is_done_again_for_more_stages_and_for_nothing_else(tmp_
             measure(settings, **after)
     with pytest.raises(InputError, match="made with"):
         measure(1, cams="x", masks="other", segment="new")
+
+
+def test_current_means_made_from_what_is_there_now(tmp_path):
+    def make(name: str, text: str, *before: str) -> None:
+        after = {stage: output_of(tmp_path, stage) for stage in before}
+        with work_on(tmp_path, name, {"after": after}, overwrite=True) as stage:
+            if stage is not None:
+                (stage.path / "out.txt").write_text(text)
+
+    assert not current(tmp_path, "cams")
+    make("cams", "one")
+    make("refine", "one", "cams")
+    make("masks", "one", "refine")
+    assert all(current(tmp_path, name) for name in ("cams", "refine", "masks"))
+    manifest = stage_path(tmp_path, "cams") / "manifest.json"
+    manifest.unlink()
+    (stage_path(tmp_path, "cams") / "out.txt").unlink()
+    make("cams", "two")
+    assert current(tmp_path, "cams")
+    assert not current(tmp_path, "refine")
+    assert not current(tmp_path, "masks")
+    make("refine", "one", "cams")
+    assert current(tmp_path, "masks")

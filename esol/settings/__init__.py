@@ -96,6 +96,7 @@ class Settings:
     """This computer."""
 
     def __post_init__(self) -> None:
+        self.input.check("input")
         check(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         check(
             not (self.backbone.cache and self.input.resize != "squash"),

@@ -63,10 +63,11 @@ class Input:
     flip: bool = True
     """Mirror left to right with probability 1/2 in training."""
 
-    def __post_init__(self) -> None:
-        check(self.size >= 32, "input.size", self.size, "at least 32")
+    def check(self, prefix: str) -> None:
+        """Raise an InputError for a value out of range, naming it under ``prefix``."""
+        check(self.size >= 32, f"{prefix}.size", self.size, "at least 32")
         low, high = self.longest
-        check(32 <= low <= high, "input.longest", self.longest, "two sizes, 32 <= low <= high")
+        check(32 <= low <= high, f"{prefix}.longest", self.longest, "two sizes, 32 <= low <= high")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Settings of stages 6 to 8: refinement, pseudo masks, the segmentation network."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from esol.settings.checks import at_least_zero, check, positive
 from esol.settings.inputs import Fit, Input
@@ -32,6 +32,14 @@ class Crf:
 
     bilateral_weight: float = 10.0
     """Weight of the bilateral kernel."""
+
+    def kernels(self) -> dict[str, Any]:
+        """Arguments of :func:`esol.ops.crf.dense_crf`."""
+        return {
+            "spatial": (self.spatial_size, self.spatial_weight),
+            "bilateral": (self.bilateral_size, self.bilateral_colour, self.bilateral_weight),
+            "iterations": self.iterations,
+        }
 
     def check(self, prefix: str) -> None:
         """Raise an InputError for a value out of range, naming it under ``prefix``."""
@@ -64,6 +72,7 @@ class Affinity:
     def check(self, prefix: str) -> None:
         """Raise an InputError for a value out of range, naming it under ``prefix``."""
         self.fit.check(f"{prefix}.fit")
+        self.input.check(f"{prefix}.input")
         check(
             0 <= self.background <= self.foreground < 1,
             f"{prefix}.background",
@@ -116,6 +125,10 @@ class Refine:
     walk: Walk = field(default_factory=Walk)
     """Random walk."""
 
+    threshold: float = 0.25
+    """irn: score above which instances are cut, and at which the maps are measured if no masks are
+    made of them."""
+
     longest: int = 1000
     """CRF and IRNet work on the photo reduced to at most this longest side, pixels; 0: never
     reduced. Their sizes were chosen for photos of about 500 pixels."""
@@ -128,6 +141,7 @@ class Refine:
         check(0.5 <= self.confidence < 1, "refine.confidence", self.confidence, "in [0.5, 1)")
         self.affinity.check("refine.affinity")
         self.walk.check("refine.walk")
+        check(0 <= self.threshold < 1, "refine.threshold", self.threshold, "in [0, 1)")
         check(
             self.longest == 0 or self.longest >= 32,
             "refine.longest",
@@ -228,6 +242,8 @@ class Segment:
 
     def __post_init__(self) -> None:
         self.fit.check("segment.fit")
+        self.input.check("segment.input")
+        check(self.fit.batch >= 2, "segment.fit.batch", self.fit.batch, "2 or more")
         self.crf.check("segment.crf")
         check(bool(self.network), "segment.network", self.network, "a network's name, or none")
         check(self.stride in (4, 8, 16, 32), "segment.stride", self.stride, "4, 8, 16 or 32")

@@ -9,11 +9,8 @@ from typing import Any
 from esol.config import dump_settings
 from esol.data import Dataset
 from esol.features import weights_digest
-from esol.runfolder import Stage, finished, output_of, read_manifest, work_on
+from esol.runfolder import Stage, output_of, work_on
 from esol.settings import Settings
-
-IRN_THRESHOLD = 0.25
-"""Background plane of IRN's semantic masks."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +39,6 @@ class Job:
         data = self.settings.data
         return self.settings.cams.lists or tuple(dict.fromkeys((data.train, *data.evaluate)))
 
-    def irn_threshold(self) -> float:
-        """Threshold at which IRN's maps are shown and measured: the masks' own, if they are made of
-        them alone; otherwise, and while it is still to be chosen, IRN's usual one.
-        """
-        chosen = self.settings.masks
-        if chosen.source != "irn" or chosen.saliency:
-            return IRN_THRESHOLD
-        if chosen.threshold != "auto":
-            return chosen.threshold
-        if finished(self.run, "masks"):
-            return float(read_manifest(self.run, "masks")["results"]["threshold"])
-        return IRN_THRESHOLD
-
     def enter(
         self,
         stage: str,
@@ -69,6 +53,9 @@ class Job:
         identity |= reads or {}
         if "backbone" in identity:
             identity["backbone"]["weights"] = weights_digest(self.settings.backbone.weights)
+        if "segment" in identity:
+            weights = self.settings.segment.weights
+            identity["segment"]["weights"] = weights_digest(weights, "segment.weights")
         identity["after"] = {earlier: output_of(self.run, earlier) for earlier in after}
         identity["data"] = self.data.fingerprint(*lists)
         return work_on(

@@ -19,7 +19,7 @@ from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.runfolder import stage_path
 from esol.saliency import find_saliency, fuse, load_saliency
 from esol.stages.job import Job
-from esol.stages.localize import map_path
+from esol.stages.refinement import seed_maps
 from esol.threshold import choose_threshold
 
 CONFIDENCE = "confidence.csv"
@@ -34,9 +34,12 @@ def masks(job: Job) -> None:
     chosen, lists = job.settings.masks, job.lists()
     samples = job.data.samples(*lists)
     after = ("cams",) if chosen.source == "seeds" else ("cams", "refine")
-    groups = ("seeds", "masks") if chosen.source == "seeds" else ("masks",)
-    reads = {"saliency files": _saliency_digest(job, samples)}
-    with job.enter("masks", *groups, after=after, lists=lists, reads=reads) as stage:
+    reads = {
+        "train": job.settings.data.train,
+        "kind": job.settings.seeds.kind,
+        "saliency files": _saliency_digest(job, samples),
+    }
+    with job.enter("masks", "masks", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
         threshold = _threshold(job)
@@ -82,7 +85,7 @@ def _maps(job: Job, sample: Sample) -> Maps:
     """The maps that become the mask."""
     if job.settings.masks.source == "irn":
         return load_maps(stage_path(job.run, "refine") / "irn" / f"{sample.name}.npz")
-    return load_maps(map_path(stage_path(job.run, "cams"), job.settings.seeds.kind, sample.name))
+    return seed_maps(job, sample)
 
 
 def _threshold(job: Job) -> float | None:

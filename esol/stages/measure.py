@@ -12,7 +12,7 @@ from esol.files import plain, write_json
 from esol.histogram import Histogram, thresholds
 from esol.maps import load_maps
 from esol.progress import log, track
-from esol.runfolder import finished, mask_folders, stage_path
+from esol.runfolder import current, finished, mask_folders, read_manifest, stage_path
 from esol.settings import MAP_KINDS
 from esol.stages.job import Job
 
@@ -23,15 +23,21 @@ MEASURED = ("refine", "masks", "segment")
 def evaluate(job: Job) -> None:
     """Stage 9: measure maps at every threshold, and finished masks; writes metrics.json."""
     lists = job.settings.data.evaluate
+    maps, masks = _map_files(job), mask_folders(job.run, job.settings)
     reads = {
         "threshold": job.settings.seeds.threshold,
+        "irn threshold": job.settings.refine.threshold,
+        "measured": [*maps, *masks],
         "truth": {split: job.data.truth_fingerprint(split) for split in lists},
     }
-    after = ("cams", *(stage for stage in MEASURED if finished(job.run, stage)))
+    for stage_name in MEASURED:
+        if finished(job.run, stage_name) and not current(job.run, stage_name):
+            log.warning("evaluate: %s is older than what it was made from; left out", stage_name)
+    after = ("cams", *(name for name in MEASURED if current(job.run, name)))
     with job.enter("evaluate", after=after, lists=lists, reads=reads, grows=True) as stage:
         if stage is None:
             return
-        results = {split: _evaluate_list(job, split) for split in lists}
+        results = {split: _evaluate_list(job, split, maps, masks) for split in lists}
         for split in (split for split, found in results.items() if not found):
             log.warning("evaluate: no masks for %s, so nothing is measured there", split)
         results = {split: found for split, found in results.items() if found}
@@ -42,12 +48,13 @@ def evaluate(job: Job) -> None:
         }
 
 
-def _evaluate_list(job: Job, split: str) -> dict[str, Any]:
+def _evaluate_list(
+    job: Job, split: str, maps: dict[str, tuple[Path, float]], masks: dict[str, Path]
+) -> dict[str, Any]:
     """What was made -> its metrics, over the list's photos with a mask; empty if none has."""
     samples = [sample for sample in job.data.samples(split) if sample.mask is not None]
     if not samples or job.data.truth is None:
         return {}
-    maps, masks = _map_files(job), mask_folders(job.run, job.settings)
     counts = {
         kind: Histogram(job.classes, thresholds(threshold)) for kind, (_, threshold) in maps.items()
     }
@@ -72,6 +79,16 @@ def _map_files(job: Job) -> dict[str, tuple[Path, float]]:
     """Kind of scored maps -> their folder and their fixed threshold."""
     cams, refined = stage_path(job.run, "cams"), stage_path(job.run, "refine")
     found = {str(kind): (cams / kind, job.settings.seeds.threshold) for kind in MAP_KINDS}
-    if finished(job.run, "refine") and "irn" in job.settings.refine.methods:
-        found["irn"] = (refined / "irn", job.irn_threshold())
+    if current(job.run, "refine") and "irn" in job.settings.refine.methods:
+        found["irn"] = (refined / "irn", _irn_threshold(job))
     return found
+
+
+def _irn_threshold(job: Job) -> float:
+    """That of the masks made of IRN's maps alone, if there are such; otherwise refine.threshold."""
+    if current(job.run, "masks"):
+        manifest = read_manifest(job.run, "masks")
+        made = manifest["identity"]["masks"]
+        if made["source"] == "irn" and not made["saliency"]:
+            return float(manifest["results"]["threshold"])
+    return job.settings.refine.threshold

@@ -30,8 +30,10 @@ def refine(job: Job) -> None:
     if not settings.refine.methods:
         log.info("refine: off")
         return
-    groups = ("seed", "seeds", "refine")
-    with job.enter("refine", *groups, after=("classify", "cams"), lists=lists) as stage:
+    groups = ("seed", "backbone", "head", "seeds", "refine")
+    reads = {"train": settings.data.train}
+    after = ("classify", "cams")
+    with job.enter("refine", *groups, after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
         samples = job.data.samples(*lists)
@@ -81,6 +83,7 @@ def _trained(job: Job, stage: Stage) -> AffinityNet:
     path = stage.path / WEIGHTS
     if path.exists():
         load_weights(net.branches, path)
+        forget_checkpoints(stage.path)
         return net.eval()
     samples = job.data.samples(settings.data.train)
     stage.results |= fit(
@@ -118,7 +121,6 @@ def _centre(job: Job, net: AffinityNet, samples: tuple[Sample, ...]) -> None:
 
 def _walk(job: Job, stage: Stage, samples: tuple[Sample, ...], net: AffinityNet) -> None:
     chosen = job.settings.refine
-    threshold = job.irn_threshold()
     for sample in track(samples, "refine: random walk", total=len(samples), unit="photos"):
         path = stage.path / "irn" / f"{sample.name}.npz"
         objects = stage.path / "instances" / f"{sample.name}.png"
@@ -129,7 +131,7 @@ def _walk(job: Job, stage: Stage, samples: tuple[Sample, ...], net: AffinityNet)
         save_maps(path, walked(maps, edge, chosen.walk), maps.classes, maps.size)
         if field is not None:
             refined = load_maps(path)
-            mask = seed(refined.full(), refined.classes, threshold)
+            mask = seed(refined.full(), refined.classes, chosen.threshold)
             found = instances(field.cpu().numpy(), mask)
             # More objects than an 8-bit mask can tell apart share the last value.
             save_mask(np.minimum(found, 254).astype(np.uint8), objects)

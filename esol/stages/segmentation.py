@@ -9,8 +9,6 @@ import torch
 from esol.bundle import save_bundle
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
-from esol.errors import InputError
-from esol.features import weights_digest
 from esol.losses import segment_losses
 from esol.models.segmenter import Segmenter
 from esol.networks import device_of
@@ -30,7 +28,7 @@ def segment(job: Job) -> None:
         log.info("segment: off")
         return
     lists = settings.data.evaluate
-    reads = {"initial_weights": weights_digest(chosen.weights, "segment.weights")}
+    reads = {"train": settings.data.train}
     if chosen.truth:
         reads["truth"] = job.data.truth_fingerprint(settings.data.train)
     after = () if chosen.truth else ("masks",)
@@ -42,8 +40,10 @@ def segment(job: Job) -> None:
         path = stage.path / BUNDLE
         if not path.exists():
             save_bundle(path, _trained(job, stage), _description(job))
-            forget_checkpoints(stage.path)
+        forget_checkpoints(stage.path)
         _predict(job, stage)
+        kept = ("network", "encoder", "initial_weights", "learned_from")
+        stage.results |= {name: _description(job)[name] for name in kept}
 
 
 def _trained(job: Job, stage: Stage) -> Segmenter:
@@ -62,8 +62,6 @@ def _trained(job: Job, stage: Stage) -> Segmenter:
     masks = MaskFolder(stage_path(job.run, "masks"))
     if chosen.truth:
         samples = tuple(sample for sample in samples if sample.mask is not None)
-        if not samples or job.data.truth is None:
-            raise InputError(f"segment.truth: {settings.data.train} has no masks to learn from")
     stage.results |= {"photos": len(samples)}
     stage.results |= fit(
         net,

@@ -1,0 +1,98 @@
+"""What is refused before any work, because it would only fail hours later."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from esol.data.images import image_size
+from esol.errors import InputError
+from esol.models.affinity import AffinityNet
+from esol.models.backbone import Backbone
+from esol.models.segmenter import Segmenter
+from esol.progress import log
+from esol.runfolder import finished
+from esol.stages.job import Job
+from esol.stages.masking import check_saliency
+
+
+def check_input(job: Job, stages: Sequence[str]) -> None:
+    """Look at what the stages to be run will need.
+
+    Raises:
+        InputError: something is missing or does not fit.
+    """
+    if job.run.resolve() == job.data.root.resolve():
+        raise InputError(f"{job.run} is the data folder; give another folder for the results")
+    todo = [stage for stage in stages if not finished(job.run, stage)]
+    _check_lists(job, todo)
+    _check_truth(job, todo)
+    if "masks" in todo:
+        check_saliency(job)
+    _check_networks(job, todo)
+    train = job.data.samples(job.settings.data.train)
+    counts = Counter(tag for sample in train for tag in sample.tags)
+    for index, name in enumerate(job.data.classes):
+        if counts[index] < 2:
+            log.warning("%s: %d photo to learn from, which is not enough", name, counts[index])
+
+
+def _check_lists(job: Job, todo: Sequence[str]) -> None:
+    settings, lists = job.settings, job.lists()
+    unknown = [name for name in lists if name not in job.data.splits]
+    if unknown:
+        known = ", ".join(job.data.splits)
+        raise InputError(
+            f"cams.lists = {unknown[0]!r}: must be of data.train, data.evaluate ({known})"
+        )
+    left_out = [name for name in settings.data.evaluate if name not in lists]
+    if left_out:
+        raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")
+    masks, segment = settings.masks, settings.segment
+    chooses = masks.threshold == "auto" and masks.source != "crf" and not masks.saliency
+    learns = (
+        ("refine" in todo and "irn" in settings.refine.methods)
+        or ("masks" in todo and chooses)
+        or ("segment" in todo and segment.network != "none" and not segment.truth)
+    )
+    if learns and settings.data.train not in lists:
+        raise InputError(
+            f"cams.lists: must hold {settings.data.train!r} (data.train), which later stages learn"
+            " from; or set refine.methods: [], masks.source: seeds, masks.threshold: NUMBER and"
+            " segment.network: none"
+        )
+
+
+def _check_truth(job: Job, todo: Sequence[str]) -> None:
+    """Masks have their photos' sizes, and are there where they are learned from."""
+    data, lists = job.data, job.settings.data.evaluate
+    segment = job.settings.segment
+    if "segment" in todo and segment.truth and segment.network != "none":
+        train = job.settings.data.train
+        if data.truth is None or not any(s.mask is not None for s in data.samples(train)):
+            raise InputError(f"segment.truth: {train} has no masks to learn from")
+        lists = (train, *lists)
+    for sample in data.samples(*lists):
+        if sample.mask is not None and sample.mask.is_file():
+            mask, photo = image_size(sample.mask), image_size(sample.image)
+            if mask != photo:
+                raise InputError(
+                    f"{sample.mask}: {mask} pixels, its photo {photo}: make them equal"
+                )
+
+
+def _check_networks(job: Job, todo: Sequence[str]) -> None:
+    """Networks can be built, and their initial weights can be had."""
+    chosen, segment = job.settings.backbone, job.settings.segment
+    if "refine" in todo and "irn" in job.settings.refine.methods:
+        backbone = Backbone(
+            chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen"
+        )
+        AffinityNet(backbone, displacement=False)
+    if "segment" in todo and segment.network != "none":
+        Segmenter(
+            segment.network,
+            segment.encoder,
+            weights=segment.weights,
+            stride=segment.stride,
+            norm=segment.norm,
+            labels=job.classes + 1,
+        )
