@@ -70,26 +70,13 @@ def pseudo_mask(
     return _described(mask, confidence(trusted, classes, threshold))
 
 
-def from_mask(
-    mask: NDArray[np.uint8], probabilities: NDArray[np.float32] | None = None
-) -> PseudoMask:
-    """A finished mask, such as the CRF's, as a pseudo mask.
+def from_mask(mask: NDArray[np.uint8]) -> PseudoMask:
+    """A finished mask, such as the CRF's, as a pseudo mask; nothing tells its confidence.
 
     Args:
         mask: (H, W): 0, class index + 1, 255.
-        probabilities: (1 + K', H, W) of background and the tagged classes, adding up to 1; the
-            confidence is then that of the leads between them. None: it is NaN.
-
-    Raises:
-        ValueError: the probabilities have another shape.
     """
-    if probabilities is None:
-        return _described(mask, float("nan"))
-    if probabilities.ndim != 3 or probabilities.shape[1:] != mask.shape:
-        raise ValueError(f"{probabilities.shape} probabilities for a mask of {mask.shape}")
-    # A lead of 0.5 between two labels is a probability of 0.75: half-way from the threshold of
-    # 0.5 to certainty, as for scores.
-    return _described(mask, _firmness(probabilities[1:], probabilities[:1], 0.5))
+    return _described(mask, float("nan"))
 
 
 def confidence(
@@ -117,8 +104,16 @@ def confidence(
         ValueError: shapes or order are not as above.
     """
     check(scores, classes)
+    if not len(scores):
+        return 1.0
+    step, shares = min(threshold, 1 - threshold) / 2, []
     plane = np.full((1, *scores.shape[1:]), threshold, np.float32)
-    return _firmness(scores, plane, min(threshold, 1 - threshold) / 2)
+    for index in range(len(scores)):
+        rival = np.concatenate([plane, scores[:index], scores[index + 1 :]]).max(0)
+        lead = scores[index] - rival
+        lenient = int((lead > -step).sum())
+        shares.append(int((lead > step).sum()) / lenient if lenient else 0.0)
+    return float(np.mean(shares))
 
 
 def statistics(
@@ -175,16 +170,3 @@ def statistics(
 def _described(mask: NDArray[np.uint8], sure: float) -> PseudoMask:
     ignored = mask == IGNORE
     return PseudoMask(mask, sure, float(((mask != 0) & ~ignored).mean()), float(ignored.mean()))
-
-
-def _firmness(scores: NDArray[np.float32], others: NDArray[np.float32], step: float) -> float:
-    """Mean firmness of the planes of ``scores`` against each other and (1, H, W) ``others``."""
-    if not len(scores):
-        return 1.0
-    shares = []
-    for index in range(len(scores)):
-        rival = np.concatenate([others, scores[:index], scores[index + 1 :]]).max(0)
-        lead = scores[index] - rival
-        lenient = int((lead > -step).sum())
-        shares.append(int((lead > step).sum()) / lenient if lenient else 0.0)
-    return float(np.mean(shares))

@@ -132,15 +132,6 @@ def test_a_finished_mask_is_kept() -> None:
     assert plain(found.confidence) is None
 
 
-def test_confidence_from_probabilities() -> None:
-    front = np.array([[0.9, 0.8, 0.6, 0.3, 0.2, 0.1]], np.float32)
-    # Above 3/4: two pixels; above 1/4: four.
-    found = from_mask((front > 0.5) * np.uint8(7), np.stack([1 - front, front]))
-    assert found.confidence == 0.5
-    with pytest.raises(ValueError, match="probabilities"):
-        from_mask(np.zeros((2, 2), np.uint8), np.zeros((2, 3, 2), np.float32))
-
-
 def test_statistics_by_hand() -> None:
     masks = [
         (np.array([[0, 1, 1, 255]], np.uint8), (0, 1)),
