@@ -24,20 +24,22 @@ from esol.summary import TITLES
 
 LOCALIZATION = ("classify", "expand", "shrink", "cams")
 NO_NETWORK = "--segment.network=none"
-CAM = ("--seeds.kind=cam", "--refine.methods=[irn]")
-# IRN's own thresholds for the baseline: the configuration's are for Shrinkage maps.
-CAM_LABELS = ("--refine.affinity.foreground=0.3", "--refine.affinity.background=0.05")
+CAM = (
+    "--seeds.kind=cam",
+    # IRN's own thresholds for the baseline: the configuration's are for Shrinkage maps.
+    *("--refine.affinity.foreground=0.3", "--refine.affinity.background=0.05"),
+)
 SALIENCY = ("--masks.saliency=Saliency", NO_NETWORK)
 SEEDS = ("--refine.methods=[]", "--masks.source=seeds")
 
 ROWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "ESOL": ("", (), ()),
-    "CAM": ("ESOL", LOCALIZATION, (*CAM, *CAM_LABELS)),
+    "CAM": ("ESOL", LOCALIZATION, CAM),
     "ESOL, IRN + saliency": ("ESOL", (*LOCALIZATION, "seeds", "refine"), SALIENCY),
     "CAM, IRN + saliency": (
         "CAM",
         (*LOCALIZATION, "seeds", "refine"),
-        (*CAM, *CAM_LABELS, *SALIENCY),
+        (*CAM, *SALIENCY),
     ),
     "ESOL, seeds + saliency": ("ESOL", LOCALIZATION, (*SEEDS, *SALIENCY)),
     "CAM, seeds + saliency": ("ESOL", LOCALIZATION, ("--seeds.kind=cam", *SEEDS, *SALIENCY)),
@@ -51,7 +53,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 SHOWN = {
     "ESOL": ("cam", "expansion", "shrinkage", "crf", "irn", "segmentation"),
-    "CAM": ("irn", "segmentation"),
+    "CAM": ("crf", "irn", "segmentation"),
     "ground truth": ("segmentation",),
 }
 """Row -> what of it is shown; other rows: their pseudo masks."""
