@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         force=True,
     )
     logging.getLogger("esol").setLevel(logging.INFO)
+    # Its retries say nothing that our one line at the end does not.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return _dispatch(given[0], given[1:])
     except InputError as error:

@@ -77,7 +77,9 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; name a model file, model.safetensors of a run")
+        raise InputError(f"{path}: no such file or folder; name a run folder, or a model file")
+    if path.suffix.lower() == ".onnx":
+        raise InputError(f"{path}: an ONNX file is for other programs; name the .safetensors file")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata: dict[str, str] = stored.metadata() or {}

@@ -89,7 +89,9 @@ def weights_digest(weights: str, key: str = "backbone.weights") -> str:
     if weights in ("imagenet", "none"):
         return weights
     if not Path(weights).is_file():
-        raise InputError(f"{key} = {weights}: no such file; give a .safetensors file")
+        raise InputError(
+            f"{key} = {weights}: no such file; give a .safetensors file, imagenet or none"
+        )
     return sha256(Path(weights))
 
 

@@ -85,7 +85,7 @@ def predict_folder(
     Raises:
         InputError: nothing found, two photos of one name, a mask that would replace a photo, masks
             of another model or other settings in ``out`` (all of this before anything is written);
-            photos that could not be read (after all others are done; the first one is named).
+            photos that could not be read (after all others are done; the first ones are named).
     """
     if batch < 1:
         raise InputError(f"batch = {batch}: must be at least 1")
@@ -108,9 +108,10 @@ def predict_folder(
         for name in model.names(mask):
             found[name] += 1
     if bad:
-        first = min(bad)
+        rest = f" (also {', '.join(map(str, sorted(bad)[1:6]))})" if len(bad) > 1 else ""
         raise InputError(
-            f"{len(bad)} of {len(jobs)} photos could not be read, all others are done: {bad[first]}"
+            f"{len(bad)} of {len(jobs)} photos could not be read, the others are done:"
+            f" {bad[min(bad)]}{rest}"
         )
     return {
         "photos": len(jobs),
@@ -170,6 +171,8 @@ def _jobs(images: Sequence[Path | str], out: Path, soft: bool, overlay: bool) ->
     photos = {job.photo.resolve() for job in jobs}
     if clash := next((job for job in jobs if job.mask.resolve() in photos), None):
         raise InputError(f"{clash.mask}: the mask would replace this photo; name another folder")
+    if out.resolve() in {photo.parent for photo in photos}:
+        raise InputError(f"{out}: the masks would lie among the photos; name another folder")
     return jobs
 
 
@@ -302,7 +305,8 @@ def _files(item: Path | str, out: Path) -> tuple[Path, list[Path]]:
         raise InputError(f"{item}: no such file or folder")
     root = Path(*_fixed(path.parts))
     matches = (Path(match) for match in glob.iglob(str(item), recursive=True))
-    return root, sorted(p for p in matches if _is_photo(p) and not _inside(p, out))
+    photos = (p for p in matches if _is_photo(p) and not _inside(p, out))
+    return root, sorted(p for p in photos if not any(map(_has_masks, p.parents)))
 
 
 def _fixed(parts: tuple[str, ...]) -> list[str]:
@@ -316,12 +320,22 @@ def _walk(root: Path, out: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root, followlinks=True):
         # A link back up must not be walked for ever.
         real = os.path.realpath(folder)
-        if real in seen or _inside(Path(folder), out):
+        ours = CLASSES in files and _has_masks(Path(folder))
+        if real in seen or ours or _inside(Path(folder), out):
             folders.clear()
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(folder, name) for name in files if _is_photo(Path(folder, name)))
+
+
+def _has_masks(folder: Path) -> bool:
+    """Whether an earlier call put its masks there, which are no photos."""
+    try:
+        content = read_json(folder / CLASSES)
+    except InputError:
+        return False
+    return isinstance(content, dict) and {"classes", "model", "crf"} <= content.keys()
 
 
 def _is_photo(path: Path) -> bool:

@@ -212,15 +212,17 @@ def test_killed_at_random_moments_gives_the_same_bytes(done, photos, tmp_path):
     target, rng = tmp_path / "run", random.Random(0)
     command = [sys.executable, "-m", "esol", "run", str(SMOKE), str(photos), str(target)]
     command += ["--machine.checkpoint_seconds", "0"]
-    signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+    signals, kills = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT), 0
     for number in signals * 2:
         quiet = subprocess.DEVNULL
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
             wait_for_files(target, process, rng.randint(2, 60))
-            assert process.poll() is None, "the run ended before it could be killed"
             process.send_signal(number)
-            assert process.wait() != 0
+            if process.wait() == 0:  # On a slow machine the run may end first.
+                break
+        kills += 1
         assert not (target / FOLDERS["evaluate"] / "manifest.json").exists()
+    assert kills >= 5
     last = subprocess.run(command, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert contents(target) == contents(done)

@@ -423,3 +423,15 @@ def test_a_refused_call_leaves_nothing(tmp_path):
         predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", longest=10)
     assert not (tmp_path / "out").exists()
     assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 1
+
+
+def test_masks_of_earlier_calls_are_never_taken_for_photos(tmp_path):
+    photos = tmp_path / "photos"
+    write_photos(photos, "a.png", "deep/b.jpg")
+    with pytest.raises(InputError, match="among the photos"):
+        predict_folder(model(), [photos / "deep/b.jpg"], photos / "deep")
+    # A file of that name which is not ours hides nothing.
+    (photos / "classes.json").write_text('{"classes": ["cat"]}')
+    for images in ([photos], [f"{photos}/**/*.*g"]):
+        assert predict_folder(model(), images, photos / "out", overlay=True)["photos"] == 2
+        assert predict_folder(model(), images, tmp_path / "elsewhere")["photos"] == 2

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from esol.data.images import image_size
 from esol.errors import InputError
+from esol.features import weights_digest
 from esol.models.affinity import AffinityNet
 from esol.models.backbone import Backbone
 from esol.models.segmenter import Segmenter
+from esol.networks import new_classifier
 from esol.progress import log
 from esol.runfolder import finished
 from esol.stages.job import Job
@@ -82,6 +84,13 @@ def _check_truth(job: Job, todo: Sequence[str]) -> None:
 def _check_networks(job: Job, todo: Sequence[str]) -> None:
     """Networks can be built, and their initial weights can be had."""
     chosen, segment = job.settings.backbone, job.settings.segment
+    # Files first: a download that fails takes a minute.
+    if "classify" in todo:
+        weights_digest(chosen.weights)
+    if "segment" in todo and segment.network != "none":
+        weights_digest(segment.weights, "segment.weights")
+    if "classify" in todo:
+        new_classifier(job.settings, job.classes)
     if "refine" in todo and "irn" in job.settings.refine.methods:
         backbone = Backbone(
             chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen"

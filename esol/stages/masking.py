@@ -52,6 +52,12 @@ def masks(job: Job) -> None:
         written = ((load_mask(stage.path / f"{s.name}.png"), s.tags) for s in samples)
         found = statistics(written, job.data.classes)
         write_json(stage.path / "statistics.json", found)
+        if found["empty"]:
+            log.warning(
+                "masks: %d of %d photos are all background; train longer, or set masks.threshold",
+                found["empty"],
+                len(samples),
+            )
         stage.results |= {
             "photos": len(samples),
             "source": chosen.source,
