@@ -2,9 +2,9 @@
 
     python reproduce/masks.py configs/voc-animals-masks-cpu.yaml DATA OUT --seeds 0
 
-Runs what is missing, then prints and writes OUT/table.md and OUT/table.csv. Rows share the
-localization of the row "ESOL", and rows with saliency its refinement. A second call goes on where
-the first one stopped.
+Runs what is missing, then prints and writes OUT/table.md and OUT/table.csv. All rows share the
+localization of the row "ESOL", and most the refinement of "ESOL" or "CAM". A second call goes on
+where the first one stopped.
 """
 
 import argparse
@@ -35,6 +35,8 @@ SEEDS = ("--refine.methods=[]", "--masks.source=seeds")
 ROWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "ESOL": ("", (), ()),
     "CAM": ("ESOL", LOCALIZATION, CAM),
+    "ESOL, CRF": ("ESOL", (*LOCALIZATION, "seeds", "refine"), ("--masks.source=crf",)),
+    "CAM, CRF": ("CAM", (*LOCALIZATION, "seeds", "refine"), (*CAM, "--masks.source=crf")),
     "ESOL, IRN + saliency": ("ESOL", (*LOCALIZATION, "seeds", "refine"), SALIENCY),
     "CAM, IRN + saliency": (
         "CAM",
@@ -54,6 +56,8 @@ ROWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 SHOWN = {
     "ESOL": ("cam", "expansion", "shrinkage", "crf", "irn", "segmentation"),
     "CAM": ("crf", "irn", "segmentation"),
+    "ESOL, CRF": ("segmentation",),
+    "CAM, CRF": ("segmentation",),
     "ground truth": ("segmentation",),
 }
 """Row -> what of it is shown; other rows: their pseudo masks."""
