@@ -35,6 +35,7 @@ From image tags to segmentation masks.
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN                         rebuild report.html
+  esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
 
 CONFIG is a YAML file, or the name of one that comes with esol.
 esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""
@@ -87,6 +88,7 @@ def _dispatch(command: str, rest: list[str]) -> int:
         "report": _report,
         "predict": _predict,
         "export": _export,
+        "prepare": _prepare,
     }
     if command in commands:
         return commands[command](rest)
@@ -123,7 +125,7 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
 _OVERWRITE = {
     "overwrite": {
         "action": "store_true",
-        "help": "replace stages that were made with other settings",
+        "help": "replace stages made with other settings, but for the parts these do not reach",
     }
 }
 
@@ -186,7 +188,7 @@ def _check(rest: list[str]) -> int:
 
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
     _, settings, (data,) = _parse(parser, rest, paths=1)
-    report = check(Path(data), settings.data)
+    report = check(Path(data), settings.data, settings.masks.saliency)
     # Not wrapped where it is not a terminal: file names stay whole.
     Console(soft_wrap=not sys.stdout.isatty()).print(render(report))
     return 2 if report.problems else 0
@@ -253,6 +255,21 @@ def _export(rest: list[str]) -> int:
     else:
         export_bundle(model, out)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+def _prepare(rest: list[str]) -> int:
+    from esol.prepare import DATA_SETS
+
+    parser = Parser(prog="esol prepare", description="Data folder from the official archives.")
+    parser.add_argument("dataset", choices=list(DATA_SETS), help="data set")
+    parser.add_argument("archives", help="folder of the archives, or of what is in them")
+    parser.add_argument("out", help="data folder to make")
+    parsed = parser.parse_args(rest)
+    done = DATA_SETS[parsed.dataset](Path(parsed.archives), Path(parsed.out))
+    found = ", ".join(f"{name} {number:,}" for name, number in done.counts.items())
+    state = "prepared before, nothing to do" if done.done_before else "ready"
+    print(f"{done.out}: {state}: {found}")
     return 0
 
 

@@ -13,6 +13,9 @@ from esol.files import atomic, plain
 from esol.models.segmenter import Segmenter
 from esol.settings.masks import Crf
 
+BUNDLE = "model.safetensors"
+"""The file's name in a run folder, in that of the stage segment."""
+
 KEY = "esol-segmenter"
 """The one entry of the file's metadata. One, because safetensors writes several in random order,
 and equal models should be equal files."""
@@ -53,7 +56,7 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
         ValueError: the description lacks something or does not go with the network.
         InputError: the file cannot be written.
     """
-    content = {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
+    content = _content(segmenter, description)
     if fault := _fault(content):
         raise ValueError(f"description: {fault}")
     if len(content["classes"]) + 1 != segmenter.labels:
@@ -64,6 +67,22 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
     }
     with atomic(Path(path)) as temporary:
         save_file(state, temporary, metadata)
+
+
+def redescribe(path: Path | str, description: dict[str, Any]) -> None:
+    """Give a model file another description, unless it has it already; its weights stay.
+
+    Args:
+        path: what :func:`save_bundle` wrote.
+        description: as for :func:`save_bundle`.
+
+    Raises:
+        ValueError: the description lacks something or does not go with the network.
+        InputError: the file cannot be read or written.
+    """
+    segmenter, there = load_bundle(path)
+    if there != _content(segmenter, description):
+        save_bundle(path, segmenter, description)
 
 
 def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
@@ -111,6 +130,11 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
             f"{path}: its weights are not those of its network ({reason}); make it again"
         ) from error
     return segmenter.requires_grad_(False).eval(), description
+
+
+def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
+    """The description as it is stored."""
+    return {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
 
 
 def _described(path: Path, text: str) -> dict[str, Any]:

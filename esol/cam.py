@@ -1,7 +1,8 @@
-"""Localization maps of all three phases: multi-scale, flipped, batched."""
+"""Localization maps of any method: multi-scale, flipped, batched."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +16,23 @@ from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
 from esol.features import FeatureCache
 from esol.maps import grid
-from esol.models.samplers import Localizer
-from esol.settings import MAP_KINDS, Cams, Input, MapKind
+from esol.models.backbone import Backbone
+from esol.settings import Cams, Input
 
-Located = tuple[Sample, tuple[int, int], dict[MapKind, NDArray[np.float32]]]
-"""A photo, its (H, W), and per phase its (K', h, w) maps in 0 .. 1 on the stride-4 grid."""
+Located = tuple[Sample, tuple[int, int], dict[str, NDArray[np.float32]]]
+"""A photo, its (H, W), and per kind its (K', h, w) maps in 0 .. 1 on the stride-4 grid."""
+
+
+class Network(Protocol):
+    """What localizes: a module with a backbone, and maps made from its features."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """From images to features."""
+
+    def maps(self, features: Tensor) -> Mapping[str, Tensor]:
+        """(N, C, h, w) features -> kind -> (N, K, h, w) maps of the classes, before ReLU."""
+
 
 BATCH = 16
 
@@ -61,7 +74,7 @@ class View:
 
 @torch.no_grad()
 def localize(
-    localizer: Localizer,
+    networks: Sequence[Network],
     photos: list[Photo],
     settings: Cams,
     inputs: Input,
@@ -74,33 +87,53 @@ def localize(
     minimum). A map that is 0 everywhere stays 0.
 
     Args:
-        localizer: on its device, in evaluation mode.
+        networks: on their device, in evaluation mode; their kinds of maps differ.
         photos: one batch from ``batches_of_one_size``.
         settings: scales and flip.
         inputs: resize and size.
         cache: features at scale 1, or None.
     """
-    device = next(localizer.parameters()).device
-    images: list[Image.Image] = []
-    sums: list[dict[MapKind, Tensor]] = [{} for _ in photos]
+    sums: list[dict[str, Tensor]] = [{} for _ in photos]
+    reader = Reader(photos, inputs, cache)
     mirrored = (False, True) if settings.flip else (False,)
     for view in (View(scale, mirror) for scale in settings.scales for mirror in mirrored):
-        if cache is not None and view.scale == 1:
-            rows = [cache.read(photo.sample, view.mirrored).float() for photo in photos]
-            features = torch.stack(rows).to(device)
-        else:
-            images = images or [load_image(photo.sample.image) for photo in photos]
-            batch = torch.stack([to_tensor(_resized(i, view.scale, inputs)) for i in images])
-            batch = batch.flip(3) if view.mirrored else batch
-            features = localizer.classifier.backbone(batch.to(device))
-        maps = localizer.maps(features)
-        for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
-            for kind, values in zip(MAP_KINDS, maps, strict=True):
-                tagged = F.relu(values[row, list(photo.sample.tags)])[None]
-                found = _on_grid(tagged.flip(3) if view.mirrored else tagged, photo)
-                total[kind] = total[kind] + found if kind in total else found
+        for network in networks:
+            maps = network.maps(reader.features(network.backbone, view))
+            for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
+                for kind, values in maps.items():
+                    tagged = F.relu(values[row, list(photo.sample.tags)])[None]
+                    found = _on_grid(tagged.flip(3) if view.mirrored else tagged, photo)
+                    total[kind] = total[kind] + found if kind in total else found
     for photo, total in zip(photos, sums, strict=True):
-        yield photo.sample, photo.size, {kind: _normalised(total[kind]) for kind in MAP_KINDS}
+        yield photo.sample, photo.size, {kind: _normalised(one) for kind, one in total.items()}
+
+
+class Reader:
+    """Features of a batch of photos, from the cache or computed; each photo is read once.
+
+    Args:
+        photos: one batch from ``batches_of_one_size``.
+        inputs: resize and size.
+        cache: features at scale 1, or None.
+    """
+
+    def __init__(self, photos: list[Photo], inputs: Input, cache: FeatureCache | None) -> None:
+        self.photos = photos
+        self.inputs = inputs
+        self.cache = cache
+        self.images: list[Image.Image] = []
+
+    def features(self, backbone: Backbone, view: View) -> Tensor:
+        """(N, C, h, w) float32 features of one view, on the backbone's device."""
+        device = next(backbone.parameters()).device
+        if self.cache is not None and view.scale == 1:
+            rows = [self.cache.read(photo.sample, view.mirrored).float() for photo in self.photos]
+            return torch.stack(rows).to(device)
+        self.images = self.images or [load_image(photo.sample.image) for photo in self.photos]
+        resized = (_resized(image, view.scale, self.inputs) for image in self.images)
+        batch = torch.stack([to_tensor(image) for image in resized])
+        features: Tensor = backbone((batch.flip(3) if view.mirrored else batch).to(device))
+        return features
 
 
 def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:

@@ -19,6 +19,7 @@ from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from esol.errors import InputError
 from esol.files import atomic
 from esol.models.segmenter import Segmenter
+from esol.models.weights import reason
 from esol.predict import Model
 
 OPSET = 20
@@ -79,7 +80,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
                 _write(whole, temporary)
         # The exporter answers what it cannot translate with almost any exception.
         except Exception as error:
-            raise InputError(f"{network} cannot be exported to ONNX ({_line(error)})") from error
+            raise InputError(f"{network} cannot be exported to ONNX ({reason(error)})") from error
         graph = onnx.load(temporary)
         for key, value in model.description.items():
             entry = graph.metadata_props.add()
@@ -91,7 +92,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
         except Exception as error:
             raise InputError(
                 f"{network} cannot be exported to ONNX: its graph does not run at other sizes"
-                f" ({_line(error)})"
+                f" ({reason(error)})"
             ) from error
         if not difference <= TOLERANCE:
             raise InputError(
@@ -186,8 +187,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _line(error: BaseException) -> str:
-    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
-    return (parts[0] if parts else type(error).__name__)[:200]

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esol.data.images import load_image
-from esol.data.inputs import Example, Inputs
+from esol.data.inputs import Example, Inputs, Planes
 from esol.data.sample import Sample
-from esol.data.transforms import squash, to_tensor
+from esol.data.transforms import squash, squash_planes, to_tensor
 from esol.errors import InputError
-from esol.files import atomic, make_folder, sha256
+from esol.files import atomic, make_folder
 from esol.models.backbone import Backbone
+from esol.models.weights import weights_digest
 from esol.progress import log, track
 from esol.settings import Settings
 
@@ -49,9 +50,18 @@ class FeatureCache:
             raise InputError(f"{path} cannot be read; delete it and run again") from error
         return torch.from_numpy(np.array(array[int(mirrored)]))
 
-    def inputs(self, samples: tuple[Sample, ...], classes: int, *, flip: bool) -> Inputs:
-        """Training inputs from the cache."""
-        return Inputs(samples, classes, _Cached(self, flip), cached=True)
+    def inputs(
+        self,
+        samples: tuple[Sample, ...],
+        classes: int,
+        *,
+        flip: bool,
+        planes: Planes | None = None,
+        by_tag: bool = False,
+    ) -> Inputs:
+        """Training inputs from the cache, with planes at the features' resolution if given."""
+        load = _Cached(self, flip, planes)
+        return Inputs(samples, classes, load, cached=True, by_tag=by_tag)
 
 
 @dataclass(frozen=True)
@@ -60,9 +70,16 @@ class _Cached:
 
     cache: FeatureCache
     flip: bool
+    planes: Planes | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
-        return self.cache.read(sample, self.flip and bool(rng.random() < 0.5)), None
+        mirrored = self.flip and bool(rng.random() < 0.5)
+        features = self.cache.read(sample, mirrored)
+        if self.planes is None:
+            return Example(features)
+        # Cached features are those of a square input.
+        planes = squash_planes(self.planes(sample), features.shape[-1])
+        return Example(features, planes=planes.flip(-1) if mirrored else planes)
 
 
 def cache_folder(settings: Settings, run: Path) -> Path:
@@ -78,21 +95,6 @@ def cache_folder(settings: Settings, run: Path) -> Path:
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     parent = Path(settings.machine.cache) if settings.machine.cache else run / "cache"
     return parent / f"features-{key}"
-
-
-def weights_digest(weights: str, key: str = "backbone.weights") -> str:
-    """SHA-256 of the weights file, or the name where the weights are not a file.
-
-    Raises:
-        InputError: there is no such file; the message names the setting ``key``.
-    """
-    if weights in ("imagenet", "none"):
-        return weights
-    if not Path(weights).is_file():
-        raise InputError(
-            f"{key} = {weights}: no such file; give a .safetensors file, imagenet or none"
-        )
-    return sha256(Path(weights))
 
 
 @torch.no_grad()

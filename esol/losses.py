@@ -1,18 +1,22 @@
 """Losses: one function per trained stage, (model, batch) -> scalars; "loss" is minimised."""
 
-from typing import Literal, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.sample import IGNORE
-from esol.models.affinity import AffinityNet
-from esol.models.backbone import Backbone
-from esol.models.classifier import Classifier
-from esol.models.samplers import Localizer
-from esol.models.segmenter import Segmenter
 from esol.ops.pairs import pair_losses
+
+if TYPE_CHECKING:  # the networks are slow to import, and no stage needs all of them
+    from esol.models.affinity import AffinityNet
+    from esol.models.backbone import Backbone
+    from esol.models.classifier import Classifier
+    from esol.models.samplers import Localizer
+    from esol.models.segmenter import Segmenter
 
 
 class Batch(NamedTuple):
@@ -25,6 +29,8 @@ class Batch(NamedTuple):
         cached: whether ``inputs`` are the frozen backbone's features.
         masks: (N, H, W) int64 labels of the inputs' pixels, 0 background, 255 ignored; None where
             the stage learns from tags.
+        targets: (N, P, h', w') float planes in 0 .. 1 that lie over the inputs, at any resolution;
+            0 beside the photo. None where the stage needs none.
     """
 
     inputs: Tensor
@@ -32,6 +38,7 @@ class Batch(NamedTuple):
     names: tuple[str, ...]
     cached: bool
     masks: Tensor | None = None
+    targets: Tensor | None = None
 
 
 Losses = dict[str, Tensor]
@@ -54,14 +61,15 @@ def area_loss(maps: Tensor, tags: Tensor) -> Tensor:
     return (area * tags).sum() / tags.sum().clamp_min(1)
 
 
-def _features(backbone: Backbone, batch: Batch) -> Tensor:
+def features_of(backbone: Backbone, batch: Batch) -> Tensor:
+    """(N, C, h, w) features of a batch, computed unless they were cached."""
     features: Tensor = batch.inputs if batch.cached else backbone(batch.inputs)
     return features
 
 
 def classify_losses(model: Classifier, batch: Batch) -> Losses:
     """Stage 1: the classification loss of the plain head."""
-    maps = model.head(_features(model.backbone, batch))
+    maps = model.head(features_of(model.backbone, batch))
     return {"loss": classification_loss(maps, batch.tags)}
 
 
@@ -70,7 +78,7 @@ def expand_losses(
 ) -> Losses:
     """Stage 2: loss maximisation, L = -alpha * L_cls (paper A.1.2)."""
     classifier = model.classifier
-    x1 = model.expansion(_features(classifier.backbone, batch).detach())
+    x1 = model.expansion(features_of(classifier.backbone, batch).detach())
     classification = classification_loss(classifier.head.after_w1(x1), batch.tags)
     sign = -1 if objective == "maximise" else 1
     return {"loss": sign * alpha * classification, "classification": classification.detach()}
@@ -79,7 +87,7 @@ def expand_losses(
 def shrink_losses(model: Localizer, batch: Batch, *, area: float) -> Losses:
     """Stage 3: L_cls + area * L_area, everything of stage 2 detached."""
     with torch.no_grad():
-        x1 = model.expansion(_features(model.classifier.backbone, batch))
+        x1 = model.expansion(features_of(model.classifier.backbone, batch))
     maps = model.shrinkage(x1)
     classification, covered = classification_loss(maps, batch.tags), area_loss(maps, batch.tags)
     return {

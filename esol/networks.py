@@ -12,7 +12,8 @@ from esol.files import atomic
 from esol.models.backbone import Backbone
 from esol.models.classifier import Classifier, Head
 from esol.models.samplers import Expansion, Localizer, OffsetBranch, Shrinkage
-from esol.settings import Machine, Sampler, Settings
+from esol.models.segmenter import Segmenter
+from esol.settings import Machine, Sampler, Segment, Settings
 
 
 def device_of(machine: Machine) -> torch.device:
@@ -28,27 +29,51 @@ def device_of(machine: Machine) -> torch.device:
     return torch.device(machine.device)
 
 
-def new_classifier(settings: Settings, classes: int) -> Classifier:
-    """Classifier as stage 1 starts with it: the backbone's weights, a random head."""
+def new_backbone(settings: Settings) -> Backbone:
+    """Backbone as training starts with it."""
     chosen = settings.backbone
-    backbone = Backbone(
+    return Backbone(
         chosen.name,
         weights=chosen.weights,
         stride=chosen.stride,
         learn=chosen.learn,
         norm=chosen.norm,
     )
-    head = Head(backbone.channels, settings.head.width, classes, settings.head.kernel)
-    return Classifier(backbone, head)
+
+
+def fixed_backbone(settings: Settings) -> Backbone:
+    """Backbone with nothing that learns and random weights, to load trained ones into."""
+    chosen = settings.backbone
+    return Backbone(chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen")
+
+
+def new_head(settings: Settings, backbone: Backbone, outputs: int) -> Head:
+    """Head with random weights."""
+    return Head(backbone.channels, settings.head.width, outputs, settings.head.kernel)
+
+
+def new_segmenter(chosen: Segment, classes: int) -> Segmenter:
+    """Segmentation network as stage 8 starts with it."""
+    return Segmenter(
+        chosen.network,
+        chosen.encoder,
+        weights=chosen.weights,
+        stride=chosen.stride,
+        norm=chosen.norm,
+        labels=classes + 1,
+    )
+
+
+def new_classifier(settings: Settings, classes: int) -> Classifier:
+    """Classifier as stage 1 starts with it: the backbone's weights, a random head."""
+    backbone = new_backbone(settings)
+    return Classifier(backbone, new_head(settings, backbone, classes))
 
 
 def frozen_classifier(settings: Settings, classes: int, weights: Path) -> Classifier:
     """Classifier as stage 1 left it, with nothing that learns."""
-    chosen = settings.backbone
-    backbone = Backbone(chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen")
-    classifier = Classifier(
-        backbone, Head(backbone.channels, settings.head.width, classes, settings.head.kernel)
-    )
+    backbone = fixed_backbone(settings)
+    classifier = Classifier(backbone, new_head(settings, backbone, classes))
     load_weights(classifier, weights)
     return classifier.requires_grad_(False).eval()
 

@@ -13,21 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from esol.bundle import load_bundle
+from esol.bundle import BUNDLE, load_bundle
 from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.files import sha256
 from esol.networks import device_of
 from esol.predict_folder import predict_folder
+from esol.progress import log
+from esol.runfolder import current, stage_path
 from esol.settings.inputs import Machine
 from esol.settings.masks import Crf
 from esol.tiles import labelled, spans, stretched, weights
 
 __all__ = ["Model", "Prediction", "load", "predict_folder"]
-
-BUNDLE = Path("08-segment", "model.safetensors")
-"""The model file of a run folder."""
 
 TILE = 1024
 """Working images with a longer side are computed in tiles of at most this side, pixels."""
@@ -122,36 +121,24 @@ class Model:
         mask, scores = labelled(probabilities, (photo.height, photo.width), with_scores=True)
         return Prediction(mask, self.names(mask), scores)
 
-    def predict_folder(
-        self,
-        images: Sequence[Path | str],
-        out: Path | str,
-        *,
-        soft: bool = False,
-        overlay: bool = False,
-        overwrite: bool = False,
-        batch: int = 8,
-        longest: int | None = None,
-        crf: bool | None = None,
-    ) -> dict[str, Any]:
-        """Segment many photos into files: :func:`esol.predict_folder.predict_folder`."""
-        return predict_folder(
-            self,
-            images,
-            Path(out),
-            soft=soft,
-            overlay=overlay,
-            overwrite=overwrite,
-            batch=batch,
-            longest=longest,
-            crf=crf,
-        )
+    predict_folder = predict_folder
 
     def names(self, mask: NDArray[np.uint8]) -> tuple[str, ...]:
         """Names of a mask's classes, without the background, most pixels first."""
         counts = np.asarray(Image.fromarray(mask).histogram())[1 : len(self.classes) + 1]
         order = np.argsort(-counts, kind="stable")
         return tuple(self.classes[index] for index in order if counts[index])
+
+    def longest(self, wanted: int | None = None) -> int:
+        """Longest side at which photos are computed at scale 1, pixels: as wanted, or the model's.
+
+        Raises:
+            InputError: ``wanted`` below 32.
+        """
+        if wanted is not None and wanted < 32:
+            raise InputError(f"longest = {wanted}: must be at least 32 pixels")
+        own: int = self.description["size" if self.squash else "longest"]
+        return own if wanted is None else wanted
 
     def working_size(
         self, size: tuple[int, int], longest: int | None = None, scale: float = 1.0
@@ -161,9 +148,7 @@ class Model:
         Raises:
             InputError: ``longest`` below 32.
         """
-        if longest is not None and longest < 32:
-            raise InputError(f"longest = {longest}: must be at least 32")
-        side = scale * (longest or self.description["size" if self.squash else "longest"])
+        side = scale * self.longest(longest)
         if self.squash:
             return (max(1, int(side + 0.5)),) * 2
         width, height = (max(1, int(n * side / max(size) + 0.5)) for n in size)
@@ -281,7 +266,8 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
     """Load a trained segmentation network.
 
     Args:
-        path: a model file, or a run folder whose stage 8 (segment) is done.
+        path: a model file, or a run folder whose stage 8 (segment) is done; a warning tells if the
+            masks it learned from have been replaced since.
         device: auto: a GPU if there is one.
 
     Raises:
@@ -289,12 +275,17 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / BUNDLE).is_file():
+        run, path = path, stage_path(path, "segment") / BUNDLE
+        if not path.is_file():
             raise InputError(
-                f"{path}: has no {BUNDLE.as_posix()}; run the stage segment there, or name a"
-                " model file"
+                f"{run}: has no {path.relative_to(run).as_posix()}; run the stage segment there,"
+                " or name a model file"
             )
-        path = path / BUNDLE
+        if not current(run, "segment"):
+            log.warning(
+                "%s: unfinished, or older than the masks of its run; run the stage segment again",
+                path,
+            )
     segmenter, description = load_bundle(path)
     return Model(segmenter, description, device_of(Machine(device=device)), path)
 

@@ -52,7 +52,7 @@ class _Job:
 def predict_folder(
     model: "Model",
     images: Sequence[Path | str],
-    out: Path,
+    out: Path | str,
     *,
     soft: bool = False,
     overlay: bool = False,
@@ -89,9 +89,7 @@ def predict_folder(
     """
     if batch < 1:
         raise InputError(f"batch = {batch}: must be at least 1")
-    if longest is not None and longest < 32:
-        raise InputError(f"longest = {longest}: must be at least 32 pixels")
-    begun = time.monotonic()
+    begun, out = time.monotonic(), Path(out)
     jobs = _jobs(images, out, soft, overlay)
     _describe(model, out, jobs, longest, crf, overwrite)
     left = [job for job in jobs if overwrite or not job.done]
@@ -250,7 +248,7 @@ def _describe(
                 for value, name in enumerate(("background", *model.classes))
             ],
             "model": model.digest,
-            "longest": longest or model.description["size" if model.squash else "longest"],
+            "longest": model.longest(longest),
             "crf": model.crf_settings(crf) is not None,
         }
     )
@@ -320,8 +318,7 @@ def _walk(root: Path, out: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root, followlinks=True):
         # A link back up must not be walked for ever.
         real = os.path.realpath(folder)
-        ours = CLASSES in files and _has_masks(Path(folder))
-        if real in seen or ours or _inside(Path(folder), out):
+        if real in seen or _has_masks(Path(folder)) or _inside(Path(folder), out):
             folders.clear()
             continue
         seen.add(real)

@@ -9,7 +9,7 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from esol.settings import Settings
 FOLDERS = {
     "classify": "01-classify",
     "expand": "02-expand",
+    "peer": "02-peer",
     "shrink": "03-shrink",
     "cams": "04-cams",
     "seeds": "05-seeds",
@@ -35,8 +36,29 @@ FOLDERS = {
 
 STAGES = tuple(FOLDERS)
 
-VERSIONS = dict.fromkeys(STAGES, 1)
+VERSIONS = dict.fromkeys(STAGES, 1) | {"refine": 2, "segment": 2}
 """Raised when a stage's numbers change for the same settings: old results are not reused."""
+
+
+CHECKPOINT = "checkpoint-"
+"""Beginning of the names of training checkpoints, which are no outputs."""
+
+NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Outputs that depend on a part of their stage's identity only.
+
+    What is not spared counts: a setting that is forgotten here costs time, never rightness.
+
+    Attributes:
+        files: names at the top of the stage's folder; "*" matches anything.
+        spared: keys of the identity that these outputs do not depend on ("refine.walk").
+    """
+
+    files: tuple[str, ...]
+    spared: tuple[str, ...]
 
 
 @dataclass
@@ -110,11 +132,13 @@ def work_on(
     overwrite: bool = False,
     settings: str = "",
     grows: bool = False,
+    parts: Sequence[Part] = (),
 ) -> Iterator[Stage | None]:
     """Enter a stage's folder; yields None where the same work is already finished.
 
     An unfinished folder of the same identity is entered as it is, so that the stage can go on
-    from its checkpoints. The manifest is written on leaving without an exception.
+    from its checkpoints. So is one of another identity that is to be replaced, without what
+    depends on the difference. The manifest is written on leaving without an exception.
 
     Args:
         run: run folder.
@@ -123,6 +147,7 @@ def work_on(
         overwrite: replace work of another identity.
         settings: all settings as YAML, kept beside the outputs for the reader.
         grows: work made before some later stage existed is replaced once that is finished.
+        parts: outputs that stay when what they depend on is unchanged; all others are removed.
 
     Raises:
         InputError: the folder was made from something else; the first difference is named.
@@ -134,15 +159,14 @@ def work_on(
     if (path / "identity.json").is_file():
         there = _read(path / "identity.json")
         difference = _first_difference(there, identity)
+        kept = _unchanged(path, parts, there, identity) if difference else []
         if difference and not overwrite and not (grows and _has_grown(there, identity)):
+            keeping = f", which keeps {', '.join(kept)}" if kept else ""
             raise InputError(
-                f"{path} was made with {difference}; use another folder, or --overwrite"
+                f"{path} was made with {difference}; use another folder, or --overwrite{keeping}"
             )
         if difference:
-            # Renamed first: a kill while removing must not leave half a stage under its name.
-            doomed = run / f"{TEMPORARY}{path.name}"
-            path.rename(doomed)
-            shutil.rmtree(doomed)
+            _clear(path, kept)
         elif _is_whole(path):
             log.info("%s: done before", name)
             yield None
@@ -184,6 +208,50 @@ def _log_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def _unchanged(
+    path: Path, parts: Sequence[Part], there: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[str]:
+    """Names at the top of a stage's folder that are as good for one identity as for the other."""
+    patterns = [
+        pattern
+        for part in parts
+        if _without(there, part.spared) == _without(now, part.spared)
+        for pattern in part.files
+    ]
+    # What is behind a link belongs to another run.
+    return [] if path.is_symlink() else sorted({p.name for g in patterns for p in path.glob(g)})
+
+
+def _without(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The identity without some of its keys; "group.name" is a key inside a group."""
+    left = {key: value for key, value in identity.items() if key not in keys}
+    for key in keys:
+        group, _, name = key.partition(".")
+        if name and group in left:
+            left[group] = {k: v for k, v in left[group].items() if k != name}
+    return left
+
+
+def _clear(path: Path, kept: Sequence[str]) -> None:
+    """Remove a stage's files but those to be kept.
+
+    The manifest goes first and the identity stays until the next one is written over it: a kill in
+    between leaves the unfinished work of the old identity, less some files.
+    """
+    if path.is_symlink():
+        path.unlink()
+        return
+    (path / "manifest.json").unlink(missing_ok=True)
+    stay = {*kept, "identity.json", *(["log.txt"] if kept else [])}
+    for entry in [entry for entry in path.iterdir() if entry.name not in stay]:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if kept:
+        log.info("%s: kept %s", path, ", ".join(kept))
 
 
 def _is_whole(path: Path) -> bool:
@@ -249,12 +317,6 @@ def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: 
             return _first_difference(old, new, f"{prefix}{key}.")
         return f"{prefix}{key} = {old}, not {new}"
     return ""
-
-
-CHECKPOINT = "checkpoint-"
-"""Beginning of the names of training checkpoints, which are no outputs."""
-
-NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt")
 
 
 def _outputs(path: Path) -> Iterator[tuple[str, Path]]:

@@ -17,6 +17,26 @@ _CERTAIN = np.float32(0.9)
 _SUFFIXES = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
 
 
+def saliency_folder(root: Path, name: str) -> Path:
+    """The folder that masks.saliency names.
+
+    Args:
+        root: the data folder.
+        name: a path inside the data folder if there is such a folder, else one from the current
+            folder; or an absolute path.
+
+    Raises:
+        InputError: neither is there.
+    """
+    for folder in (root / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        f"masks.saliency = {name!r}: no saliency maps: no such folder in {root}, nor from here;"
+        " name a folder"
+    )
+
+
 def find_saliency(folder: Path | str, name: str) -> Path:
     """The saliency map of a photo: FOLDER/NAME with the suffix of an image, in either case.
 

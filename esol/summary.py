@@ -18,12 +18,16 @@ from esol.panels import colour, heat
 from esol.report import Panel, ReportData, Split, build, level
 from esol.runfolder import finished, mask_folders, output_of, read_manifest, stage_path
 from esol.seeds import seed
-from esol.settings import MAP_KINDS, Settings
+from esol.settings import Settings
 
 TITLES = {
     "cam": "CAM",
     "expansion": "Expansion",
     "shrinkage": "Shrinkage",
+    "sccam": "SC-CAM",
+    "drs": "DRS, classifier",
+    "drs_refined": "DRS",
+    "eps": "EPS",
     "crf": "+ CRF",
     "irn": "+ IRN",
     "masks": "pseudo masks",
@@ -176,19 +180,24 @@ def _metrics_of(run: Path) -> dict[str, Any]:
 def _losses(run: Path) -> dict[str, list[tuple[int, float]]]:
     """Named loss curves of the trained stages."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for stage in ("classify", "expand", "shrink", "refine", "segment"):
-        path = stage_path(run, stage) / "metrics.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(
-                    f"{path} is damaged; remove {path.parent} and run again"
-                ) from error
-            for name in row.keys() - {"step", "rate"}:
-                title = stage if name == "loss" else f"{stage}: {name}"
-                curves.setdefault(title, []).append((row["step"], row[name]))
+    for stage in ("classify", "peer", "expand", "shrink", "refine", "segment"):
+        folder = stage_path(run, stage)
+        for path in sorted(folder.rglob("metrics.jsonl")):
+            # Stages of several trainings have a folder for each.
+            name = ": ".join((stage, *path.relative_to(folder).parts[:-1]))
+            _add_losses(curves, path, name)
     return dict(sorted(curves.items()))
+
+
+def _add_losses(curves: dict[str, list[tuple[int, float]]], path: Path, stage: str) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path} is damaged; remove {path.parent} and run again") from error
+        for name in row.keys() - {"step", "rate"}:
+            title = stage if name == "loss" else f"{stage}: {name}"
+            curves.setdefault(title, []).append((row["step"], row[name]))
 
 
 def _panels(run: Path, data: Dataset, split: str, settings: Settings) -> list[Panel]:
@@ -201,12 +210,12 @@ def _panel(run: Path, data: Dataset, sample: Sample, settings: Settings) -> Pane
     """Photo, heat of each phase (of the strongest tagged class at each pixel), seed, truth."""
     photo = load_image(sample.image)
     images: list[tuple[str, Image.Image]] = [("photo", photo)]
-    for kind in MAP_KINDS:
+    for kind in settings.map_kinds:
         maps = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz")
         images.append((TITLES[kind], heat(maps.full().max(axis=0), photo)))
-        if kind == settings.seeds.kind:
+        if kind == settings.seed_kind:
             mask = colour(seed(maps.full(), maps.classes, settings.seeds.threshold))
-    images.append((f"seed ({TITLES[settings.seeds.kind]})", mask))
+    images.append((f"seed ({TITLES[settings.seed_kind]})", mask))
     for name, folder in mask_folders(run, settings).items():
         if (folder / f"{sample.name}.png").is_file():
             images.append((TITLES[name], colour(load_mask(folder / f"{sample.name}.png"))))

@@ -172,10 +172,14 @@ def _update(
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
+    def moved(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part.to(device, non_blocking=True)
+
     return batch._replace(
         inputs=batch.inputs.to(device, torch.float32, non_blocking=True),
         tags=batch.tags.to(device, non_blocking=True),
-        masks=None if batch.masks is None else batch.masks.to(device, non_blocking=True),
+        masks=moved(batch.masks),
+        targets=moved(batch.targets),
     )
 
 

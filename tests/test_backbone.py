@@ -1,12 +1,17 @@
 """Backbones: weights from files, strides, what learns, messages."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from esol.errors import InputError
+from esol.files import sha256
 from esol.models.backbone import Backbone
+from esol.models.weights import reason, weights_digest
 
 NAME = "test_resnet"
 
@@ -100,3 +105,33 @@ def test_real_weights_fit(shared):
     weights = shared / "weights" / "mobilenetv2_100_imagenet.safetensors"
     network = backbone(name="mobilenetv2_100", weights=str(weights), stride=16)
     assert network.channels == 1280
+
+
+def test_weights_are_hashed_once_until_they_change(tmp_path, monkeypatch):
+    read: list[Path] = []
+
+    def counted(path):
+        read.append(path)
+        return sha256(path)
+
+    monkeypatch.setattr("esol.models.weights.sha256", counted)
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"one")
+    assert {weights_digest(str(path)) for _ in range(3)} == {sha256(path)}
+    assert len(read) == 1
+    path.write_bytes(b"longer")
+    assert weights_digest(str(path)) == sha256(path)
+    os.utime(path, ns=(1, 1))
+    path.write_bytes(b"LONGER")
+    os.utime(path, ns=(2, 2))
+    assert weights_digest(str(path)) == sha256(path)
+    assert (weights_digest("none"), weights_digest("imagenet")) == ("none", "imagenet")
+    with pytest.raises(InputError, match=r"segment\.weights = no\.file: no such file"):
+        weights_digest("no.file", "segment.weights")
+
+
+def test_reasons_are_one_short_line():
+    assert reason(OSError(" first \n\n second\nthird")) == "first"
+    assert reason(OSError(" first \n\n second\nthird"), lines=2) == "first second"
+    assert reason(ValueError()) == "ValueError"
+    assert len(reason(ValueError("x" * 999))) == 200

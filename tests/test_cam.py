@@ -38,7 +38,7 @@ def localizer():
     return Localizer(Classifier(backbone, head), expansion, shrinkage).eval()
 
 
-def one_by_one(localizer, sample, settings, inputs, phase):
+def one_by_one(localizer, sample, settings, inputs, kind):
     image = load_image(sample.image)
     grid = (-(-image.height // 4), -(-image.width // 4))
     total = torch.zeros(len(sample.tags), *grid)
@@ -52,7 +52,7 @@ def one_by_one(localizer, sample, settings, inputs, phase):
             tensor = to_tensor(resized)[None]
             tensor = tensor.flip(3) if mirrored else tensor
             with torch.no_grad():
-                maps = localizer.maps(localizer.classifier.backbone(tensor))[phase]
+                maps = localizer.maps(localizer.classifier.backbone(tensor))[kind]
             maps = F.relu(maps)[:, list(sample.tags)]
             maps = maps.flip(3) if mirrored else maps
             total += F.interpolate(maps, grid, mode="bilinear", align_corners=False)[0]
@@ -68,11 +68,12 @@ def test_batched_maps_equal_single_ones(localizer, samples, resize, flip):
     assert [len(batch) for batch in batches] == ([3] if resize == "squash" else [2, 1])
     found = {}
     for batch in batches:
-        for sample, size, maps in localize(localizer, batch, settings, inputs, None):
+        for sample, size, maps in localize([localizer], batch, settings, inputs, None):
             found[sample.name] = sample
             assert size == load_image(sample.image).size[::-1]
-            for phase, kind in enumerate(MAP_KINDS):
-                expected = one_by_one(localizer, sample, settings, inputs, phase)
+            assert set(maps) == set(MAP_KINDS)
+            for kind in MAP_KINDS:
+                expected = one_by_one(localizer, sample, settings, inputs, kind)
                 np.testing.assert_allclose(maps[kind], expected, atol=1e-5)
                 assert maps[kind].max() <= 1
     assert set(found) == {"0", "1", "2"}

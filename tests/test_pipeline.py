@@ -52,7 +52,7 @@ def contents(run_folder: Path) -> dict[str, bytes]:
 
 
 def test_every_stage_leaves_its_files(done):
-    for stage in STAGES:
+    for stage in (stage for stage in STAGES if stage != "peer"):
         assert read_manifest(done, stage)["outputs"]["files"] > 0, stage
     maps = stage_path(done, "cams")
     assert [
@@ -159,7 +159,7 @@ def test_second_call_skips_everything(done, photos, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done}
     for stage in ("localize", "refinement", "segmentation"):
         monkeypatch.setattr(f"esol.stages.{stage}.fit", None)
-    monkeypatch.setattr("esol.stages.localize.localize", None)
+    monkeypatch.setattr("esol.stages.photo_maps.localize", None)
     run(load_settings(str(SMOKE)), photos, done)
     assert before == {
         path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done

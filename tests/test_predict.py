@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from esol.bundle import KEY, load_bundle, save_bundle
+from esol.bundle import KEY, load_bundle, redescribe, save_bundle
 from esol.data.images import load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.models.segmenter import Segmenter
 from esol.predict import Model, load, predict_folder
+from esol.runfolder import output_of, stage_path, work_on
 from esol.tiles import labelled, spans, stretched, weights
 
 NO_CRF = {"iterations": 0}
@@ -145,6 +148,43 @@ def test_load_takes_a_run_folder_too(bundle, tmp_path):
         load(tmp_path / "model.safetensors")
 
 
+def test_a_network_older_than_its_runs_masks_is_told(bundle, tmp_path, caplog):
+    def stage(name, text, *before):
+        after = {earlier: output_of(tmp_path, earlier) for earlier in before}
+        with work_on(tmp_path, name, {"after": after}, overwrite=True) as made:
+            if made is not None:
+                (made.path / "out.txt").write_text(text)
+                if name == "segment":
+                    shutil.copy(bundle[0], made.path)
+
+    def warned():
+        return ["older than the masks" in r.getMessage() for r in caplog.records].count(True)
+
+    stage("masks", "one")
+    stage("segment", "", "masks")
+    assert load(tmp_path, "cpu").classes == ("red", "green")
+    assert not warned()
+    (stage_path(tmp_path, "masks") / "out.txt").unlink()
+    stage("masks", "other")
+    load(stage_path(tmp_path, "segment") / "model.safetensors", "cpu")
+    assert not warned()
+    load(tmp_path, "cpu")
+    assert warned() == 1
+
+
+def test_description_is_replaced_and_the_weights_stay(bundle, tmp_path):
+    path = Path(shutil.copy(bundle[0], tmp_path))
+    before = path.stat().st_ino
+    description = load_bundle(path)[1]
+    redescribe(path, {**description, "scales": (1,)})
+    assert path.stat().st_ino == before
+    redescribe(path, {**description, "scales": (1, 2), "network": "FPN"})
+    again, found = load_bundle(path)
+    assert found == {**description, "scales": [1, 2]}
+    expected = load_bundle(bundle[0])[0].state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in again.state_dict().items())
+
+
 def test_mask_classes_and_scores():
     image = photo()
     found = model().predict(image)
@@ -221,14 +261,15 @@ def test_scales_and_mirror_are_averaged_as_probabilities():
 
 
 def test_last_step_is_bilinear_in_any_number_of_bands():
-    values = torch.rand(1, 3, 37, 41)
+    values = torch.rand(1, 3, 37, 41, generator=torch.Generator().manual_seed(0))
     for size in ((300, 170), (20, 30), (37, 41)):
         expected = F.interpolate(values, size, mode="bilinear", align_corners=False)
         bands = list(stretched(values, size))
         assert len(bands) == -(-size[0] // 128)
-        assert torch.allclose(torch.cat([band for _, band in bands], 2), expected, atol=1e-6)
+        # Torch finds its places with 32 bits: 900 random cases differed by up to 2.3e-6.
+        assert torch.allclose(torch.cat([band for _, band in bands], 2), expected, atol=1e-5)
         mask, scores = labelled(values, size, with_scores=True)
-        assert np.allclose(scores, expected[0], atol=1e-6)
+        assert np.allclose(scores, expected[0], atol=1e-5)
         assert (mask == scores.argmax(0)).all()
 
 
@@ -421,6 +462,8 @@ def test_a_refused_call_leaves_nothing(tmp_path):
     write_photos(tmp_path / "photos", "a.png")
     with pytest.raises(InputError, match="longest = 10"):
         predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", longest=10)
+    with pytest.raises(InputError, match="longest = 0"):
+        model().predict_folder([tmp_path / "photos"], str(tmp_path / "out"), longest=0)
     assert not (tmp_path / "out").exists()
     assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 1
 

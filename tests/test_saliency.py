@@ -8,7 +8,7 @@ from PIL import Image
 
 from esol.data.images import image_size, load_mask
 from esol.errors import InputError
-from esol.saliency import find_saliency, fuse, load_saliency
+from esol.saliency import find_saliency, fuse, load_saliency, saliency_folder
 
 
 def _save(path: Path, values: np.ndarray) -> Path:
@@ -116,6 +116,19 @@ def test_found_by_the_photos_name(tmp_path):
         find_saliency(tmp_path, "c")
     with pytest.raises(InputError, match=r"d\.png and .*d\.jpg.*keep one"):
         find_saliency(tmp_path, "d")
+
+
+def test_the_data_folder_comes_first(tmp_path, monkeypatch):
+    data, here = tmp_path / "data", tmp_path / "here"
+    for folder in (data / "a", here / "a", here / "b"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert saliency_folder(data, "a") == data / "a"
+    assert saliency_folder(data, "b").resolve() == here / "b"
+    assert saliency_folder(data, str(here / "a")) == here / "a"
+    assert saliency_folder(data, "../here/b").resolve() == here / "b"
+    with pytest.raises(InputError, match=r"masks\.saliency = 'c'.*no such folder"):
+        saliency_folder(data, "c")
 
 
 def _loop(scores, classes, saliency, salient, threshold):

@@ -37,8 +37,8 @@ def test_without_clipping_stages_start_at_the_baseline(kernel):
     expansion = Expansion(one.w1.weight, branch(CHANNELS, kernel, clamp=False), clip=1.0)
     shrinkage = Shrinkage(one.w2.weight, one.v.weight, branch(WIDTH, kernel, clamp=False))
     maps = Localizer(Classifier(nn.Identity(), one), expansion, shrinkage).maps(features())
-    torch.testing.assert_close(maps.expansion, maps.cam)
-    torch.testing.assert_close(maps.shrinkage, maps.cam)
+    torch.testing.assert_close(maps["expansion"], maps["cam"])
+    torch.testing.assert_close(maps["shrinkage"], maps["cam"])
 
 
 def test_clip_cuts_each_channel_at_its_own_share():

@@ -1,9 +1,9 @@
 """Check: what a data set holds and everything that is wrong with it, for ``esol check``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from esol.data import read_layout
-from esol.data.images import load_image
+from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.errors import InputError
 from esol.progress import track
+from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Data
 
 PERCENTILES = (0, 5, 50, 95, 100)
 _FULL_MATRIX = 12
 _PAIRS = 15
 _LEAST_PHOTOS = 2
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,26 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class _Look:
-    """What opening one photo and its mask told; ``hidden`` tags are not in the mask."""
+    """What opening one photo, its mask and its saliency map told.
+
+    ``untagged`` classes are in the mask and no tags, ``hidden`` ones the reverse; ``saliency`` is
+    the kind of problem and its message.
+    """
 
     size: tuple[int, int] | None
     problems: tuple[str, ...]
     untagged: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    saliency: tuple[str, str] | None = None
 
 
-def check(root: Path | str, settings: Data) -> CheckReport:
-    """Read every photo and mask of the wanted lists and report all problems.
+def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
+    """Read every photo, mask and saliency map of the wanted lists and report all problems.
 
     Args:
         root: the data folder.
         settings: the lists and classes to look at; ``limit`` is ignored.
+        saliency: folder of saliency maps, as ``masks.saliency``; empty: none are looked at.
 
     Raises:
         InputError: there is nothing to check: no known layout, no such list, an unreadable labels
@@ -85,7 +93,9 @@ def check(root: Path | str, settings: Data) -> CheckReport:
     # Where every row is wrong there are no classes: the rows' problems are the answer then.
     classes = choose_classes(reading, settings) if reading.known or not reading.problems else ()
     entries = {e.name: e for split in reading.splits.values() for e in split}
-    looks = _look_at_all(reading, list(entries.values()))
+    maps, misplaced = _saliency_folder(reading, saliency)
+    looks = _look_at_all(reading, list(entries.values()), maps)
+    used = (looks[name] for name, entry in entries.items() if set(entry.tags) & set(classes))
     counts = {split: _counts(photos, classes) for split, photos in reading.splits.items()}
     thin_problems, thin_warnings = _thin_classes(reading, settings, classes, counts)
     sizes = np.array([look.size for look in looks.values() if look.size is not None])
@@ -101,18 +111,63 @@ def check(root: Path | str, settings: Data) -> CheckReport:
         mask_set=reading.mask_set,
         masks={s: sum(e.mask is not None for e in split) for s, split in reading.splits.items()},
         problems=(
-            *reading.problems,
+            *misplaced,
             *(f"{path}: photo without tags: list it or move it away" for path in reading.unlisted),
             *(problem for look in looks.values() for problem in look.problems),
+            *_saliency_problems(maps, used),
             *thin_problems,
         ),
         warnings=(*thin_warnings, *_warnings(reading, settings, classes, looks)),
     )
 
 
-def _look_at_all(reading: Reading, entries: list[Entry]) -> dict[str, _Look]:
+def _saliency_folder(reading: Reading, name: str) -> tuple[Path | None, list[str]]:
+    """The folder of saliency maps, and the reading's problems with what is wrong about it."""
+    problems = list(reading.problems)
+    if not name:
+        return None, problems
+    try:
+        folder = saliency_folder(reading.root, name)
+    except InputError as error:
+        return None, [*problems, str(error)]
+    try:
+        inside = folder.resolve().relative_to(reading.root.resolve())
+    except ValueError:
+        return folder, problems
+    # Without a labels file every folder is a tag, and its images are photos.
+    start = f"{reading.root / inside}{os.sep}"
+    others = [problem for problem in problems if not problem.startswith(start)]
+    tagged = any(
+        str(entry.image).startswith(start) and entry.tags == inside.parts[:1]
+        for split in reading.splits.values()
+        for entry in split
+    )
+    if tagged or others != problems:
+        others.append(
+            f"{folder}: taken for photos of a tag: move the folder out of {reading.root} and give"
+            " masks.saliency its path, or begin its name with a dot"
+        )
+    return folder, others
+
+
+def _saliency_problems(folder: Path | None, looks: Iterable[_Look]) -> list[str]:
+    """The first problems of each kind, and how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for look in looks:
+        if look.saliency:
+            kind, message = look.saliency
+            kinds.setdefault(kind, []).append(message)
+    lines = []
+    for kind, messages in kinds.items():
+        lines += messages[:_NAMED]
+        if len(messages) > _NAMED:
+            lines.append(f"{folder}: {len(messages)} saliency maps in all are {kind}")
+    return lines
+
+
+def _look_at_all(reading: Reading, entries: list[Entry], maps: Path | None) -> dict[str, _Look]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = pool.map(partial(_look_at, reading), entries)
+        looks = pool.map(partial(_look_at, reading, maps), entries)
         return {
             entry.name: look
             for entry, look in zip(
@@ -121,7 +176,31 @@ def _look_at_all(reading: Reading, entries: list[Entry]) -> dict[str, _Look]:
         }
 
 
-def _look_at(reading: Reading, entry: Entry) -> _Look:
+def _look_at(reading: Reading, maps: Path | None, entry: Entry) -> _Look:
+    look = _photo_and_mask(reading, entry)
+    if maps is None or look.size is None:
+        return look
+    return replace(look, saliency=_saliency_problem(maps, entry.name, look.size))
+
+
+def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> tuple[str, str] | None:
+    """Kind and message of what is wrong with a photo's saliency map."""
+    try:
+        path = find_saliency(maps, name)
+    except InputError as error:
+        return "missing, or there twice", str(error)
+    try:
+        load_saliency(path, size)
+    except InputError as error:
+        try:
+            load_saliency(path, image_size(path))
+        except InputError:
+            return "unreadable, or not grey", str(error)
+        return "of another shape than their photos", str(error)
+    return None
+
+
+def _photo_and_mask(reading: Reading, entry: Entry) -> _Look:
     try:
         image = load_image(entry.image)
     except InputError as error:

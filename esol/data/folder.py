@@ -188,7 +188,10 @@ def _from_folders(root: Path, index: _Index, problems: list[str]) -> tuple[Entry
         depth = len(files[0].parts)
         if depth != 2:
             place = "outside a tag folder" if depth < 2 else "too deep"
-            problems.append(f"{root / files[0]}: {place}: photos lie at TAG/photo.jpg")
+            problems.append(
+                f"{root / files[0]}: {place}: photos lie at TAG/photo.jpg; other images (saliency"
+                f" maps) outside {root}, or in a folder whose name begins with a dot"
+            )
         elif len(files) > 1:
             problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
         else:

@@ -3,22 +3,40 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from esol.data.images import load_image, load_mask
 from esol.data.sample import Sample
-from esol.data.transforms import draw_crop, squash, squash_mask, to_tensor
+from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
 from esol.losses import Batch
 from esol.settings import Input
 
-Example = tuple[Tensor, Tensor | None]
-"""(3, H, W) augmented image or (C, h, w) features, and the (H, W) int64 mask of the same view."""
+
+class Example(NamedTuple):
+    """One view of a photo.
+
+    Attributes:
+        input: (3, H, W) augmented image, or (C, h, w) features.
+        mask: (H, W) int64 mask of the same view.
+        planes: (P, h, w) uint8 planes of the same view, of an image at a quarter of its sides.
+    """
+
+    input: Tensor
+    mask: Tensor | None = None
+    planes: Tensor | None = None
+
+
+Planes = Callable[[Sample], NDArray[np.uint8]]
+"""A photo's (P, h, w) planes, 0 .. 255, which cover the photo at any resolution. P may differ from
+photo to photo where they are those of its tagged classes (``Inputs.by_tag``)."""
 
 Masks = Callable[[Sample], NDArray[np.uint8]]
 """A photo's (H, W) mask: 0 background, class index + 1, 255 ignored."""
@@ -36,12 +54,15 @@ class Inputs:
         classes: K.
         load: (sample, random generator) -> example.
         cached: whether ``load`` gives features.
+        by_tag: planes are those of the photo's tagged classes; the batch has one per class, 0 where
+            the photo has not the tag.
     """
 
     samples: tuple[Sample, ...]
     classes: int
     load: Callable[[Sample, np.random.Generator], Example]
     cached: bool = False
+    by_tag: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -69,10 +90,24 @@ class Inputs:
         tags = torch.zeros(len(items), self.classes)
         for row, (_, sample) in enumerate(items):
             tags[row, list(sample.tags)] = 1
-        inputs = torch.stack([tensor for (tensor, _), _ in items])
-        masks = [mask for (_, mask), _ in items if mask is not None]
-        names = tuple(sample.name for _, sample in items)
-        return Batch(inputs, tags, names, self.cached, torch.stack(masks) if masks else None)
+        masks = [example.mask for example, _ in items if example.mask is not None]
+        planes = [self._placed(*item) for item in items if item[0].planes is not None]
+        return Batch(
+            inputs=torch.stack([example.input for example, _ in items]),
+            tags=tags,
+            names=tuple(sample.name for _, sample in items),
+            cached=self.cached,
+            masks=torch.stack(masks) if masks else None,
+            targets=torch.stack(planes).float() / 255 if planes else None,
+        )
+
+    def _placed(self, example: Example, sample: Sample) -> Tensor:
+        assert example.planes is not None
+        if not self.by_tag:
+            return example.planes
+        places = example.planes.new_zeros(self.classes, *example.planes.shape[1:])
+        places[list(sample.tags)] = example.planes
+        return places
 
 
 @dataclass(frozen=True)
@@ -91,10 +126,16 @@ class MaskFolder:
 
 
 def photo_inputs(
-    samples: tuple[Sample, ...], classes: int, settings: Input, masks: Masks | None = None
+    samples: tuple[Sample, ...],
+    classes: int,
+    settings: Input,
+    masks: Masks | None = None,
+    planes: Planes | None = None,
+    *,
+    by_tag: bool = False,
 ) -> Inputs:
-    """Photos, with their masks if given, augmented as ``settings`` say."""
-    return Inputs(samples, classes, _Augmented(settings, masks))
+    """Photos, with their masks or planes if given, augmented as ``settings`` say."""
+    return Inputs(samples, classes, _Augmented(settings, masks, planes), by_tag=by_tag)
 
 
 @dataclass(frozen=True)
@@ -103,10 +144,12 @@ class _Augmented:
 
     settings: Input
     masks: Masks | None
+    planes: Planes | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
         image, chosen = load_image(sample.image), self.settings
         mask = self.masks(sample) if self.masks else None
+        planes = self.planes(sample) if self.planes else None
         if mask is not None and mask.shape != (image.height, image.width):
             raise InputError(
                 f"{sample.name}: a mask of {mask.shape} pixels for a photo of"
@@ -114,12 +157,28 @@ class _Augmented:
             )
         if chosen.resize == "crop":
             crop = draw_crop(image.size, chosen.size, chosen.longest, rng, chosen.flip)
-            return crop.image(image), None if mask is None else crop.mask(mask)
-        tensor = to_tensor(squash(image, chosen.size))
-        values = None if mask is None else squash_mask(mask, chosen.size)
-        if chosen.flip and rng.random() < 0.5:
-            return tensor.flip(2), None if values is None else values.flip(1)
-        return tensor, values
+            return Example(
+                crop.image(image),
+                None if mask is None else crop.mask(mask),
+                None if planes is None else _quarter(crop.planes(planes)),
+            )
+        whole = Example(
+            to_tensor(squash(image, chosen.size)),
+            None if mask is None else squash_mask(mask, chosen.size),
+            None if planes is None else squash_planes(planes, -(-chosen.size // 4)),
+        )
+        return mirrored(whole) if chosen.flip and rng.random() < 0.5 else whole
+
+
+def _quarter(planes: Tensor) -> Tensor:
+    """Means over 4 x 4 pixels: no map is finer, and a batch has a plane for every class."""
+    means = F.avg_pool2d(planes.float(), 4, ceil_mode=True, count_include_pad=False)
+    return means.round().to(torch.uint8)
+
+
+def mirrored(view: Example) -> Example:
+    """The view mirrored left to right."""
+    return Example(*(None if part is None else part.flip(-1) for part in view))  # type: ignore[arg-type]
 
 
 class _Drawn(torch.utils.data.Dataset[tuple[Example, Sample]]):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from esol.data.images import save_mask
 from esol.errors import InputError
@@ -63,7 +63,8 @@ class _Creature:
 def write_synthetic(
     root: Path | str, photos: int, size: int, seed: int, val_fraction: float = 0.25
 ) -> None:
-    """Draw a data set: labels.csv with lists "train" and "val", images/, masks/, classes.txt.
+    """Draw a data set: labels.csv with lists "train" and "val", images/, masks/, classes.txt, and
+    saliency/, made as ``draw_saliency`` says.
 
     The same arguments give the same bytes on the same machine. Photo i depends on the seed and i
     alone; the first photos are the training list.
@@ -85,19 +86,49 @@ def write_synthetic(
         raise InputError("synthetic data: photos >= 2, size >= 32, seed >= 0, val_fraction 0 .. 1")
     part = root.with_name(f".{root.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    (part / "images").mkdir(parents=True)
+    for folder in ("images", "saliency"):
+        (part / folder).mkdir(parents=True)
     rows = []
     first_val = photos - round(photos * val_fraction)
     for i in range(photos):
         image, mask = draw_scene(np.random.default_rng((seed, i)), size, i % len(CLASSES))
         Image.fromarray(image).save(part / "images" / f"{i:05d}.jpg", quality=92)
         save_mask(mask, part / "masks" / f"{i:05d}.png")
+        saliency = draw_saliency(mask, np.random.default_rng((seed, i, 1)))
+        Image.fromarray(saliency).save(part / "saliency" / f"{i:05d}.png")
         tags = " ".join(CLASSES[value - 1] for value in np.unique(mask[mask > 0]))
         rows.append((f"images/{i:05d}.jpg", tags, "train" if i < first_val else "val"))
     with (part / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("image", "labels", "split"), *rows])
     (part / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
     part.replace(root)
+
+
+def draw_saliency(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A stand-in for the output of a saliency detector, faulty but drawn from the true mask.
+
+    Half size, blurred; in one photo of five the left or right half is missed, and in one of three
+    a disc of ground is taken for salient. What is made with it says nothing about real detectors.
+
+    Args:
+        mask: (H, W), 0 background.
+        rng: source of all chance.
+
+    Returns:
+        (ceil(H / 2), ceil(W / 2)) uint8, 255 salient.
+    """
+    found = (mask > 0).astype(np.uint8) * 255
+    height, width = found.shape
+    missed, disc = rng.random(2) < (1 / 5, 1 / 3)
+    if missed:
+        half = slice(0, width // 2) if rng.random() < 0.5 else slice(width // 2, width)
+        found[:, half] = 0
+    if disc:
+        x, y = _grid([height, width])
+        centre = rng.random(2) * (width, height)
+        found[np.hypot(x - centre[0], y - centre[1]) < 0.12 * max(height, width)] = 255
+    small = Image.fromarray(found).resize((-(-width // 2), -(-height // 2)), Image.Resampling.BOX)
+    return np.asarray(small.filter(ImageFilter.GaussianBlur(1)))
 
 
 def draw_scene(

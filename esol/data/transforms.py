@@ -31,6 +31,12 @@ def squash_mask(mask: NDArray[np.uint8], side: int) -> Tensor:
     return torch.from_numpy(np.array(small, dtype=np.int64))
 
 
+def squash_planes(planes: NDArray[np.uint8], side: int) -> Tensor:
+    """(P, h, w) planes to (P, side, side) uint8, bilinearly."""
+    small = [Image.fromarray(p).resize((side, side), Image.Resampling.BILINEAR) for p in planes]
+    return torch.from_numpy(np.stack([np.array(plane) for plane in small]))
+
+
 def squash(image: Image.Image, side: int) -> Image.Image:
     """Resize to ``side`` x ``side`` pixels (bicubic), whatever the photo's proportions."""
     return image.resize((side, side), Image.Resampling.BICUBIC)
@@ -72,6 +78,14 @@ class Crop:
         part = self._cut(Image.fromarray(mask), Image.Resampling.NEAREST)
         values = torch.from_numpy(np.array(part, dtype=np.int64))
         return self._placed(values[None], IGNORE)[0]
+
+    def planes(self, planes: NDArray[np.uint8]) -> Tensor:
+        """(P, side, side) uint8 of (P, h, w) planes that cover the photo at any resolution, resized
+        bilinearly; 0 beside the photo.
+        """
+        parts = [self._cut(Image.fromarray(plane), Image.Resampling.BILINEAR) for plane in planes]
+        values = np.stack([np.asarray(part) for part in parts])
+        return self._placed(torch.from_numpy(values), 0)
 
     def _cut(self, image: Image.Image, how: Image.Resampling) -> Image.Image:
         (_, left, width), (_, top, height) = self.x, self.y

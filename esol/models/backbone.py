@@ -5,11 +5,10 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from esol.errors import InputError
+from esol.models.weights import classifier_prefixes, read_weights, reason
 
 
 class Backbone(nn.Module):
@@ -90,10 +89,10 @@ def _create(name: str, stride: int, *, pretrained: bool) -> nn.Module:
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
             raise InputError(
-                f"backbone.name = {name!r}, backbone.stride = {stride}: {_line(error)}"
+                f"backbone.name = {name!r}, backbone.stride = {stride}: {reason(error)}"
             ) from error
         raise InputError(
-            f"backbone.weights = 'imagenet': {name} could not be downloaded ({_line(error)});"
+            f"backbone.weights = 'imagenet': {name} could not be downloaded ({reason(error)});"
             " give a .safetensors file, or 'none' to start from random weights"
         ) from error
     return network
@@ -101,25 +100,10 @@ def _create(name: str, stride: int, *, pretrained: bool) -> nn.Module:
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
     """Strict loading; only the classifier, which we do not use, may be left over in the file."""
-    if not path.is_file():
-        raise InputError(f"backbone.weights = {path}: no such file; give a .safetensors file")
+    state, spare = read_weights(path, "backbone.weights"), classifier_prefixes(name)
     try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"backbone.weights: {path} is not a safetensors file ({_line(error)})"
-        ) from error
-    classifier = timm.get_pretrained_cfg_value(name.split(".")[0], "classifier") or "classifier"
-    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in names))}
-    try:
-        network.load_state_dict(state)
+        network.load_state_dict({k: v for k, v in state.items() if not k.startswith(spare)})
     except RuntimeError as error:
         raise InputError(
-            f"backbone.weights: {path} does not fit {name}: {_line(error, lines=2)}"
+            f"backbone.weights: {path} does not fit {name}: {reason(error, lines=2)}"
         ) from error
-
-
-def _line(error: BaseException, lines: int = 1) -> str:
-    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
-    return " ".join(parts[:lines])[:200] or type(error).__name__

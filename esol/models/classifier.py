@@ -50,3 +50,7 @@ class Classifier(nn.Module):
         """(N, 3, H, W) normalised images -> (N, K, h, w) maps, before ReLU."""
         maps: Tensor = self.head(self.backbone(images))
         return maps
+
+    def maps(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, h, w) features -> the (N, K, h, w) maps by their kind, before ReLU."""
+        return {"cam": self.head(features)}

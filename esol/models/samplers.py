@@ -1,12 +1,11 @@
 """Expansion and Shrinkage: offset branches on the baseline's frozen convolutions."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
+from esol.models.backbone import Backbone
 from esol.models.classifier import Classifier
 from esol.ops.deform import deform_conv2d_frozen
 
@@ -132,14 +131,6 @@ def _convolve(x: Tensor, weight: Tensor, sampler: OffsetBranch | None) -> Tensor
     return sampled
 
 
-class LocalizationMaps(NamedTuple):
-    """Maps of the three phases for the same features, each (N, K, h, w), before ReLU."""
-
-    cam: Tensor
-    expansion: Tensor
-    shrinkage: Tensor
-
-
 class Localizer(nn.Module):
     """The frozen classifier with Expansion and Shrinkage on its head."""
 
@@ -149,9 +140,20 @@ class Localizer(nn.Module):
         self.expansion = expansion
         self.shrinkage = shrinkage
 
-    def maps(self, features: Tensor) -> LocalizationMaps:
-        """(N, C, h, w) features -> the maps of all phases, without gradients."""
+    @property
+    def backbone(self) -> Backbone:
+        """The classifier's."""
+        return self.classifier.backbone
+
+    def maps(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, h, w) features -> (N, K, h, w) maps of the three phases, before ReLU, without
+        gradients.
+        """
         with torch.no_grad():
             head = self.classifier.head
             x1 = self.expansion(features)
-            return LocalizationMaps(head(features), head.after_w1(x1), self.shrinkage(x1))
+            return {
+                "cam": head(features),
+                "expansion": head.after_w1(x1),
+                "shrinkage": self.shrinkage(x1),
+            }

@@ -10,13 +10,12 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from esol.errors import InputError
 from esol.models.backbone import Backbone
 from esol.models.deeplab2 import DeepLabV2, padded
+from esol.models.weights import classifier_prefixes, read_weights, reason
 
 NETWORKS = (
     "DPT",
@@ -154,15 +153,15 @@ def _library_network(network: str, encoder: str, weights: str, stride: int, labe
     made, failure = _attempt(maker, options, "imagenet" if weights == "imagenet" else None)
     if failure and weights == "imagenet" and not _attempt(maker, options, None)[1]:
         raise InputError(
-            f"segment.weights = 'imagenet': {encoder} could not be downloaded ({_line(failure)});"
+            f"segment.weights = 'imagenet': {encoder} could not be downloaded ({reason(failure)});"
             " give a .safetensors file, or 'none' to start from random weights"
         ) from failure
     if failure:
         chosen = f", segment.stride = {stride}" if selectable else ""
-        reason = "it needs a vision transformer, tu-vit_..." if network == "DPT" else _line(failure)
+        why = "it needs a vision transformer, tu-vit_..." if network == "DPT" else reason(failure)
         raise InputError(
             f"segment.network = {network!r}, segment.encoder = {encoder!r}{chosen}:"
-            f" cannot be combined ({reason})"
+            f" cannot be combined ({why})"
         ) from failure
     own = int(made.encoder.output_stride)
     if not selectable and stride not in (UNCHOSEN, own):
@@ -216,14 +215,7 @@ def _load(encoder: nn.Module, name: str, path: Path) -> None:
     Those are, for tu- encoders, the parameters of timm's whole network that its feature extractor
     lacks (the classifier, the last convolution before it); for the others the classifier.
     """
-    if not path.is_file():
-        raise InputError(f"segment.weights = {path}: no such file; give a .safetensors file")
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"segment.weights: {path} is not a safetensors file ({_line(error)})"
-        ) from error
+    state = read_weights(path, "segment.weights")
     target, spare, unused = _fittings(encoder, name)
     if name.startswith("tu-"):
         state = {_flattened(key, target): value for key, value in state.items()}
@@ -259,9 +251,7 @@ def _fittings(
     plain = name.removeprefix("tu-")
     with torch.device("meta"):
         whole = {_flattened(key, target) for key in timm.create_model(plain).state_dict()}
-    heads = timm.get_pretrained_cfg_value(plain.split(".")[0], "classifier") or "classifier"
-    heads = (heads,) if isinstance(heads, str) else heads
-    return target, whole.__contains__, tuple(f"{head}." for head in heads)
+    return target, whole.__contains__, classifier_prefixes(plain)
 
 
 def _flattened(key: str, target: nn.Module) -> str:
@@ -271,8 +261,3 @@ def _flattened(key: str, target: nn.Module) -> str:
     second, _, tail = rest.partition(".")
     joined = f"{first}_{second}"
     return f"{joined}.{tail}" if joined in dict(target.named_children()) else key
-
-
-def _line(error: BaseException) -> str:
-    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
-    return (parts[0] if parts else type(error).__name__)[:200]

@@ -5,25 +5,36 @@ Defaults are the paper's setting (Expansion and Shrinkage of Localization, NeurI
 paper states one; docs/method.md lists which values are the paper's and which are ours.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from esol.settings.checks import check
 from esol.settings.inputs import Backbone, Data, Fit, Input, Machine
 from esol.settings.localize import (
-    MAP_KINDS,
     Cams,
     Classify,
     Expand,
     Head,
-    MapKind,
     Sampler,
     Seeds,
     Shrink,
 )
 from esol.settings.masks import Affinity, Crf, Masks, Refine, RefineMethod, Segment, Walk
+from esol.settings.methods import (
+    KINDS,
+    LEARNS,
+    MAP_KINDS,
+    Drs,
+    Eps,
+    MapKind,
+    Method,
+    Quirks,
+    Sccam,
+)
 
 __all__ = [
+    "KINDS",
+    "LEARNS",
     "MAP_KINDS",
     "Affinity",
     "Backbone",
@@ -31,6 +42,8 @@ __all__ = [
     "Classify",
     "Crf",
     "Data",
+    "Drs",
+    "Eps",
     "Expand",
     "Fit",
     "Head",
@@ -38,9 +51,12 @@ __all__ = [
     "Machine",
     "MapKind",
     "Masks",
+    "Method",
+    "Quirks",
     "Refine",
     "RefineMethod",
     "Sampler",
+    "Sccam",
     "Seeds",
     "Segment",
     "Settings",
@@ -56,6 +72,9 @@ class Settings:
     seed: int = 0
     """Seed of every random choice."""
 
+    method: Method = "esol"
+    """What makes the maps: esol, plain cam, or a compared method."""
+
     data: Data = field(default_factory=Data)
     """Photos, tags, masks."""
 
@@ -69,7 +88,16 @@ class Settings:
     """Classifier head."""
 
     classify: Classify = field(default_factory=Classify)
-    """Stage 1."""
+    """Stage 1, and the classifiers of the compared methods."""
+
+    sccam: Sccam = field(default_factory=Sccam)
+    """Method sccam."""
+
+    drs: Drs = field(default_factory=Drs)
+    """Method drs."""
+
+    eps: Eps = field(default_factory=Eps)
+    """Method eps."""
 
     expand: Expand = field(default_factory=Expand)
     """Stage 2."""
@@ -92,6 +120,9 @@ class Settings:
     segment: Segment = field(default_factory=Segment)
     """Stage 8."""
 
+    quirks: Quirks = field(default_factory=Quirks)
+    """Faults of published code."""
+
     machine: Machine = field(default_factory=Machine)
     """This computer."""
 
@@ -112,7 +143,48 @@ class Settings:
             f"seeds, or one of refine.methods ({', '.join(self.refine.methods) or 'none'})",
         )
 
+        kinds = ("auto", *self.map_kinds)
+        check(
+            self.seeds.kind in kinds,
+            "seeds.kind",
+            self.seeds.kind,
+            f"{', '.join(kinds)} (method {self.method})",
+        )
+        check(
+            self.method != "eps" or bool(self.masks.saliency),
+            "masks.saliency",
+            self.masks.saliency,
+            "a folder of saliency maps, from which the method eps learns",
+        )
+        in_backbone = self.method == "drs" and self.drs.everywhere
+        check(
+            not (in_backbone and not self.backbone.learn),
+            "drs.everywhere",
+            self.drs.everywhere,
+            "false while the backbone is frozen (backbone.learn: [])",
+        )
+
+    @property
+    def map_kinds(self) -> tuple[MapKind, ...]:
+        """Kinds of maps that the method makes."""
+        return KINDS[self.method]
+
+    @property
+    def seed_kind(self) -> MapKind:
+        """Kind of maps that becomes seeds."""
+        return self.map_kinds[-1] if self.seeds.kind == "auto" else self.seeds.kind
+
+    @property
+    def classifier_fit(self) -> Fit:
+        """classify.fit as it is used: with the published momentum if quirks.momentum is on."""
+        fit = self.classify.fit
+        return replace(fit, momentum=fit.weight_decay) if self.quirks.momentum else fit
+
     def group(self, name: str) -> Any:
         """One group as plain values, for identities and manifests."""
+        if name == "classify":
+            return asdict(replace(self.classify, fit=self.classifier_fit))
+        if name == "seeds":
+            return asdict(replace(self.seeds, kind=self.seed_kind))
         value = getattr(self, name)
-        return value if isinstance(value, int) else asdict(value)
+        return value if isinstance(value, int | str) else asdict(value)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from esol.settings.checks import at_least_zero, check, positive
 from esol.settings.inputs import Fit
+from esol.settings.methods import MapKind
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,6 @@ class Shrink:
         at_least_zero(self, "shrink", "area")
 
 
-MapKind = Literal["cam", "expansion", "shrinkage"]
-MAP_KINDS: tuple[MapKind, ...] = ("cam", "expansion", "shrinkage")
-
-
 @dataclass(frozen=True)
 class Cams:
     """Stage 4: localization maps of the tagged classes, on a stride-4 grid."""
@@ -147,8 +144,8 @@ class Cams:
 class Seeds:
     """Stage 5: seed masks."""
 
-    kind: MapKind = "shrinkage"
-    """Which maps become seeds."""
+    kind: MapKind | Literal["auto"] = "auto"
+    """Which maps become seeds; auto: those the method ends with (esol: shrinkage)."""
 
     threshold: float = 0.15
     """Score above which a pixel takes its best tagged class; the one fixed, common threshold."""

@@ -171,7 +171,8 @@ class Masks:
     """seeds and irn: pixels whose best score is nearer than this to the threshold become 255."""
 
     saliency: str = ""
-    """Folder of saliency maps inside the data folder; empty: none are used."""
+    """Folder of saliency maps: inside the data folder if it is there, else from the current folder,
+    or an absolute path; empty: none are used."""
 
     salient: float = 0.5
     """Saliency from which a pixel counts as foreground."""

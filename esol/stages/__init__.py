@@ -9,18 +9,21 @@ from esol.errors import InputError
 from esol.files import write_atomic, write_json
 from esol.progress import log
 from esol.runfolder import STAGES
-from esol.settings import Settings
+from esol.settings import LEARNS, Settings
 from esol.stages.checks import check_input
 from esol.stages.job import Job
-from esol.stages.localize import cams, classify, expand, seeds, shrink
+from esol.stages.localize import classify, expand, shrink
+from esol.stages.mapping import cams, seeds
 from esol.stages.masking import masks
 from esol.stages.measure import evaluate
+from esol.stages.peer import peer
 from esol.stages.refinement import refine
 from esol.stages.segmentation import segment
 from esol.summary import write_report
 
 BY_NAME: dict[str, Callable[[Job], None]] = {
     "classify": classify,
+    "peer": peer,
     "expand": expand,
     "shrink": shrink,
     "cams": cams,
@@ -57,9 +60,7 @@ def run(
     Raises:
         InputError: something the user gave is wrong.
     """
-    names = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
-    if not names:
-        raise InputError(f"--from {first} --until {last}: {first} comes after {last}; swap them")
+    names = _stages(settings, first, last)
     job = Job(settings, open_dataset(data, settings.data), Path(out), overwrite)
     check_input(job, names)
     for note in job.data.notes:
@@ -72,3 +73,15 @@ def run(
     if last == "evaluate":
         write_report(job.run)
     return job.run
+
+
+def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:
+    """Those of the method, from ``first`` to ``last``."""
+    names = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+    if not names:
+        raise InputError(f"--from {first} --until {last}: {first} comes after {last}; swap them")
+    others = set().union(*LEARNS.values()) - set(LEARNS[settings.method])
+    names = tuple(name for name in names if name not in others)
+    if not names:
+        raise InputError(f"method {settings.method} has no stage {first}; set another method")
+    return names

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from esol.data.images import image_size
 from esol.errors import InputError
-from esol.features import weights_digest
 from esol.models.affinity import AffinityNet
-from esol.models.backbone import Backbone
-from esol.models.segmenter import Segmenter
-from esol.networks import new_classifier
+from esol.models.weights import weights_digest
+from esol.networks import fixed_backbone, new_classifier, new_segmenter
 from esol.progress import log
 from esol.runfolder import finished
+from esol.settings import LEARNS
 from esol.stages.job import Job
 from esol.stages.masking import check_saliency
+from esol.stages.peer import new_peer
 
 
 def check_input(job: Job, stages: Sequence[str]) -> None:
@@ -85,23 +85,17 @@ def _check_networks(job: Job, todo: Sequence[str]) -> None:
     """Networks can be built, and their initial weights can be had."""
     chosen, segment = job.settings.backbone, job.settings.segment
     # Files first: a download that fails takes a minute.
-    if "classify" in todo:
+    learns = [stage for stage in LEARNS[job.settings.method] if stage in todo]
+    if learns:
         weights_digest(chosen.weights)
     if "segment" in todo and segment.network != "none":
         weights_digest(segment.weights, "segment.weights")
-    if "classify" in todo:
+    if "classify" in learns:
         new_classifier(job.settings, job.classes)
+    if "peer" in learns:
+        for kind in job.settings.map_kinds:
+            new_peer(job, kind)
     if "refine" in todo and "irn" in job.settings.refine.methods:
-        backbone = Backbone(
-            chosen.name, weights="none", stride=chosen.stride, learn=(), norm="frozen"
-        )
-        AffinityNet(backbone, displacement=False)
+        AffinityNet(fixed_backbone(job.settings), displacement=False)
     if "segment" in todo and segment.network != "none":
-        Segmenter(
-            segment.network,
-            segment.encoder,
-            weights=segment.weights,
-            stride=segment.stride,
-            norm=segment.norm,
-            labels=job.classes + 1,
-        )
+        new_segmenter(segment, job.classes)

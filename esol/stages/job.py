@@ -1,16 +1,23 @@
 """Job: what every stage is given."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from esol.config import dump_settings
-from esol.data import Dataset
-from esol.features import weights_digest
-from esol.runfolder import Stage, output_of, work_on
+from esol.data import Dataset, Sample
+from esol.data.images import image_size
+from esol.files import sha256
+from esol.models.weights import weights_digest
+from esol.runfolder import Part, Stage, finished, output_of, work_on
+from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Settings
+from esol.train import METRICS
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,49 @@ class Job:
         data = self.settings.data
         return self.settings.cams.lists or tuple(dict.fromkeys((data.train, *data.evaluate)))
 
+    def saliency(self, sample: Sample) -> Path:
+        """File of a photo's saliency map.
+
+        Raises:
+            InputError: there is no such folder, no such file, or several.
+        """
+        return find_saliency(self._saliency_folder, sample.name)
+
+    @cached_property
+    def _saliency_folder(self) -> Path:
+        return saliency_folder(self.data.root, self.settings.masks.saliency)
+
+    @cached_property
+    def saliency_digest(self) -> str:
+        """SHA-256 over the saliency maps of all lists, "none" without.
+
+        As long as there are no masks, each map is looked at on the way.
+
+        Raises:
+            InputError: one is missing, unreadable or of another shape than its photo.
+        """
+        if not self.settings.masks.saliency:
+            return "none"
+        digest, look = hashlib.sha256(), not finished(self.run, "masks")
+        for sample in self.data.samples(*self.lists()):
+            path = self.saliency(sample)
+            if look:
+                load_saliency(path, image_size(sample.image))
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def contents(self, stage: str, files: Iterable[Path]) -> str:
+        """SHA-256 over some files of an earlier stage, in this order.
+
+        Raises:
+            InputError: the stage is not finished, or a file is missing.
+        """
+        output_of(self.run, stage)
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(bytes.fromhex(sha256(path)))
+        return digest.hexdigest()
+
     def enter(
         self,
         stage: str,
@@ -47,6 +97,7 @@ class Job:
         lists: tuple[str, ...],
         reads: Mapping[str, Any] | None = None,
         grows: bool = False,
+        parts: Sequence[Part] = (),
     ) -> AbstractContextManager[Stage | None]:
         """The stage's folder, with its identity: all that is read."""
         identity: dict[str, Any] = {group: self.settings.group(group) for group in groups}
@@ -65,4 +116,15 @@ class Job:
             overwrite=self.overwrite,
             settings=dump_settings(self.settings),
             grows=grows,
+            parts=parts,
         )
+
+
+def learned(folder: Path) -> dict[str, float]:
+    """What :func:`esol.train.fit` returned, from its metrics.jsonl: now, or in an earlier call."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    last: dict[str, float] = json.loads(lines[-1]) if lines else {}
+    return {
+        "steps" if name == "step" else name: value for name, value in last.items() if name != "rate"
+    }

@@ -1,7 +1,6 @@
 """Stage 7: pseudo masks."""
 
 import csv
-import hashlib
 import io
 import math
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from esol.maps import Maps, load_maps
 from esol.progress import log, track
 from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.runfolder import stage_path
-from esol.saliency import find_saliency, fuse, load_saliency
+from esol.saliency import fuse, load_saliency
 from esol.stages.job import Job
 from esol.stages.refinement import seed_maps
 from esol.threshold import choose_threshold
@@ -36,8 +35,8 @@ def masks(job: Job) -> None:
     after = ("cams",) if chosen.source == "seeds" else ("cams", "refine")
     reads = {
         "train": job.settings.data.train,
-        "kind": job.settings.seeds.kind,
-        "saliency files": _saliency_digest(job, samples),
+        "kind": job.settings.seed_kind,
+        "saliency files": check_saliency(job),
     }
     with job.enter("masks", "masks", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
@@ -66,25 +65,16 @@ def masks(job: Job) -> None:
         }
 
 
-def check_saliency(job: Job) -> None:
-    """Read every saliency map that the masks will need.
+def check_saliency(job: Job) -> str:
+    """Read every saliency map that the masks will need, once per job.
+
+    Returns:
+        SHA-256 over the maps; "none" if none are used.
 
     Raises:
         InputError: one is missing, unreadable or of another shape than its photo.
     """
-    for sample in job.data.samples(*job.lists()) if job.settings.masks.saliency else ():
-        load_saliency(_saliency_path(job, sample), image_size(sample.image))
-
-
-def _saliency_path(job: Job, sample: Sample) -> Path:
-    return find_saliency(job.data.root / job.settings.masks.saliency, sample.name)
-
-
-def _saliency_digest(job: Job, samples: tuple[Sample, ...]) -> str:
-    digest = hashlib.sha256()
-    for sample in samples if job.settings.masks.saliency else ():
-        digest.update(_saliency_path(job, sample).read_bytes())
-    return digest.hexdigest() if job.settings.masks.saliency else "none"
+    return job.saliency_digest
 
 
 def _maps(job: Job, sample: Sample) -> Maps:
@@ -113,7 +103,7 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     chosen = job.settings.masks
     saliency: NDArray[np.float32] | None = None
     if chosen.saliency:
-        saliency = load_saliency(_saliency_path(job, sample), image_size(sample.image))
+        saliency = load_saliency(job.saliency(sample), image_size(sample.image))
     if threshold is not None:
         maps = _maps(job, sample)
         return pseudo_mask(

@@ -13,7 +13,6 @@ from esol.histogram import Histogram, thresholds
 from esol.maps import load_maps
 from esol.progress import log, track
 from esol.runfolder import current, finished, mask_folders, read_manifest, stage_path
-from esol.settings import MAP_KINDS
 from esol.stages.job import Job
 
 MEASURED = ("refine", "masks", "segment")
@@ -78,7 +77,9 @@ def _evaluate_list(
 def _map_files(job: Job) -> dict[str, tuple[Path, float]]:
     """Kind of scored maps -> their folder and their fixed threshold."""
     cams, refined = stage_path(job.run, "cams"), stage_path(job.run, "refine")
-    found = {str(kind): (cams / kind, job.settings.seeds.threshold) for kind in MAP_KINDS}
+    found = {
+        str(kind): (cams / kind, job.settings.seeds.threshold) for kind in job.settings.map_kinds
+    }
     if current(job.run, "refine") and "irn" in job.settings.refine.methods:
         found["irn"] = (refined / "irn", _irn_threshold(job))
     return found

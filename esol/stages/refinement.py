@@ -1,6 +1,7 @@
 """Stage 6: refined masks by CRF, refined maps by IRN."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +13,37 @@ from esol.instances import instances
 from esol.losses import affinity_losses
 from esol.maps import Maps, load_maps, save_maps
 from esol.models.affinity import AffinityNet
-from esol.networks import device_of, frozen_classifier, load_weights, save_weights
+from esol.networks import device_of, load_weights, save_weights
 from esol.progress import log, track
 from esol.refine import boundaries, confident_labels, crf_mask, walked
-from esol.runfolder import Stage, stage_path
+from esol.runfolder import CHECKPOINT, Part, Stage, stage_path
 from esol.seeds import seed
-from esol.stages.job import Job
-from esol.stages.localize import map_path
-from esol.train import fit, forget_checkpoints
+from esol.stages.job import Job, learned
+from esol.stages.mapping import backbone_stage, trained_backbone
+from esol.stages.photo_maps import map_path
+from esol.train import METRICS, fit, forget_checkpoints
 
 WEIGHTS = "irn.safetensors"
+
+_CRF = Part(
+    ("crf",),
+    spared=(
+        *("seed", "backbone", "head", "after.classify", "after.peer", "train", "train maps"),
+        *(f"refine.{key}" for key in ("methods", "affinity", "walk", "threshold", "instances")),
+    ),
+)
+_IRN = (
+    Part(
+        ("labels", WEIGHTS, METRICS, f"{CHECKPOINT}*"),
+        # The training list and its maps have keys of their own.
+        spared=(
+            *("data", "after.cams", "seeds.threshold"),
+            *(f"refine.{key}" for key in ("methods", "walk", "threshold")),
+        ),
+    ),
+    Part(("irn",), spared=("seeds.threshold", "refine.methods", "refine.threshold")),
+    Part(("instances",), spared=("seeds.threshold", "refine.methods")),
+)
 
 
 def refine(job: Job) -> None:
@@ -30,24 +52,39 @@ def refine(job: Job) -> None:
     if not settings.refine.methods:
         log.info("refine: off")
         return
-    groups = ("seed", "backbone", "head", "seeds", "refine")
-    reads = {"train": settings.data.train}
-    after = ("classify", "cams")
-    with job.enter("refine", *groups, after=after, lists=lists, reads=reads) as stage:
+    crf, irn = ("crf" in settings.refine.methods), ("irn" in settings.refine.methods)
+    with job.enter(
+        "refine",
+        *("seed", "backbone", "head", "seeds", "refine"),
+        after=(backbone_stage(job), "cams"),
+        lists=lists,
+        reads=_reads(job) if irn else {},
+        # Those of a method that is off are not kept.
+        parts=(*((_CRF,) if crf else ()), *(_IRN if irn else ())),
+    ) as stage:
         if stage is None:
             return
         samples = job.data.samples(*lists)
-        if "crf" in settings.refine.methods:
+        if crf:
             _crf(job, stage, samples)
-        if "irn" in settings.refine.methods:
+        if irn:
             _labels(job, stage)
             _walk(job, stage, samples, _trained(job, stage))
-        stage.results |= {"photos": len(samples), "kind": settings.seeds.kind}
+            stage.results |= learned(stage.path)
+        stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
+
+
+def _reads(job: Job) -> dict[str, Any]:
+    """What IRNet's training reads, for the identity."""
+    train, folder = job.settings.data.train, stage_path(job.run, "cams")
+    names = (sample.name for sample in job.data.samples(train))
+    maps = (map_path(folder, job.settings.seed_kind, name) for name in names)
+    return {"train": job.data.fingerprint(train), "train maps": job.contents("cams", maps)}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
     """The maps that become seeds."""
-    return load_maps(map_path(stage_path(job.run, "cams"), job.settings.seeds.kind, sample.name))
+    return load_maps(map_path(stage_path(job.run, "cams"), job.settings.seed_kind, sample.name))
 
 
 def _crf(job: Job, stage: Stage, samples: tuple[Sample, ...]) -> None:
@@ -74,8 +111,7 @@ def _labels(job: Job, stage: Stage) -> None:
 def _trained(job: Job, stage: Stage) -> AffinityNet:
     """IRNet, trained unless it was before, in evaluation mode."""
     settings, chosen = job.settings, job.settings.refine.affinity
-    weights = stage_path(job.run, "classify") / "classifier.safetensors"
-    backbone = frozen_classifier(settings, job.classes, weights).backbone
+    backbone = trained_backbone(job)
     torch.manual_seed(settings.seed)
     # The two branches share nothing that learns: without instances one of them is not needed.
     net = AffinityNet(backbone, displacement=settings.refine.instances)
@@ -86,7 +122,7 @@ def _trained(job: Job, stage: Stage) -> AffinityNet:
         forget_checkpoints(stage.path)
         return net.eval()
     samples = job.data.samples(settings.data.train)
-    stage.results |= fit(
+    fit(
         net,
         partial(affinity_losses, radius=chosen.radius),
         photo_inputs(samples, job.classes, chosen.input, MaskFolder(stage.path / "labels")),
@@ -128,7 +164,8 @@ def _walk(job: Job, stage: Stage, samples: tuple[Sample, ...], net: AffinityNet)
             continue
         photo, maps = load_image(sample.image), seed_maps(job, sample)
         edge, field = boundaries(net, photo, chosen.affinity.input, chosen.longest)
-        save_maps(path, walked(maps, edge, chosen.walk), maps.classes, maps.size)
+        if not path.exists():
+            save_maps(path, walked(maps, edge, chosen.walk), maps.classes, maps.size)
         if field is not None:
             refined = load_maps(path)
             mask = seed(refined.full(), refined.classes, chosen.threshold)

@@ -6,19 +6,32 @@ from typing import Any
 
 import torch
 
-from esol.bundle import save_bundle
+from esol.bundle import BUNDLE, redescribe, save_bundle
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
+from esol.data.sample import Sample
 from esol.losses import segment_losses
 from esol.models.segmenter import Segmenter
-from esol.networks import device_of
+from esol.networks import device_of, new_segmenter
 from esol.predict import load
 from esol.progress import log, track
-from esol.runfolder import Stage, stage_path
-from esol.stages.job import Job
-from esol.train import fit, forget_checkpoints
+from esol.runfolder import CHECKPOINT, Part, Stage, stage_path
+from esol.stages.job import Job, learned
+from esol.train import METRICS, fit, forget_checkpoints
 
-BUNDLE = "model.safetensors"
+PARTS = (
+    Part(
+        (BUNDLE, METRICS, f"{CHECKPOINT}*"),
+        spared=(
+            "after",
+            "data",
+            *(f"segment.{key}" for key in ("longest", "scales", "flip", "crf")),
+        ),
+    ),
+    Part(("predictions",), spared=("after",)),
+)
+"""The network depends on neither the test settings nor the lists to measure. Neither depends on
+masks other than those learned from, which have a key of their own."""
 
 
 def segment(job: Job) -> None:
@@ -27,46 +40,60 @@ def segment(job: Job) -> None:
     if chosen.network == "none":
         log.info("segment: off")
         return
-    lists = settings.data.evaluate
-    reads = {"train": settings.data.train}
-    if chosen.truth:
-        reads["truth"] = job.data.truth_fingerprint(settings.data.train)
-    after = () if chosen.truth else ("masks",)
+    photos, description = _photos(job), _description(job)
     with job.enter(
-        "segment", "seed", "segment", after=after, lists=(settings.data.train, *lists), reads=reads
+        "segment",
+        *("seed", "segment"),
+        after=() if chosen.truth else ("masks",),
+        lists=settings.data.evaluate,
+        reads=_reads(job, photos),
+        parts=PARTS,
     ) as stage:
         if stage is None:
             return
         path = stage.path / BUNDLE
-        if not path.exists():
-            save_bundle(path, _trained(job, stage), _description(job))
+        if path.exists():
+            redescribe(path, description)
+        else:
+            save_bundle(path, _trained(job, stage, photos), description)
         forget_checkpoints(stage.path)
         _predict(job, stage)
-        kept = ("network", "encoder", "initial_weights", "learned_from")
-        stage.results |= {name: _description(job)[name] for name in kept}
+        told = ("network", "encoder", "initial_weights", "learned_from")
+        stage.results |= {"photos": len(photos), **learned(stage.path)}
+        stage.results |= {name: description[name] for name in told}
 
 
-def _trained(job: Job, stage: Stage) -> Segmenter:
+def _photos(job: Job) -> tuple[Sample, ...]:
+    """What the network learns from."""
+    samples = job.data.samples(job.settings.data.train)
+    if job.settings.segment.truth:
+        return tuple(sample for sample in samples if sample.mask is not None)
+    return samples
+
+
+def _masks(job: Job) -> MaskFolder:
+    return MaskFolder(stage_path(job.run, "masks"))
+
+
+def _reads(job: Job, photos: tuple[Sample, ...]) -> dict[str, Any]:
+    """What the training reads, for the identity."""
+    train, masks = job.settings.data.train, _masks(job)
+    reads: dict[str, Any] = {"train": job.data.fingerprint(train)}
+    if job.settings.segment.truth:
+        return reads | {"truth": job.data.truth_fingerprint(train)}
+    return reads | {"train masks": job.contents("masks", map(masks.path, photos))}
+
+
+def _trained(job: Job, stage: Stage, photos: tuple[Sample, ...]) -> Segmenter:
     settings, chosen = job.settings, job.settings.segment
     torch.manual_seed(settings.seed)
-    net = Segmenter(
-        chosen.network,
-        chosen.encoder,
-        weights=chosen.weights,
-        stride=chosen.stride,
-        norm=chosen.norm,
-        labels=job.classes + 1,
-    )
+    net = new_segmenter(chosen, job.classes)
     net = net.to(device_of(settings.machine))
-    samples = job.data.samples(settings.data.train)
-    masks = MaskFolder(stage_path(job.run, "masks"))
-    if chosen.truth:
-        samples = tuple(sample for sample in samples if sample.mask is not None)
-    stage.results |= {"photos": len(samples)}
-    stage.results |= fit(
+    masks = job.data.truth if chosen.truth else _masks(job)
+    fit(
         net,
         segment_losses,
-        photo_inputs(samples, job.classes, chosen.input, job.data.truth if chosen.truth else masks),
+        photo_inputs(photos, job.classes, chosen.input, masks),
         [(net.encoder_parameters(), 1.0), (net.head_parameters(), chosen.head_lr)],
         fit=chosen.fit,
         machine=settings.machine,

@@ -1,8 +1,10 @@
 """Every problem is reported, all at once, each with its file name."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from rich.console import Console
 
@@ -16,7 +18,7 @@ def sound(root: Path) -> Path:
     tags = {"a": "cat", "b": "cat;dog", "c": "dog", "d": "cat"}
     for i, name in enumerate(tags):
         path = root / "images" / f"{name}.jpg"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(i).integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
         mask = np.zeros((20 + i, 30), dtype=np.uint8)
@@ -126,3 +128,82 @@ def test_fixed_classes_may_be_absent(shared: Path) -> None:
     assert any("too few photos" in warning for warning in report.warnings)
     assert sum(report.together[k][k] for k in range(80)) == sum(report.counts["train2017"])
     assert "warning:" in printed(report)
+
+
+def saliency(root: Path, folder: str = "Saliency") -> Path:
+    """A sound saliency map for each photo of ``sound``."""
+    for i, name in enumerate("abcd"):
+        path = root / folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((20 + i, 30), np.uint8)).save(path)
+    return root / folder
+
+
+def test_saliency_maps_are_looked_at_if_named(tmp_path: Path) -> None:
+    root = sound(tmp_path / "data")
+    maps = saliency(root)
+    assert check(root, Data(), "Saliency").problems == ()
+    (maps / "a.png").unlink()
+    (maps / "b.png").write_bytes(b"")
+    Image.new("L", (30, 99)).save(maps / "c.png")
+    Image.new("L", (30, 23)).save(maps / "d.jpg")
+    assert check(root, Data()).problems == ()
+    problems = check(root, Data(), "Saliency").problems
+    assert len(problems) == 4
+    for words in (("a.png", "no saliency"), ("b.png", "empty"), ("c.png", "99"), ("d.jpg", "two")):
+        assert any(all(word in problem for word in words) for problem in problems), words
+    # A photo that runs leave out needs none.
+    (root / "classes.txt").write_text("cat\ndog\n")
+    only_dogs = check(root, Data(classes=("dog",)), "Saliency").problems
+    assert [Path(problem.split(":")[0]).name for problem in only_dogs] == ["b.png", "c.png"]
+
+
+def test_every_kind_of_saliency_problem_is_counted_and_the_first_are_named(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    (root / "Saliency").mkdir()
+    problems = check(root, Data(), "Saliency").problems
+    assert [Path(line.split(":")[0]).name for line in problems] == [
+        *("a.png", "b.png", "c.png", "Saliency")
+    ]
+    assert "4 saliency maps in all are missing" in problems[-1]
+    for path in saliency(root).iterdir():
+        Image.new("RGB", (30, 30)).save(path)
+    assert "4 saliency maps in all are unreadable" in check(root, Data(), "Saliency").problems[-1]
+
+
+def test_saliency_maps_may_lie_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = sound(tmp_path / "data")
+    maps = saliency(tmp_path, "elsewhere/maps")
+    assert check(root, Data(), str(maps)).problems == ()
+    assert check(root, Data(), "../elsewhere/maps").problems == ()
+    (problem,) = check(root, Data(), "maps").problems
+    assert "masks.saliency = 'maps'" in problem
+    monkeypatch.chdir(maps.parent)
+    assert check(root, Data(), "maps").problems == ()
+
+
+def tag_folders(root: Path) -> Path:
+    """Two photos of each of two tags, without a labels file."""
+    for name in ("cat/a", "cat/b", "dog/a", "dog/b"):
+        path = root / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 20)).save(path)
+    return root
+
+
+def test_saliency_maps_among_tag_folders_are_told_apart(tmp_path: Path) -> None:
+    root = tag_folders(tmp_path / "data")
+    for folder in (root / "saliency", root / ".saliency", tmp_path / "outside"):
+        for path in [*root.glob("[cd]*/*.jpg")]:
+            target = (folder / path.relative_to(root)).with_suffix(".png")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (30, 20)).save(target)
+    (problem,) = check(root, Data(), "saliency").problems
+    assert problem.startswith(f"{root / 'saliency'}: taken for photos")
+    shutil.rmtree(root / "saliency")
+    assert check(root, Data(), ".saliency").problems == ()
+    assert check(root, Data(), str(tmp_path / "outside")).problems == ()
+    (root / "flat").mkdir()
+    for name in "ab":
+        Image.new("L", (30, 20)).save(root / "flat" / f"{name}.png")
+    assert any("flat: taken for photos" in line for line in check(root, Data(), "flat").problems)

@@ -1,0 +1,63 @@
+"""Weight files from outside: reading them, what they were, and what libraries say of failures."""
+
+import functools
+from pathlib import Path
+
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from esol.errors import InputError
+from esol.files import sha256
+
+
+def read_weights(path: Path, key: str) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file by name.
+
+    Raises:
+        InputError: there is no such file, or it is another kind; the message names the setting
+            ``key``.
+    """
+    if not path.is_file():
+        raise InputError(f"{key} = {path}: no such file; give a .safetensors file")
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{key}: {path} is not a safetensors file ({reason(error)})") from error
+    return state
+
+
+def weights_digest(weights: str, key: str = "backbone.weights") -> str:
+    """SHA-256 of the weights file, or the name where the weights are not a file.
+
+    Raises:
+        InputError: there is no such file; the message names the setting ``key``.
+    """
+    if weights in ("imagenet", "none"):
+        return weights
+    path = Path(weights)
+    if not path.is_file():
+        raise InputError(
+            f"{key} = {weights}: no such file; give a .safetensors file, imagenet or none"
+        )
+    stat = path.stat()
+    return _digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Every stage asks for it: read once while size and time of change stay."""
+    return sha256(path)
+
+
+def classifier_prefixes(name: str) -> tuple[str, ...]:
+    """Beginnings of the parameters of the classifier of timm's network ``name``."""
+    found = timm.get_pretrained_cfg_value(name.split(".")[0], "classifier") or "classifier"
+    return tuple(f"{n}." for n in ((found,) if isinstance(found, str) else found))
+
+
+def reason(error: BaseException, lines: int = 1) -> str:
+    """The first lines of an exception's text, at most 200 characters, for a message of one line."""
+    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
+    return " ".join(parts[:lines])[:200] or type(error).__name__

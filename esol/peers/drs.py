@@ -1,0 +1,208 @@
+"""DRS (Kim et al., AAAI 2021): suppressed discriminative regions, and the maps learned anew."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esol.errors import InputError
+from esol.losses import Batch, Losses, classification_loss, features_of
+from esol.models.backbone import Backbone
+from esol.models.classifier import Head
+
+_PROBE = 64
+"""Side in pixels of the image that finds a network's activations; two cells at stride 32."""
+
+
+def suppress(x: Tensor, share: float | Tensor) -> Tensor:
+    """Cut every channel at a share of its own maximum over the image.
+
+    Args:
+        x: (N, C, h, w) activations.
+        share: in (0, 1], one for all or (N, C, 1, 1).
+    """
+    return torch.minimum(x, share * x.amax(dim=(2, 3), keepdim=True))
+
+
+class Suppression(nn.Module):
+    """Suppression by a fixed share, or by one that a linear layer predicts for each channel.
+
+    Args:
+        channels: C of its input.
+        delta: the share, in (0, 1]; 0: sigmoid(linear(mean over the map)), about 0.5 at the start.
+
+    Raises:
+        ValueError: delta is outside 0 .. 1.
+    """
+
+    def __init__(self, channels: int, delta: float) -> None:
+        super().__init__()
+        if not 0 <= delta <= 1:
+            raise ValueError(f"delta = {delta}: not in 0 .. 1")
+        self.delta = delta
+        self.controller = nn.Linear(channels, channels) if delta == 0 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) activations, 0 or more -> the same, suppressed."""
+        if self.controller is None:
+            return suppress(x, self.delta)
+        share = torch.sigmoid(self.controller(x.mean(dim=(2, 3))))
+        return suppress(x, share[:, :, None, None])
+
+    def hook(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """As a forward hook of an activation: its output, suppressed.
+
+        A method and no closure, so that a copy of the network calls the copy of this module.
+        """
+        suppressed: Tensor = self(output)
+        return suppressed
+
+
+class SuppressedClassifier(nn.Module):
+    """The plain classifier with suppression after its ReLUs.
+
+    What learns: ``backbone``; ``head.w1`` and ``head.w2``; ``head.v``; ``suppressors``, which has
+    no parameters if ``delta`` is fixed.
+
+    Args:
+        backbone: feature extractor; with ``everywhere`` it is changed in place: from then on its
+            features are the suppressed ones, for every holder.
+        head: the K-way head.
+        delta: of ``Suppression`` (published code: 0.55 or 0.6 if fixed).
+        everywhere: also after every ReLU of the backbone that acts on a map; published so.
+
+    Attributes:
+        suppressors: of W1, of W2, then of the backbone's ReLUs in the order of their first use.
+
+    Raises:
+        InputError: ``everywhere`` in a backbone without ReLUs, or, where shares are learned, with
+            a ReLU that serves layers of several widths.
+    """
+
+    def __init__(self, backbone: Backbone, head: Head, *, delta: float, everywhere: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.delta = delta
+        self.everywhere = everywhere
+        found = _relus(backbone) if everywhere else {}
+        widths = [_width(each) if delta == 0 else 0 for each in found.values()]
+        inside = [Suppression(width, delta) for width in widths]
+        of_head = [Suppression(w.out_channels, delta) for w in (head.w1, head.w2)]
+        self.suppressors = nn.ModuleList([*of_head, *inside])
+        for module, suppression in zip(found, inside, strict=True):
+            module.register_forward_hook(suppression.hook)
+
+    def maps(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, h, w) features of its own backbone -> "drs": (N, K, h, w) maps, before ReLU."""
+        x1 = self.suppressors[0](F.relu(self.head.w1(features)))
+        x2 = self.suppressors[1](F.relu(self.head.w2(x1)))
+        return {"drs": self.head.v(x2)}
+
+
+def _relus(backbone: Backbone) -> dict[nn.Module, set[int]]:
+    """The network's ReLUs that act on maps -> numbers of channels that pass them.
+
+    ReLUs of gates (squeeze and excitation) see one value per channel, which is its own maximum.
+    """
+    found: dict[nn.Module, set[int]] = {}
+
+    def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.dim() == 4 and output.shape[2:].numel() > 1:
+            found.setdefault(module, set()).add(output.shape[1])
+
+    relus = [m for m in backbone.network.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
+    if relus:
+        handles = [module.register_forward_hook(note) for module in relus]
+        modes = [(module, module.training) for module in backbone.modules()]
+        try:
+            with torch.no_grad():
+                like = next(backbone.parameters())
+                backbone.eval()(like.new_zeros(1, 3, _PROBE, _PROBE))
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, training in modes:
+                module.training = training
+    if not found:
+        raise InputError(
+            "drs.everywhere: this backbone has no ReLU to suppress; set drs.everywhere: false, or"
+            " backbone.name to a network with ReLUs (resnet50)"
+        )
+    return found
+
+
+def _width(channels: set[int]) -> int:
+    if len(channels) > 1:
+        raise InputError(
+            f"drs.delta: 0 cannot be learned where one ReLU serves {sorted(channels)} channels;"
+            " set drs.delta: 0.55 or drs.everywhere: false"
+        )
+    return next(iter(channels))
+
+
+def drs_losses(model: SuppressedClassifier, batch: Batch) -> Losses:
+    """The classification loss of the suppressed maps.
+
+    Raises:
+        ValueError: suppression inside the backbone, and the backbone is frozen though shares are
+            to be learned, or the batch holds features, which nothing has suppressed.
+    """
+    if model.everywhere and batch.cached:
+        raise ValueError("drs.everywhere: needs images, not cached features")
+    if model.everywhere and model.delta == 0 and model.backbone.frozen:
+        raise ValueError(
+            "drs.everywhere: shares in a frozen backbone learn nothing; set backbone.learn, or"
+            " drs.everywhere: false"
+        )
+    maps = model.maps(features_of(model.backbone, batch))["drs"]
+    return {"loss": classification_loss(maps, batch.tags)}
+
+
+class RefinedClassifier(nn.Module):
+    """A plain network that learns the suppressed classifier's maps (refinement learning)."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def maps(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, h, w) features -> "drs_refined": (N, K, h, w) maps, before ReLU."""
+        return {"drs_refined": self.head(features)}
+
+
+def refinement_targets(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep at every place the largest class alone; of equal ones, the first.
+
+    Args:
+        maps: (K', h, w) maps of a photo's tagged classes, 0 .. 1; K' may be 0.
+
+    Returns:
+        (K', h, w), 0 where another class is larger. (Published code stores them in 8 bits.)
+    """
+    if not len(maps):
+        return maps.copy()
+    classes = np.arange(len(maps))[:, None, None]
+    return np.where(classes == maps.argmax(axis=0), maps, np.float32(0))
+
+
+def refine_losses(model: RefinedClassifier, batch: Batch) -> Losses:
+    """Mean squared error between the maps, before ReLU, and the targets of all K classes.
+
+    Targets come to the maps' grid by averaging over each cell (area interpolation). Classes
+    without tag count too, with targets 0.
+
+    Args:
+        model: of K classes.
+        batch: with targets, (N, K, h', w').
+
+    Raises:
+        ValueError: the batch has no targets.
+    """
+    if batch.targets is None:
+        raise ValueError("a batch without targets")
+    maps = model.maps(features_of(model.backbone, batch))["drs_refined"]
+    targets = F.interpolate(batch.targets, maps.shape[-2:], mode="area")
+    return {"loss": F.mse_loss(maps, targets)}

@@ -1,0 +1,135 @@
+"""SC-CAM (Chang et al., CVPR 2020): the classifier also learns sub-categories of each class."""
+
+import warnings
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esol.losses import Batch, Losses, classification_loss, features_of
+from esol.models.backbone import Backbone
+from esol.models.classifier import Head
+
+
+class BothMaps(NamedTuple):
+    """Maps of one pass, before ReLU.
+
+    Attributes:
+        classes: (N, K, h, w).
+        subcategories: (N, S, h, w).
+    """
+
+    classes: Tensor
+    subcategories: Tensor
+
+
+class SubcategoryClassifier(nn.Module):
+    """The plain classifier and, on the activations that V reads, a second 1 x 1 classifier.
+
+    ``backbone`` and ``head`` may be those of a trained plain classifier: ``vectors`` then describes
+    photos for the first clustering.
+
+    Args:
+        backbone: feature extractor.
+        head: the K-way head.
+        subcategories: S, columns of the sub-labels.
+
+    Attributes:
+        sub: D -> S, no bias; starts like V and may learn at V's rate.
+    """
+
+    def __init__(self, backbone: Backbone, head: Head, subcategories: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.sub = nn.Conv2d(head.v.in_channels, subcategories, 1, bias=False)
+        nn.init.normal_(self.sub.weight, std=0.01)
+
+    def both(self, features: Tensor) -> BothMaps:
+        """(N, C, h, w) features -> maps of classes and of sub-categories."""
+        x2 = self._activations(features)
+        return BothMaps(self.head.v(x2), self.sub(x2))
+
+    def maps(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, h, w) features -> "sccam": (N, K, h, w) maps of the K-way head, before ReLU."""
+        return {"sccam": self.head(features)}
+
+    def vectors(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) features -> (N, D) means over the map of the activations that V reads."""
+        return self._activations(features).mean(dim=(2, 3))
+
+    def _activations(self, features: Tensor) -> Tensor:
+        return F.relu(self.head.w2(F.relu(self.head.w1(features))))
+
+
+def subcategories(
+    vectors: Tensor, tags: Tensor, clusters: int, *, seed: int, iterations: int
+) -> Tensor:
+    """Sub-labels: k-means within each class, over the photos that have its tag.
+
+    k-means++ and the best of 10 starts, scikit-learn's default when the paper appeared. On one
+    thread, since sums that threads share depend on their number. A class with fewer distinct
+    vectors than ``clusters`` has as many clusters as it has of those; its other columns are 0.
+
+    Args:
+        vectors: (N, D), finite.
+        tags: (N, K) bool.
+        clusters: sub-categories per class (paper: 10).
+        seed: of the starts.
+        iterations: at most this many per start (published code: 300).
+
+    Returns:
+        (N, K * clusters) uint8, 0 or 1; class k's sub-categories are the columns from
+        k * clusters on, and a photo has exactly one of them if it has the class, else none.
+
+    Raises:
+        ValueError: as many rows are not in ``vectors`` as in ``tags``, or a value is not finite.
+    """
+    if len(vectors) != len(tags):
+        raise ValueError(f"{len(vectors)} vectors, but tags of {len(tags)} photos")
+    if not vectors.isfinite().all():
+        raise ValueError("vectors with values that are not finite")
+    labels = torch.zeros(len(tags), tags.shape[1] * clusters, dtype=torch.uint8)
+    for k in range(tags.shape[1]):
+        rows = tags[:, k].nonzero()[:, 0].cpu()
+        if len(rows):
+            found = _cluster(vectors.cpu()[rows].double(), clusters, seed, iterations)
+            labels[rows, k * clusters + found] = 1
+    return labels
+
+
+def _cluster(vectors: Tensor, clusters: int, seed: int, iterations: int) -> Tensor:
+    """(n, D) -> (n,) int64 cluster of each row, from 0 on."""
+    # Here, not above: they take a second to import, and only this function needs them.
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    means = KMeans(min(clusters, len(vectors)), n_init=10, max_iter=iterations, random_state=seed)
+    with threadpool_limits(1), warnings.catch_warnings():
+        # It warns of equal vectors, which leave clusters empty.
+        warnings.simplefilter("ignore")
+        return torch.as_tensor(means.fit_predict(vectors.numpy()), dtype=torch.int64)
+
+
+def sccam_losses(
+    model: SubcategoryClassifier, batch: Batch, *, sublabels: Mapping[str, Tensor], weight: float
+) -> Losses:
+    """L_cls over classes + weight * L_cls over sub-categories (published code: weight 5).
+
+    Args:
+        model: of K classes and S sub-categories.
+        batch: images or features, tags and names.
+        sublabels: name -> (S,) row of ``subcategories``, for every photo of the batch.
+        weight: of the second term.
+    """
+    maps = model.both(features_of(model.backbone, batch))
+    rows = torch.stack([sublabels[name] for name in batch.names]).to(batch.tags)
+    classification = classification_loss(maps.classes, batch.tags)
+    finer = classification_loss(maps.subcategories, rows)
+    return {
+        "loss": classification + weight * finer,
+        "classification": classification.detach(),
+        "subcategories": finer.detach(),
+    }

@@ -1,0 +1,80 @@
+"""Stages 4 and 5: from trained networks to maps and seeds."""
+
+from esol.cam import Network
+from esol.data.images import save_mask
+from esol.maps import load_maps
+from esol.models.backbone import Backbone
+from esol.progress import log, track
+from esol.runfolder import stage_path
+from esol.seeds import seed
+from esol.settings import LEARNS
+from esol.stages.job import Job
+from esol.stages.localize import localizer, plain_classifier
+from esol.stages.peer import peer_networks
+from esol.stages.photo_maps import map_path, map_photos
+
+
+def cams(job: Job) -> None:
+    """Stage 4: localization maps of every kind that the method makes; writes KIND/NAME.npz."""
+    settings, lists = job.settings, job.lists()
+    groups = ["input", "backbone", "head", "cams"]
+    groups += ("expand", "shrink") if settings.method == "esol" else ("method",)
+    after = LEARNS[settings.method]
+    with job.enter("cams", *groups, after=after, lists=lists) as stage:
+        if stage is None:
+            return
+        samples = job.data.samples(*lists)
+        map_photos(job, trained_networks(job), samples, stage.path, settings.map_kinds)
+        stage.results |= {"photos": len(samples)}
+
+
+def trained_networks(job: Job) -> tuple[Network, ...]:
+    """What makes the method's maps, as the stages before left it, in evaluation mode."""
+    if job.settings.method == "esol":
+        return (localizer(job, "expand", "shrink").eval(),)
+    if job.settings.method == "cam":
+        return (plain_classifier(job),)
+    return peer_networks(job)
+
+
+def backbone_stage(job: Job) -> str:
+    """The stage whose backbone IRNet reads: the classifier's, where the method has a plain one."""
+    return LEARNS[job.settings.method][0]
+
+
+def trained_backbone(job: Job) -> Backbone:
+    """The backbone that IRNet reads."""
+    if backbone_stage(job) == "classify":
+        return plain_classifier(job).backbone
+    # The last: that of drs' first network holds suppressions.
+    return peer_networks(job)[-1].backbone
+
+
+def seeds(job: Job) -> None:
+    """Stage 5: seed masks from the chosen maps; writes NAME.png."""
+    chosen, lists = job.settings.seeds, job.lists()
+    with job.enter("seeds", "seeds", after=("cams",), lists=lists) as stage:
+        if stage is None:
+            return
+        samples = job.data.samples(*lists)
+        empty = 0
+        for sample in track(samples, "seeds", total=len(samples), unit="photos"):
+            path = stage.path / f"{sample.name}.png"
+            maps = load_maps(
+                map_path(stage_path(job.run, "cams"), job.settings.seed_kind, sample.name)
+            )
+            empty += not (maps.maps > chosen.threshold).any()
+            if not path.exists():
+                save_mask(seed(maps.full(), maps.classes, chosen.threshold), path)
+        if empty:
+            log.warning(
+                "seeds: %d of %d photos are all background; train longer, or lower seeds.threshold",
+                empty,
+                len(samples),
+            )
+        stage.results |= {
+            "photos": len(samples),
+            "all_background": empty,
+            "kind": job.settings.seed_kind,
+            "threshold": chosen.threshold,
+        }

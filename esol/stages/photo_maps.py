@@ -1,0 +1,47 @@
+"""Maps of photos as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from esol.cam import Network, Photo, batches_of_one_size, localize
+from esol.data.sample import Sample
+from esol.features import compute_features
+from esol.maps import save_maps
+from esol.progress import track
+from esol.stages.job import Job
+
+
+def map_photos(
+    job: Job,
+    networks: Sequence[Network],
+    samples: tuple[Sample, ...],
+    folder: Path,
+    kinds: Sequence[str],
+) -> None:
+    """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet."""
+    settings, cache = job.settings, None
+    if settings.backbone.cache and 1.0 in settings.cams.scales:
+        cache = compute_features(networks[0].backbone, samples, settings, job.run)
+    batches = batches_of_one_size(samples, same=settings.input.resize == "squash")
+    # A batch is done again as a whole: a photo's last bit may depend on its companions.
+    todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
+    start = len(batches) - len(todo)
+    for batch in track(todo, "cams", total=len(batches), start=start, unit="batches"):
+        for sample, size, maps in localize(networks, batch, settings.cams, settings.input, cache):
+            tags = np.asarray(sample.tags, np.int64)
+            for kind in kinds:
+                save_maps(map_path(folder, kind, sample.name), maps[kind], tags, size)
+
+
+def map_path(folder: Path, kind: str, name: str) -> Path:
+    """File of a photo's maps."""
+    return folder / kind / f"{name}.npz"
+
+
+def _mapped(folder: Path, batch: list[Photo], kinds: Sequence[str]) -> bool:
+    """Whether every map of the batch is there."""
+    return all(
+        map_path(folder, kind, photo.sample.name).exists() for photo in batch for kind in kinds
+    )

@@ -1,0 +1,46 @@
+"""What the trained stages share: inputs, and the end of a training."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from esol.data.inputs import Inputs, Planes, photo_inputs
+from esol.features import compute_features
+from esol.models.backbone import Backbone
+from esol.models.classifier import Head
+from esol.networks import save_weights
+from esol.stages.job import Job
+from esol.train import forget_checkpoints
+
+
+def tagged_inputs(
+    job: Job, backbone: Backbone, planes: Planes | None = None, *, by_tag: bool = False
+) -> Inputs:
+    """Training inputs of the training list: photos, or cached features."""
+    settings = job.settings
+    samples = job.data.samples(settings.data.train)
+    if not settings.backbone.cache:
+        return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
+    cache = compute_features(backbone.eval(), samples, settings, job.run)
+    flip = settings.input.flip
+    return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)
+
+
+def classifier_groups(
+    job: Job, backbone: nn.Module, head: Head, *more: nn.Module
+) -> list[tuple[Iterable[nn.Parameter], float]]:
+    """Parameters and rates of a classifier: backbone, W1 and W2, and V with ``more``."""
+    chosen = job.settings.classify
+    last = [p for module in (head.v, *more) for p in module.parameters()]
+    return [
+        (list(backbone.parameters()), chosen.backbone_lr),
+        ([*head.w1.parameters(), *head.w2.parameters()], 1.0),
+        (last, chosen.classifier_lr),
+    ]
+
+
+def finish(module: nn.Module, path: Path) -> None:
+    """Write trained weights, then drop the checkpoints beside them."""
+    save_weights(module, path)
+    forget_checkpoints(path.parent)

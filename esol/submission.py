@@ -1,0 +1,155 @@
+"""Archive of masks for PASCAL VOC's evaluation server, checked before it is packed."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from esol.data.images import image_size, palette, reading
+from esol.data.labels import read_names
+from esol.data.voc import VOC_CLASSES
+from esol.errors import InputError
+from esol.files import write_atomic
+from esol.predict import Model
+from esol.progress import log
+
+TEST_PHOTOS = 1456
+"""Photos of VOC 2012's list test, the only one that the server measures."""
+
+_ENDINGS = (".tar.gz", ".tgz")
+
+
+def voc_submission(
+    model: Model,
+    data: Path | str,
+    out: Path | str,
+    *,
+    split: str = "test",
+    competition: Literal["comp5", "comp6"] = "comp6",
+    crf: bool | None = None,
+    batch: int = 8,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Predict a list of PASCAL VOC 2012 and pack the masks as the evaluation server wants them.
+
+    The archive holds results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/NAME.png: palette PNGs of
+    the photos' sizes, 0 background, 1 .. 20 the classes. The masks themselves stay in a folder
+    beside ``out`` (test.tar.gz: test-masks), where a stopped call finds what is done. Equal masks
+    give equal archives.
+
+    Args:
+        model: a network trained on VOC's 20 classes in VOC's order.
+        data: folder with JPEGImages/NAME.jpg and ImageSets/Segmentation/SPLIT.txt.
+        out: the archive to write or replace, NAME.tar.gz or NAME.tgz.
+        split: the list.
+        competition: comp6: photos or weights from elsewhere were used, as ImageNet's are; comp5:
+            nothing but VOC 2012.
+        crf: see ``Model.predict``.
+        batch: photos of equal working size that go through the network together, at least 1.
+        overwrite: predict photos again whose masks are there.
+
+    Returns:
+        ``photos``, ``masks`` (their folder), ``bytes`` of the archive, and ``classes``: in how many
+        masks each class is.
+
+    Raises:
+        InputError: other classes, no such list, a photo is missing (all of this before any work), a
+            mask is not what the server takes, a file cannot be read or written.
+        ValueError: another competition.
+    """
+    if competition not in ("comp5", "comp6"):
+        raise ValueError(f"competition is comp5 or comp6: got {competition!r}")
+    out = Path(out)
+    masks = _mask_folder(out)
+    _check_classes(model)
+    photos = _photos(Path(data), split)
+    model.predict_folder(list(photos.values()), masks, crf=crf, batch=batch, overwrite=overwrite)
+    found = dict.fromkeys(VOC_CLASSES, 0)
+    for name, photo in photos.items():
+        for value in _checked(masks / f"{name}.png", photo):
+            found[VOC_CLASSES[value - 1]] += 1
+    folder = f"results/VOC2012/Segmentation/{competition}_{split}_cls"
+    write_atomic(out, _packed(masks, folder, list(photos)))
+    return {"photos": len(photos), "masks": masks, "bytes": out.stat().st_size, "classes": found}
+
+
+def _mask_folder(out: Path) -> Path:
+    ending = next((ending for ending in _ENDINGS if out.name.endswith(ending)), "")
+    name = out.name.removesuffix(ending)
+    if not ending or not name:
+        raise InputError(f"{out}: the server takes .tar.gz; name a file NAME.tar.gz")
+    if out.is_dir():
+        raise InputError(f"{out}: a folder; name a file NAME.tar.gz")
+    return out.with_name(f"{name}-masks")
+
+
+def _check_classes(model: Model) -> None:
+    if model.classes == VOC_CLASSES:
+        return
+    same = set(model.classes) == set(VOC_CLASSES)
+    shown = ", ".join(model.classes[:3]) + (" .." if len(model.classes) > 3 else "")
+    raise InputError(
+        f"{model.source or 'this network'}: was trained on"
+        f" {'VOC classes in another order' if same else 'other classes than VOC'}"
+        f" ({len(model.classes)}: {shown}); train on VOC 2012 with data.classes empty"
+    )
+
+
+def _photos(data: Path, split: str) -> dict[str, Path]:
+    """Photos of the list by name, in the list's order."""
+    listing = data / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not listing.is_file():
+        known = ", ".join(sorted(path.stem for path in listing.parent.glob("*.txt"))) or "none"
+        raise InputError(
+            f"{listing}: no such list (there are: {known}); VOC's test photos and their list are a"
+            " download of their own"
+        )
+    photos = {name: data / "JPEGImages" / f"{name}.jpg" for name in read_names(listing)}
+    for name, photo in photos.items():
+        if len(Path(name).parts) != 1 or not photo.is_file():
+            raise InputError(f"{listing}: no photo {photo}; one name per line, without suffix")
+    if split == "test" and len(photos) != TEST_PHOTOS:
+        log.warning(
+            "%s: %d photos, where VOC 2012 has %d; the server wants all of them",
+            listing,
+            len(photos),
+            TEST_PHOTOS,
+        )
+    return photos
+
+
+def _checked(path: Path, photo: Path) -> list[int]:
+    """The classes of a mask, which the server will take."""
+    fault = ""
+    with reading(path) as image:
+        values = np.asarray(image)
+        if image.format != "PNG" or image.mode != "P":
+            fault = "no PNG with a palette"
+        elif image.getpalette() != palette().ravel().tolist():
+            fault = "not VOC's colours"
+        elif values.shape != image_size(photo):
+            fault = "not its photo's size"
+        elif values.max() > len(VOC_CLASSES):
+            fault = f"value {values.max()}, which is no class"
+    if fault:
+        raise InputError(f"{path}: {fault}; remove the file, and it is made again")
+    return [int(value) for value in np.unique(values) if value]
+
+
+def _packed(masks: Path, folder: str, names: Sequence[str]) -> bytes:
+    """The archive: no times, no owners, names in order, so that equal masks are equal bytes."""
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb") as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name in sorted(names):
+            content = (masks / f"{name}.png").read_bytes()
+            entry = tarfile.TarInfo(f"{folder}/{name}.png")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

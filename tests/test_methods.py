@@ -1,0 +1,124 @@
+"""The compared methods through the same stages as ours."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from esol.__main__ import main
+from esol.config import load_settings
+from esol.data.synthetic import write_synthetic
+from esol.errors import InputError
+from esol.evaluate import evaluate_masks
+from esol.files import read_json
+from esol.maps import load_maps
+from esol.runfolder import read_manifest, stage_path
+from esol.settings import KINDS
+from esol.stages import run
+
+SMOKE = Path(__file__).parent / "smoke.yaml"
+SHORT = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks.saliency=saliency")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    return root
+
+
+def settings(method: str, *flags: str):
+    return load_settings(str(SMOKE), f"--method={method}", *SHORT, *flags)
+
+
+@pytest.mark.parametrize("method", ["cam", "sccam", "drs", "eps"])
+def test_a_method_goes_all_the_way_and_again_does_nothing(method, photos, tmp_path):
+    done = run(settings(method), photos, tmp_path / "run")
+    for kind in KINDS[method]:
+        files = list((stage_path(done, "cams") / kind).rglob("*.npz"))
+        assert len(files) == 24
+        assert sum(load_maps(path).maps.max() == 1 for path in files) > 5, kind
+    assert {path.name for path in stage_path(done, "cams").iterdir() if path.is_dir()} == set(
+        KINDS[method]
+    )
+    assert not stage_path(done, "expand").exists()
+    assert read_manifest(done, "seeds")["results"]["kind"] == KINDS[method][-1]
+    found = read_json(stage_path(done, "evaluate") / "metrics.json")["lists"]["val"]
+    names = [path.stem for path in sorted((photos / "images").iterdir())][-6:]
+    again = evaluate_masks(stage_path(done, "seeds"), photos / "masks", names=names, classes=6)
+    assert found[KINDS[method][-1]]["fixed"]["miou"] == pytest.approx(again["miou"])
+    assert {"crf", "irn", "masks", "segmentation"} <= found.keys()
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done}
+    run(settings(method), photos, done)
+    assert before == {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.parent != done}
+
+
+@pytest.mark.parametrize(
+    ("method", "damage"),
+    [("sccam", "round-2"), ("sccam", "sccam.safetensors"), ("drs", "maps"), ("drs", "suppressed")],
+)
+def test_half_a_peer_stage_is_finished_to_the_same_weights(method, damage, photos, tmp_path):
+    """What a kill may leave: some of the stage's parts are missing."""
+    done = run(settings(method), photos, tmp_path / "run", last="peer")
+    folder = stage_path(done, "peer")
+    whole = {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+    (folder / "manifest.json").unlink()
+    last = folder / f"{KINDS[method][-1]}.safetensors"
+    last.unlink()
+    gone = folder / damage
+    if gone.is_dir():
+        shutil.rmtree(gone)
+    run(settings(method), photos, done, last="peer")
+    assert whole == {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+
+def test_rounds_of_subcategories_differ_and_learn_from_the_plain_classifier(photos, tmp_path):
+    done = run(settings("sccam"), photos, tmp_path / "run", last="peer")
+    labels = [
+        load_file(stage_path(done, "peer") / f"round-{n}" / "sublabels.safetensors")["sublabels"]
+        for n in (1, 2)
+    ]
+    assert all(one.shape == (18, 18) for one in labels)
+    assert (labels[0] != labels[1]).any()
+    assert "classify" in read_manifest(done, "peer")["identity"]["after"]
+
+
+def test_the_last_network_of_drs_learned_from_the_first_ones_maps(photos, tmp_path):
+    done = run(settings("drs"), photos, tmp_path / "run", last="cams")
+    maps = sorted((stage_path(done, "peer") / "maps" / "drs").rglob("*.npz"))
+    assert len(maps) == 18
+    for path in maps:
+        made = load_maps(path)
+        again = load_maps(stage_path(done, "cams") / "drs" / path.name)
+        np.testing.assert_allclose(made.maps, again.maps, atol=1 / 255)
+
+
+def test_eps_without_saliency_and_foreign_kinds_are_refused(photos, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"masks\.saliency"):
+        load_settings(str(SMOKE), "--method=eps")
+    with pytest.raises(InputError, match=r"seeds\.kind = 'shrinkage'.*drs_refined \(method drs\)"):
+        load_settings(str(SMOKE), "--method=drs", "--seeds.kind=shrinkage")
+    with pytest.raises(InputError, match=r"drs\.everywhere"):
+        load_settings(str(SMOKE), "--method=drs", "--backbone.learn=[]")
+    target = tmp_path / "run"
+    assert main(["expand", str(SMOKE), str(photos), str(target), "--method", "cam"]) == 2
+    assert "method cam has no stage expand" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_another_method_does_not_pass_for_this_one(photos, tmp_path, capsys):
+    target = tmp_path / "run"
+    run(settings("cam"), photos, target, last="cams")
+    given = ["cams", str(SMOKE), str(photos), str(target), "--method", "esol"]
+    assert main(given) == 2
+    assert "is not finished; run the stage expand first" in capsys.readouterr().err
+
+
+def test_published_momentum_is_the_weight_decay():
+    plain = settings("cam", "--classify.fit.momentum=0.9", "--classify.fit.weight_decay=0.02")
+    assert plain.classifier_fit.momentum == 0.9
+    quirk = settings("cam", "--quirks.momentum=true", "--classify.fit.weight_decay=0.02")
+    assert quirk.classifier_fit.momentum == 0.02
+    assert quirk.group("classify")["fit"]["momentum"] == 0.02
