@@ -32,7 +32,8 @@ From image tags to segmentation masks.
   esol run      [CONFIG] DATA OUT           all stages, skipping what is already done
   esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
-  esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx
+  esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
+                                            voc-submission
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN                         rebuild report.html
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
@@ -234,7 +235,8 @@ def _predict(rest: list[str]) -> int:
     )
     print(f"{found['photos']} photos: {found['predicted']} done, {found['skipped']} done before")
     for name, photos in found["classes"].items():
-        print(f"  {name}: in {photos}")
+        if photos:
+            print(f"  {name}: in {photos}")
     print(f"masks: {parsed.out}")
     return 0
 
@@ -246,14 +248,61 @@ def _export(rest: list[str]) -> int:
     parser = Parser(prog="esol export", description="The segmentation model in one file.")
     parser.add_argument("run", help="run folder, or a model file from esol export")
     parser.add_argument("out", help="file to write")
-    parser.add_argument("--to", choices=["safetensors", "onnx"], required=True, help="format")
+    choices = ["safetensors", "onnx", "voc-submission"]
+    parser.add_argument("--to", choices=choices, required=True, help="format")
+    _add_submission(parser)
     parsed = parser.parse_args(rest)
-    model, out = load(Path(parsed.run), "cpu"), Path(parsed.out)
+    out = Path(parsed.out)
+    if parsed.to == "voc-submission":
+        return _submission(parsed, out)
+    model = load(Path(parsed.run), "cpu")
     if parsed.to == "onnx":
         found = export_onnx(model, out)
         print(f"differs from PyTorch by at most {found['largest_difference']:.1e} in probability")
     else:
         export_bundle(model, out)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+def _add_submission(parser: Parser) -> None:
+    """Flags of --to voc-submission."""
+    only = "voc-submission: "
+    parser.add_argument("--data", help=only + "folder with JPEGImages and ImageSets")
+    parser.add_argument("--list", default="test", help=only + "list of ImageSets/Segmentation")
+    parser.add_argument(
+        "--competition",
+        choices=["comp5", "comp6"],
+        default="comp6",
+        help=only + "comp5: VOC data alone; comp6: more, such as ImageNet weights",
+    )
+    parser.add_argument("--crf", choices=["on", "off"], help=only + "default: as trained")
+    parser.add_argument("--batch", type=int, default=8, help=only + "photos at a time")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help=only + "where to predict"
+    )
+    parser.add_argument("--overwrite", action="store_true", help=only + "replace masks made before")
+
+
+def _submission(parsed: Namespace, out: Path) -> int:
+    from esol.predict import load
+    from esol.submission import voc_submission
+
+    if parsed.data is None:
+        raise InputError(
+            "--to voc-submission needs --data, the folder with JPEGImages and ImageSets"
+        )
+    found = voc_submission(
+        load(Path(parsed.run), parsed.device),
+        Path(parsed.data),
+        out,
+        split=parsed.list,
+        competition=parsed.competition,
+        crf=None if parsed.crf is None else parsed.crf == "on",
+        batch=parsed.batch,
+        overwrite=parsed.overwrite,
+    )
+    print(f"{found['photos']} photos, masks in {found['masks']}")
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     return 0
 

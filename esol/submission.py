@@ -144,7 +144,7 @@ def _packed(masks: Path, folder: str, names: Sequence[str]) -> bytes:
     """The archive: no times, no owners, names in order, so that equal masks are equal bytes."""
     buffer = io.BytesIO()
     with (
-        gzip.GzipFile(fileobj=buffer, mode="wb") as packed,
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name in sorted(names):

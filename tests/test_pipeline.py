@@ -216,13 +216,13 @@ def test_killed_at_random_moments_gives_the_same_bytes(done, photos, tmp_path):
     for number in signals * 2:
         quiet = subprocess.DEVNULL
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
-            wait_for_files(target, process, rng.randint(2, 60))
+            wait_for_files(target, process, rng.randint(2, 30))
             process.send_signal(number)
             if process.wait() == 0:  # On a slow machine the run may end first.
                 break
         kills += 1
         assert not (target / FOLDERS["evaluate"] / "manifest.json").exists()
-    assert kills >= 5
+    assert kills >= 4
     last = subprocess.run(command, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert contents(target) == contents(done)

@@ -25,7 +25,7 @@ def examples(photos: int = PHOTOS) -> Inputs:
 
     def load(sample: Sample, rng: np.random.Generator) -> Example:
         noise = torch.from_numpy(rng.random(3)).float()
-        return torch.full((3,), float(sample.name[1:])) + noise, None
+        return Example(torch.full((3,), float(sample.name[1:])) + noise)
 
     return Inputs(samples, 2, load)
 

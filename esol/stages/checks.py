@@ -32,9 +32,10 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     _check_networks(job, todo)
     train = job.data.samples(job.settings.data.train)
     counts = Counter(tag for sample in train for tag in sample.tags)
-    for index, name in enumerate(job.data.classes):
-        if counts[index] < 2:
-            log.warning("%s: %d photo to learn from, which is not enough", name, counts[index])
+    rare = [f"{n} ({counts[i]})" for i, n in enumerate(job.data.classes) if counts[i] < 2]
+    if rare:
+        more = ", .." if len(rare) > 5 else ""
+        log.warning("too few photos to learn from: %s%s", ", ".join(rare[:5]), more)
 
 
 def _check_lists(job: Job, todo: Sequence[str]) -> None:

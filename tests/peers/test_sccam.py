@@ -88,11 +88,11 @@ def test_a_small_class_has_as_many_clusters_as_distinct_vectors():
 
 
 def test_clusters_that_only_rounding_sets_apart_are_no_warning():
-    vectors = (
-        torch.ones(12, 2) + torch.rand(12, 2, generator=torch.Generator().manual_seed(0)) / 1e6
-    )
-    labels = subcategories(vectors, torch.ones(12, 1, dtype=torch.bool), 10, seed=0, iterations=300)
+    vectors = torch.tensor([[1e-30], [2e-30], [3e-30], [1.0]])
+    labels = subcategories(vectors, torch.ones(4, 1, dtype=torch.bool), 4, seed=0, iterations=300)
     assert (labels.sum(dim=1) == 1).all()
+    assert torch.equal(labels[0], labels[2])
+    assert not torch.equal(labels[0], labels[3])
 
 
 def test_k_means_runs_as_published_on_one_thread(monkeypatch):
@@ -171,6 +171,17 @@ def test_gradients_reach_what_learns(learn):
     start = tuple(f"backbone.network.{prefix.strip('*')}" for prefix in learn)
     assert bool(inside) == bool(learn)
     assert all(name.startswith(start) for name in inside)
+
+
+def test_subcategories_teach_what_classes_share():
+    gradients = []
+    for weight in (0.0, 5.0):
+        model, (batch, sublabels) = network(), batch_and_sublabels()
+        sccam_losses(model, batch, sublabels=sublabels, weight=weight)["loss"].backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, same in (("head.v.weight", True), ("sub.weight", False), ("head.w1.weight", False)):
+        assert torch.equal(gradients[0][name], gradients[1][name]) == same
+    assert not gradients[0]["sub.weight"].any()
 
 
 def test_cached_features_need_no_backbone():

@@ -1,1 +1,0 @@
-"""The paper's tables and figures, made anew under one harness."""
