@@ -85,7 +85,7 @@ def subcategories(
         k * clusters on, and a photo has exactly one of them if it has the class, else none.
 
     Raises:
-        ValueError: as many rows are not in ``vectors`` as in ``tags``, or a value is not finite.
+        ValueError: ``vectors`` and ``tags`` differ in rows, or a value is not finite.
     """
     if len(vectors) != len(tags):
         raise ValueError(f"{len(vectors)} vectors, but tags of {len(tags)} photos")
@@ -95,7 +95,7 @@ def subcategories(
     for k in range(tags.shape[1]):
         rows = tags[:, k].nonzero()[:, 0].cpu()
         if len(rows):
-            found = _cluster(vectors.cpu()[rows].double(), clusters, seed, iterations)
+            found = _cluster(vectors.cpu()[rows].float(), clusters, seed, iterations)
             labels[rows, k * clusters + found] = 1
     return labels
 

@@ -65,7 +65,7 @@ class Drs:
     """The share, fixed; 0: predicted per channel by a learned layer."""
 
     everywhere: bool = True
-    """Also after every activation of the backbone, as published; false: in the head alone."""
+    """Also after every ReLU of the backbone, as published; false: in the head alone."""
 
     fit: Fit = field(
         default_factory=lambda: Fit(epochs=30, optimizer="adamw", lr=1e-4, weight_decay=0.0)
