@@ -37,6 +37,7 @@ From image tags to segmentation masks.
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN                         rebuild report.html
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
+  esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all
 
 CONFIG is a YAML file, or the name of one that comes with esol.
 esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""
@@ -90,6 +91,7 @@ def _dispatch(command: str, rest: list[str]) -> int:
         "predict": _predict,
         "export": _export,
         "prepare": _prepare,
+        "reproduce": _reproduce,
     }
     if command in commands:
         return commands[command](rest)
@@ -320,6 +322,12 @@ def _prepare(rest: list[str]) -> int:
     state = "prepared before, nothing to do" if done.done_before else "ready"
     print(f"{done.out}: {state}: {found}")
     return 0
+
+
+def _reproduce(rest: list[str]) -> int:
+    from esol.reproduce import command
+
+    return command(rest)
 
 
 def _evaluate_masks(rest: list[str]) -> int:

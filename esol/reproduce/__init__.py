@@ -1,0 +1,135 @@
+"""The paper's tables and figures, made anew under one harness."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from esol.config import Parser, load_settings
+from esol.data import layout, open_dataset
+from esol.errors import InputError
+from esol.files import make_folder
+from esol.reproduce.figures import write_figure
+from esol.reproduce.runs import Plan, run_rows
+from esol.reproduce.specs import FIGURES, TABLES, TARGETS, rows_of
+from esol.reproduce.tables import write_table
+from esol.saliency import saliency_folder
+from esol.settings import Data
+
+CONFIGS = {"voc": "voc12", "coco": "coco14", "folder": "tags-folder"}
+"""Layout of the data folder -> configuration if none is given."""
+
+SALIENCY = {"voc": "Saliency", "coco": "Saliency", "folder": "saliency"}
+"""Layout of the data folder -> where its saliency maps are looked for."""
+
+
+def reproduce(target: str, plan: Plan) -> list[str]:
+    """Run what is missing, then write tables and figures into the plan's folder.
+
+    Args:
+        target: one of :data:`esol.reproduce.specs.TARGETS`, or "all".
+        plan: what all rows share.
+
+    Returns:
+        What to print: the tables as Markdown, the figures' files, and what is missing and why.
+
+    Raises:
+        InputError: something the user gave is wrong, or the folder holds runs of other settings.
+        ValueError: no such target.
+    """
+    if target not in (*TARGETS, "all"):
+        raise ValueError(f"no target {target!r}")
+    targets = TARGETS if target == "all" else (target,)
+    # Only to refuse what is wrong before anything is written.
+    open_dataset(plan.data, plan.base.data)
+    make_folder(plan.out)
+    run_rows(plan, [row for one in targets for row in rows_of(one)])
+    shown = []
+    for one in targets:
+        if one in TABLES:
+            shown.append(write_table(plan, one))
+        if one in FIGURES:
+            shown += write_figure(plan, one)
+    return shown
+
+
+def plan_for(
+    data: Path,
+    out: Path,
+    *,
+    kind: Literal["auto", "voc", "coco", "folder"] | None = None,
+    config: str | None = None,
+    seeds: Sequence[int] = (0,),
+    flags: Sequence[str] = (),
+    saliency: str | None = None,
+) -> Plan:
+    """A plan with what was not given found out from the data folder.
+
+    Args:
+        data: data folder.
+        out: folder of the results.
+        kind: layout of the data folder: voc, coco, folder or auto; None: as the configuration says.
+        config: settings file or name of one; None: the one in CONFIGS.
+        seeds: one run of every row for each.
+        flags: settings for every row, "group.name=value".
+        saliency: folder of saliency maps, which must be there; None: the one in SALIENCY, which
+            may be missing.
+
+    Raises:
+        InputError: no such folder, an unknown layout, a repeated seed, a flag of another form.
+    """
+    if not data.is_dir():
+        raise InputError(f"{data}: no such folder: give the folder of the data set")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {' '.join(map(str, seeds))}: give each seed once")
+    for flag in flags:
+        if "=" not in flag or flag.startswith("-"):
+            raise InputError(f"--set {flag}: must be group.name=value")
+    own = (*([f"--data.kind={kind}"] if kind else []), *(f"--{flag}" for flag in flags))
+    chosen = load_settings(config, *own).data if config else Data(kind=kind or "auto")
+    found = layout(data, chosen) if chosen.kind == "auto" else chosen.kind
+    if saliency is not None:
+        saliency_folder(data, saliency)
+    return Plan(
+        config=config or CONFIGS[found],
+        data=data,
+        out=out,
+        seeds=tuple(seeds),
+        flags=own,
+        saliency=saliency or SALIENCY[found],
+    )
+
+
+def command(given: list[str]) -> int:
+    """``esol reproduce``: parse, run, print.
+
+    Raises:
+        InputError: something the user gave is wrong.
+    """
+    parser = Parser(
+        prog="esol reproduce",
+        description="The paper's tables and figures: run what is missing, print ours beside the"
+        " paper's numbers.",
+    )
+    parser.add_argument("target", choices=[*TARGETS, "all"], help="table or figure")
+    parser.add_argument("--data", required=True, help="data folder")
+    parser.add_argument("--kind", choices=["auto", "voc", "coco", "folder"], help="its layout")
+    parser.add_argument("--config", help="settings file, or the name of one that comes with esol")
+    parser.add_argument("--out", default="runs/reproduce", help="folder of the results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
+    parser.add_argument("--saliency", help="folder of saliency maps, for DRS, EPS, tables 3 and 4")
+    parser.add_argument(
+        "--set", nargs="+", default=[], help="settings for every row: group.name=value"
+    )
+    parsed = parser.parse_args(given)
+    plan = plan_for(
+        Path(parsed.data),
+        Path(parsed.out),
+        kind=parsed.kind,
+        config=parsed.config,
+        seeds=parsed.seeds,
+        flags=parsed.set,
+        saliency=parsed.saliency,
+    )
+    print("\n".join(reproduce(parsed.target, plan)))
+    print(f"written to {plan.out}")
+    return 0

@@ -1,0 +1,177 @@
+"""The paper's figures: curves as SVG, sheets of pictures as PNG."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from esol.data import Dataset, Sample, open_dataset
+from esol.data.images import load_image, load_mask
+from esol.maps import load_maps
+from esol.panels import colour, heat
+from esol.reproduce.runs import Plan
+from esol.reproduce.sheets import write_sheet
+from esol.reproduce.specs import ALPHAS, FIGURES
+from esol.reproduce.svg import write_chart
+from esol.reproduce.tables import BEST, FIXED
+from esol.runfolder import stage_path
+
+PHOTOS = 8
+"""Photos of a sheet."""
+
+Picture = Callable[[Sample], Image.Image]
+
+_CURVES = {
+    "CAM (IRN)": ("esol", "cam"),
+    "Expansion": ("esol", "expansion"),
+    "Shrinkage": ("esol", "shrinkage"),
+    "SC-CAM (Chang et al.)": ("sccam", "sccam"),
+    "DRS": ("drs", "drs_refined"),
+    "EPS (learns from saliency)": ("eps", "eps"),
+}
+"""Series of figure 1 -> row and kind of maps."""
+
+_CAM, _EXPANSION = ("esol", "cam"), ("esol", "expansion")
+_SHRINKAGE, _NO_CLIP = ("esol", "shrinkage"), ("esol-without-fl", "expansion")
+_SHEETS: dict[str, dict[str, tuple[str, str]]] = {
+    "figure2": {
+        "CAM": _CAM,
+        "without clipping": _NO_CLIP,
+        "Expansion": _EXPANSION,
+        "inverse opt. only": ("no-deformable-layer", "expansion"),
+    },
+    "figure4": {
+        "CAM": _CAM,
+        "without clipping": _NO_CLIP,
+        "Expansion": _EXPANSION,
+        "Shrinkage": _SHRINKAGE,
+    },
+    "figure5": {"CAM": _CAM, "Expansion": _EXPANSION, "Shrinkage": _SHRINKAGE},
+}
+"""Figure -> caption -> row and kind of maps; the photo stands before them."""
+
+_WITH_TRUTH = ("figure4", "figure5", "figure6")
+
+
+def write_figure(plan: Plan, name: str) -> list[str]:
+    """Write a figure's files into OUT, with the rows of the first seed.
+
+    Args:
+        plan: what the rows share.
+        name: a key of :data:`esol.reproduce.specs.FIGURES`.
+
+    Returns:
+        One line per file, or per thing that is missing and why.
+    """
+    lines = []
+    if name == "figure1":
+        lines += [_curves(plan, split) for split in plan.base.data.evaluate]
+    elif name == "figure3":
+        lines += [_sweep(plan, split) for split in plan.base.data.evaluate]
+    if name != "figure1":
+        lines.append(_sheet(plan, name))
+    if name == "figure5" and open_dataset(plan.data, plan.base.data).kind != "coco":
+        lines.append("figure5: the paper's shows COCO 2014; this one a second set of these photos")
+    for row in FIGURES[name]:
+        if plan.metrics(row, plan.seeds[0]) is None:
+            lines.append(f"{name}: row {row} missing: {plan.missing(row) or 'not run'}")
+    return lines
+
+
+def _curves(plan: Plan, split: str) -> str:
+    """Figure 1 on one list: precision over recall at every threshold."""
+    series = {}
+    for title, (row, kind) in _CURVES.items():
+        found = plan.metrics(row, plan.seeds[0])
+        if found and split in found["lists"]:
+            lines = found["lists"][split][kind]["curves"]
+            series[title] = list(zip(lines["recall"], lines["precision"], strict=True))
+    path = plan.out / f"figure1-{split}.svg"
+    title = f"Precision over recall of the seeds, all thresholds: {split}"
+    written = write_chart(path, title, ("recall", "precision"), series, unit=True)
+    return str(path) if written else f"figure1: nothing measured on {split} (no masks)"
+
+
+def _sweep(plan: Plan, split: str) -> str:
+    """Figure 3's numbers on one list: Expansion by alpha."""
+    points = {}
+    for row in ALPHAS:
+        found = plan.metrics(row, plan.seeds[0])
+        if found and split in found["lists"]:
+            alpha = plan.settings(row, plan.seeds[0]).expand.alpha
+            points[alpha] = found["lists"][split]["expansion"]
+    shown = {
+        "mIoU, best threshold": (BEST, "miou"),
+        "mIoU, fixed threshold": (FIXED, "miou"),
+        "precision, fixed threshold": (FIXED, "precision"),
+        "recall, fixed threshold": (FIXED, "recall"),
+    }
+    series = {
+        title: [(math.log10(alpha), one[protocol][key]) for alpha, one in sorted(points.items())]
+        for title, (protocol, key) in shown.items()
+    }
+    path = plan.out / f"figure3-{split}.svg"
+    written = write_chart(path, f"Expansion by alpha: {split}", ("log10 of alpha", ""), series)
+    return str(path) if written else f"figure3: nothing measured on {split} (no masks)"
+
+
+def _sheet(plan: Plan, name: str) -> str:
+    """A sheet of the photos with everything that has been made of them."""
+    data = open_dataset(plan.data, plan.base.data)
+    samples = _photos(plan, data, second=name == "figure5")
+    columns: dict[str, Picture] = {"photo": lambda sample: load_image(sample.image)}
+    columns |= _made(plan, name)
+    truth = data.truth
+    if name in _WITH_TRUTH and truth is not None and all(s.mask is not None for s in samples):
+        columns["ground truth"] = lambda sample: colour(truth(sample))
+    if set(columns) <= {"photo", "ground truth"}:
+        return f"{name}: no sheet: none of its rows is there"
+    rows = [[picture(sample) for picture in columns.values()] for sample in samples]
+    path = plan.out / f"{name}.png"
+    write_sheet(path, list(columns), rows)
+    return f"{path} ({', '.join(columns)})"
+
+
+def _photos(plan: Plan, data: Dataset, *, second: bool) -> tuple[Sample, ...]:
+    """Photos evenly spaced over the last evaluated list with masks; ``second``: those between.
+
+    Where no list has masks: over the last list.
+    """
+    lists = [data.samples(split) for split in plan.base.data.evaluate]
+    masked = [tuple(s for s in samples if s.mask is not None) for samples in lists]
+    samples = next((found for found in reversed(masked) if found), lists[-1])
+    count = min(PHOTOS, len(samples))
+    return tuple(samples[(2 * i + second) * len(samples) // (2 * count)] for i in range(count))
+
+
+def _made(plan: Plan, name: str) -> dict[str, Picture]:
+    """Caption -> picture, as far as the rows are there."""
+    if name == "figure6":
+        wanted = {"prediction": ("esol-whole", "segmentation")}
+    elif name == "figure3":
+        by_alpha = {row: plan.settings(row, plan.seeds[0]).expand.alpha for row in ALPHAS}
+        wanted = {"CAM": _CAM}
+        for row in sorted(ALPHAS, key=by_alpha.__getitem__):
+            wanted[f"alpha {by_alpha[row]:g}"] = (row, "expansion")
+    else:
+        wanted = _SHEETS[name]
+    return {
+        caption: partial(_prediction if kind == "segmentation" else _heat, folder, kind)
+        for caption, (row, kind) in wanted.items()
+        if plan.metrics(row, plan.seeds[0]) is not None
+        for folder in [plan.folder(row, plan.seeds[0])]
+    }
+
+
+def _heat(run: Path, kind: str, sample: Sample) -> Image.Image:
+    """Heat of the strongest tagged class at each pixel."""
+    maps = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz").full()
+    photo = load_image(sample.image)
+    return heat(maps.max(axis=0), photo) if len(maps) else photo
+
+
+def _prediction(run: Path, _: str, sample: Sample) -> Image.Image:
+    folder = stage_path(run, "segment") / "predictions"
+    return colour(load_mask(folder / f"{sample.name}.png"))

@@ -1,0 +1,95 @@
+"""Rows of the paper's comparisons: in which settings they differ, and what they share."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a comparison: a run per seed.
+
+    Attributes:
+        source: the row from which finished stages are copied, "" for none.
+        shared: these stages.
+        flags: settings in which it differs from the configuration.
+        until: its last stage before evaluate.
+        saliency: it also needs a folder of saliency maps.
+    """
+
+    source: str = ""
+    shared: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    until: Literal["cams", "masks", "segment"] = "cams"
+    saliency: bool = False
+
+
+_MAPS = ("classify", "expand", "shrink", "cams")
+_PEER_MAPS = ("peer", "cams")
+_NO_SAMPLER, _NO_CLIP = "--expand.learn=nothing", "--expand.clip=1"
+_JOINED = ("--refine.methods=[]", "--masks.source=seeds", "--masks.threshold=auto")
+_NO_TRUTH = "--segment.truth=false"
+_DRS, _EPS, _CAM = "--method=drs", "--method=eps", "--seeds.kind=cam"
+
+
+def _expansion(*flags: str) -> Row:
+    """A row with another Expansion."""
+    return Row("esol", ("classify",), flags)
+
+
+def _shrinkage(*flags: str) -> Row:
+    """A row with another Shrinkage."""
+    return Row("esol", ("classify", "expand"), flags)
+
+
+def _joined(source: str, shared: tuple[str, ...], *flags: str) -> Row:
+    """The pseudo masks of seeds and saliency maps."""
+    return Row(source, shared, (*flags, *_JOINED), "masks", saliency=True)
+
+
+def _network(source: str, shared: tuple[str, ...], *flags: str) -> Row:
+    """A segmentation network trained on the masks of seeds and saliency maps."""
+    return Row(source, (*shared, "masks"), (*flags, *_JOINED, _NO_TRUTH), "segment", saliency=True)
+
+
+ROWS: dict[str, Row] = {
+    "esol": Row(),
+    "esol-without-dt-e-fl": _expansion(_NO_SAMPLER, _NO_CLIP),
+    "esol-without-dt-e": _expansion(_NO_SAMPLER),
+    "esol-without-fl": _expansion(_NO_CLIP),
+    "esol-without-dt-s-area": _shrinkage("--shrink.learn=v", "--shrink.area=0"),
+    "esol-without-dt-s": _shrinkage("--shrink.learn=v"),
+    "esol-without-area": _shrinkage("--shrink.area=0"),
+    "no-deformable-layer": _expansion("--expand.learn=w1", _NO_CLIP),
+    "w1-learns": _expansion("--expand.learn=offsets+w1"),
+    "loss-minimised": _expansion("--expand.objective=minimise"),
+    "alpha-0.0001": _expansion("--expand.alpha=0.0001"),
+    "alpha-0.001": _expansion("--expand.alpha=0.001"),
+    "alpha-0.1": _expansion("--expand.alpha=0.1"),
+    "alpha-1": _expansion("--expand.alpha=1"),
+    "sccam": Row("esol", ("classify",), ("--method=sccam",)),
+    "drs": Row(flags=(_DRS,)),
+    "eps": Row(flags=(_EPS,), saliency=True),
+    "cam-saliency": _joined("esol", _MAPS, _CAM),
+    "drs-saliency": _joined("drs", _PEER_MAPS, _DRS),
+    "eps-saliency": _joined("eps", _PEER_MAPS, _EPS),
+    "esol-saliency": _joined("esol", _MAPS),
+    "drs-network": _network("drs-saliency", _PEER_MAPS, _DRS),
+    "eps-network": _network("eps-saliency", _PEER_MAPS, _EPS),
+    "esol-network": _network("esol-saliency", _MAPS),
+    "esol-whole": Row("esol", _MAPS, (_NO_TRUTH,), "segment"),
+}
+"""Name, which is that of its folder, -> row; every source comes before what copies from it.
+
+CAM has no row for its maps: those of kind "cam" in the row esol are the same classifier's.
+"""
+
+
+def with_sources(names: Iterable[str]) -> tuple[str, ...]:
+    """The rows, and all that they copy from, in the order in which they can be run."""
+    wanted: set[str] = set()
+    for name in names:
+        while name and name not in wanted:
+            wanted.add(name)
+            name = ROWS[name].source
+    return tuple(name for name in ROWS if name in wanted)

@@ -1,0 +1,145 @@
+"""Running the rows: one run folder per row and seed, made from what other rows have of it."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from esol.config import dump_settings, load_settings
+from esol.errors import InputError
+from esol.files import TEMPORARY, make_folder, read_json
+from esol.progress import log
+from esol.reproduce.rows import ROWS, with_sources
+from esol.runfolder import current, read_manifest, stage_path
+from esol.saliency import saliency_folder
+from esol.settings import Settings
+from esol.stages import run
+
+_load = cache(load_settings)
+"""A row's settings are asked for many times, and each reading takes a fifth of a second."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all rows share.
+
+    Attributes:
+        config: settings file, or the name of one that comes with esol.
+        data: data folder.
+        out: folder of the results.
+        seeds: one run of every row for each.
+        flags: settings for every row, as on the command line.
+        saliency: folder of saliency maps, inside the data folder or by itself.
+    """
+
+    config: str
+    data: Path
+    out: Path
+    seeds: tuple[int, ...]
+    flags: tuple[str, ...]
+    saliency: str
+
+    def folder(self, row: str, seed: int) -> Path:
+        """Run folder of a row."""
+        return self.out / "rows" / row / f"seed{seed}"
+
+    @cached_property
+    def base(self) -> Settings:
+        """Settings of the row esol, with the first seed."""
+        return self.settings("esol", self.seeds[0])
+
+    def settings(self, row: str, seed: int) -> Settings:
+        """Settings of a row.
+
+        Raises:
+            InputError: no such settings file, or a wrong setting.
+        """
+        flags = [f"--machine.cache={self.out / 'cache'}", *self.flags, f"--seed={seed}"]
+        flags += ["--method=esol", "--seeds.kind=auto", *ROWS[row].flags]
+        if ROWS[row].saliency:
+            flags.append(f"--masks.saliency={self.saliency}")
+        if "--method=drs" in ROWS[row].flags and not self.base.backbone.learn:
+            flags.append("--drs.everywhere=false")
+        return _load(self.config, *flags)
+
+    def missing(self, row: str) -> str:
+        """Why a row cannot be run on these data with this configuration; "" if it can."""
+        if ROWS[row].saliency:
+            try:
+                saliency_folder(self.data, self.saliency)
+            except InputError:
+                return f"no folder {self.saliency} of saliency maps"
+        if ROWS[row].until == "segment":
+            if self.base.segment.network == "none":
+                return "the configuration has no segmentation network"
+            lists = self.base.cams.lists
+            if lists and self.base.data.train not in lists:
+                return f"cams.lists leaves out {self.base.data.train}, from which networks learn"
+        return ""
+
+    def metrics(self, row: str, seed: int) -> dict[str, Any] | None:
+        """A row's metrics.json; None where the row is not run or cannot be."""
+        if self.missing(row) or not current(self.folder(row, seed), "evaluate"):
+            return None
+        path = stage_path(self.folder(row, seed), "evaluate") / "metrics.json"
+        found: dict[str, Any] = read_json(path)
+        return found
+
+    def commit(self, row: str, seed: int) -> str:
+        """The commit at which a row was measured."""
+        return str(read_manifest(self.folder(row, seed), "evaluate")["record"]["commit"])
+
+
+def run_rows(plan: Plan, names: Iterable[str]) -> None:
+    """Run the rows and what they copy from, as far as they are not done.
+
+    Raises:
+        InputError: a folder was made with other settings, or something given is wrong.
+    """
+    for name in with_sources(names):
+        if why := plan.missing(name):
+            log.warning("row %s: not run: %s", name, why)
+            continue
+        for seed in plan.seeds:
+            _run_row(plan, name, seed)
+
+
+def _run_row(plan: Plan, name: str, seed: int) -> None:
+    """Run one row with one seed, unless that is done."""
+    row, target, settings = ROWS[name], plan.folder(name, seed), plan.settings(name, seed)
+    if _is_done(plan, target, settings):
+        return
+    log.warning("row %s, seed %d", name, seed)
+    for stage in row.shared:
+        _copy(stage_path(plan.folder(row.source, seed), stage), stage_path(target, stage))
+    run(settings, plan.data, target, last=row.until)
+    run(settings, plan.data, target, first="evaluate")
+
+
+def _is_done(plan: Plan, target: Path, settings: Settings) -> bool:
+    """Whether the folder holds this very run up to its evaluation."""
+    if not current(target, "evaluate") or not (target / "settings.yaml").is_file():
+        return False
+    made = (target / "settings.yaml").read_text(encoding="utf-8")
+    same = _without_machine(made) == _without_machine(dump_settings(settings))
+    return same and read_json(target / "run.json") == {"data": str(plan.data.resolve())}
+
+
+def _without_machine(settings: str) -> dict[str, Any]:
+    """Settings as plain values, less what changes no number."""
+    return {key: value for key, value in yaml.safe_load(settings).items() if key != "machine"}
+
+
+def _copy(there: Path, here: Path) -> None:
+    """Copy a finished stage, whole or not at all."""
+    if here.exists():
+        return
+    part = here.with_name(f"{TEMPORARY}{here.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    make_folder(here.parent)
+    shutil.copytree(there, part)
+    part.replace(here)
