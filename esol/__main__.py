@@ -1,6 +1,7 @@
 """``esol COMMAND``: settings from YAML and flags, then one call into the library."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command line.
 
     Returns:
-        0; 2 for a mistake in what was given, after one line saying which; 130 if interrupted.
+        0; 2 for a mistake in what was given, after one line saying which; 130 if interrupted; 141
+        if the reader of the output has gone.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -70,10 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Its retries say nothing that our one line at the end does not.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        return _dispatch(given[0], given[1:])
+        code = _dispatch(given[0], given[1:])
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"esol: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Who reads our output has seen enough; what is left must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         print(f"esol: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -179,7 +181,7 @@ def test_flags_win_over_the_file_and_printed_settings_read_back(call, tmp_path):
 def test_check_passes_a_good_set_and_fails_a_bad_one(call, photos, tmp_path):
     code, out, _ = call("check", SMOKE, photos)
     assert code == 0
-    assert "0 problems" in out
+    assert "problems: 0" in out
     bad = Path(shutil.copytree(photos, tmp_path / "bad"))
     (bad / "images" / "00003.jpg").write_bytes(b"no photo")
     code, out, _ = call("check", SMOKE, bad)
@@ -391,3 +393,13 @@ def test_other_tables_are_not_printed_as_this_runs(call, copy, photos):
     )
     assert code == 0
     assert "mIoU" not in out
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(tmp_path):
+    command = [sys.executable, "-m", "esol", "evaluate", str(tmp_path), "--gt", str(tmp_path)]
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    reader, writer = os.pipe()
+    os.close(reader)
+    found = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (141, "")

@@ -306,7 +306,7 @@ def render(report: CheckReport) -> RenderableType:
         _together_table(report),
         *(Text(f"warning: {line}", style="yellow") for line in report.warnings),
         *(Text(f"problem: {line}", style="red") for line in report.problems),
-        Text(f"{len(report.problems)} problems, {len(report.warnings)} warnings"),
+        Text(f"problems: {len(report.problems)}, warnings: {len(report.warnings)}"),
     )
 
 

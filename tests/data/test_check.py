@@ -54,7 +54,7 @@ def test_a_sound_set(tmp_path: Path) -> None:
     assert (report.shortest[0], report.shortest[-1]) == (20, 23)
     assert report.mask_set == "masks"
     assert report.masks == {"train": 4}
-    assert "0 problems" in printed(report)
+    assert "problems: 0" in printed(report)
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_nothing_but_problems(tmp_path: Path) -> None:
     (root / "labels.csv").write_text("image,labels\nx.jpg,cat\nimages/a.jpg,\n")
     report = check(root, Data())
     assert len(report.problems) == 2
-    assert "2 problems" in printed(report)
+    assert "problems: 2" in printed(report)
 
 
 def test_rare_classes(tmp_path: Path) -> None:
