@@ -1,22 +1,18 @@
 """Losses: one function per trained stage, (model, batch) -> scalars; "loss" is minimised."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.sample import IGNORE
+from esol.models.affinity import AffinityNet
+from esol.models.backbone import Backbone
+from esol.models.classifier import Classifier
+from esol.models.samplers import Localizer
+from esol.models.segmenter import Segmenter
 from esol.ops.pairs import pair_losses
-
-if TYPE_CHECKING:  # the networks are slow to import, and no stage needs all of them
-    from esol.models.affinity import AffinityNet
-    from esol.models.backbone import Backbone
-    from esol.models.classifier import Classifier
-    from esol.models.samplers import Localizer
-    from esol.models.segmenter import Segmenter
 
 
 class Batch(NamedTuple):

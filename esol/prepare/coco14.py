@@ -11,7 +11,7 @@ from esol.data.reading import Reading
 from esol.errors import InputError
 from esol.files import write_atomic
 from esol.prepare.archives import Archive, Member, find, require_room, store_all
-from esol.prepare.state import Prepared, begin, done_before, finish, require_parts
+from esol.prepare.state import Prepared, finish, start
 from esol.progress import track
 from esol.settings import Data
 
@@ -60,11 +60,9 @@ def prepare_coco14(
     """
     found = {part: find(archives, places) for part, places in _WANTED.items()}
     there = {part: archive for part, archive in found.items() if archive}
-    done = done_before(out, "coco14", there)
+    done = start(archives, out, "coco14", there, _WANTED)
     if done:
         return done
-    require_parts(archives, there, _WANTED)
-    begin(out, "coco14", there)
     with there["annotations"].members() as members:
         instances = {m.name.name: m for m in members if m.name.parent.name == "annotations"}
         for split in _SPLITS:

@@ -28,7 +28,26 @@ class Prepared:
     done_before: bool
 
 
-def done_before(out: Path, data_set: str, found: Mapping[str, Archive]) -> Prepared | None:
+def start(
+    archives: Path,
+    out: Path,
+    data_set: str,
+    found: Mapping[str, Archive],
+    wanted: Mapping[str, Mapping[str, str]],
+) -> Prepared | None:
+    """Begin, or go on, once every wanted part is there; the result of an earlier call if whole.
+
+    Raises:
+        InputError: an archive is missing, or the folder holds something else.
+    """
+    done = _done_before(out, data_set, found)
+    if done is None:
+        _require_parts(archives, found, wanted)
+        _begin(out, data_set, found)
+    return done
+
+
+def _done_before(out: Path, data_set: str, found: Mapping[str, Archive]) -> Prepared | None:
     """The result of an earlier call, if it is whole and no further part was found since.
 
     Args:
@@ -47,7 +66,7 @@ def done_before(out: Path, data_set: str, found: Mapping[str, Archive]) -> Prepa
     return Prepared(out, record["counts"], True)
 
 
-def begin(out: Path, data_set: str, found: Mapping[str, Archive]) -> None:
+def _begin(out: Path, data_set: str, found: Mapping[str, Archive]) -> None:
     """Make the folder, or go on in one that a killed call or a damaged archive left unfinished.
 
     Raises:
@@ -83,7 +102,7 @@ def finish(
     return Prepared(out, counts, False)
 
 
-def require_parts(
+def _require_parts(
     folder: Path, found: Mapping[str, Archive], wanted: Mapping[str, Mapping[str, str]]
 ) -> None:
     """Check that an archive of every wanted part is there.

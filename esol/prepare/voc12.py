@@ -15,7 +15,7 @@ from esol.errors import InputError
 from esol.files import write_atomic
 from esol.prepare.archives import Archive, Member, find, link_or_copy, require_room, store_all
 from esol.prepare.augmented import augmented_masks
-from esol.prepare.state import Prepared, begin, done_before, finish, require_parts
+from esol.prepare.state import Prepared, finish, start
 from esol.settings import Data
 
 VOC12_COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456}
@@ -67,11 +67,9 @@ def prepare_voc12(archives: Path, out: Path, counts: Mapping[str, int] = VOC12_C
             holds something else.
     """
     found = _find(archives)
-    done = done_before(out, "voc12", found)
+    done = start(archives, out, "voc12", found, _WANTED)
     if done:
         return done
-    require_parts(archives, found, _WANTED)
-    begin(out, "voc12", found)
     with found["trainval"].members() as members:
         index = _index(members)
         lists = _lists(found["trainval"], index, counts)
