@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from descent import losses_of_steps
 from torch import nn
 from torch.nn import functional as F
 
@@ -313,13 +314,6 @@ def test_steps_lower_the_loss(method):
     model = refined() if method == "refined" else suppressed(0.55 * (method == "fixed"))
     batch = some_batch(targets=torch.rand(2, CLASSES, 4, 5))
     losses = refine_losses if method == "refined" else drs_losses
-    optimizer = torch.optim.SGD(model.train().parameters(), lr=0.05)
-    values = []
-    for _ in range(4):
-        loss = losses(model, batch)["loss"]
-        values.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    values = losses_of_steps(model, lambda: losses(model, batch)["loss"])
     assert values == sorted(values, reverse=True)
     assert values[-1] < values[0]
