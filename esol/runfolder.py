@@ -23,8 +23,8 @@ from esol.settings import Settings
 FOLDERS = {
     "classify": "01-classify",
     "expand": "02-expand",
-    "peer": "02-peer",
     "shrink": "03-shrink",
+    "peer": "02-peer",
     "cams": "04-cams",
     "seeds": "05-seeds",
     "refine": "06-refine",
@@ -32,7 +32,8 @@ FOLDERS = {
     "segment": "08-segment",
     "evaluate": "09-evaluate",
 }
-"""Stage -> its folder."""
+"""Stage -> its folder, in the order in which they run. The compared methods' stage comes last of
+those that learn, as it may learn from the maps of any other."""
 
 STAGES = tuple(FOLDERS)
 

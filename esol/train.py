@@ -57,6 +57,7 @@ def fit(
     folder: Path,
     seed: int,
     label: str,
+    each_epoch: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train until the last step, going on from the newest checkpoint in ``folder`` if there is one.
 
@@ -74,6 +75,8 @@ def fit(
         folder: stage folder; gets metrics.jsonl and, while training, one checkpoint folder.
         seed: of batches, augmentation and dropout.
         label: for progress.
+        each_epoch: called with the number of steps done after each epoch and after the last step,
+            the model being in evaluation mode; again for the same step if training was resumed.
 
     Returns:
         The last logged losses and the number of steps.
@@ -88,6 +91,7 @@ def fit(
     )
     set_seed(seed)
     steps = total_steps(fit, len(inputs))
+    epoch = math.ceil(len(inputs) / fit.batch)
     optimizer = _optimizer(groups, fit)
     step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
     done = _resume(accelerator, folder)
@@ -102,6 +106,10 @@ def fit(
             _update(accelerator, optimizer, step_module, values["loss"], batch)
             done += 1
             metrics.log(done, steps, values, rate)
+            if each_epoch and (done == steps or done % epoch == 0):
+                model.eval()
+                each_epoch(done)
+                model.train()
             if stop.is_set() or time.monotonic() - saved >= machine.checkpoint_seconds:
                 _save(accelerator, folder, done)
                 saved = time.monotonic()

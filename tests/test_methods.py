@@ -1,22 +1,31 @@
 """The compared methods through the same stages as ours."""
 
+import logging
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 from esol.__main__ import main
 from esol.config import load_settings
+from esol.data import open_dataset
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.evaluate import evaluate_masks
 from esol.files import read_json
 from esol.maps import load_maps
+from esol.progress import log
 from esol.runfolder import read_manifest, stage_path
 from esol.settings import KINDS
 from esol.stages import run
+from esol.stages.best import BestOnTruth
+from esol.stages.job import Job
+from esol.stages.peer import peer_networks
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 SHORT = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks.saliency=saliency")
@@ -93,6 +102,100 @@ def test_the_last_network_of_drs_learned_from_the_first_ones_maps(photos, tmp_pa
         made = load_maps(path)
         again = load_maps(stage_path(done, "cams") / "drs" / path.name)
         np.testing.assert_allclose(made.maps, again.maps, atol=1 / 255)
+
+
+@pytest.mark.parametrize(("kind", "after"), [("cam", 1), ("shrinkage", 3)])
+def test_as_a_control_drs_second_network_learns_another_methods_maps(kind, after, photos, tmp_path):
+    chosen = settings("drs", f"--drs.maps={kind}")
+    done = run(chosen, photos, tmp_path / "run", last="seeds")
+    learned = ("classify", "expand", "shrink")[:after]
+    assert tuple(read_manifest(done, "peer")["identity"]["after"]) == learned
+    assert chosen.map_kinds == ("drs_refined",)
+    assert not (stage_path(done, "peer") / "suppressed").exists()
+    made = {path.parent.name for path in stage_path(done, "cams").rglob("*.npz")}
+    assert made == {"drs_refined"}
+    ours = run(settings("esol"), photos, tmp_path / "esol", last="cams")
+    for path in sorted((stage_path(done, "peer") / "maps" / kind).iterdir()):
+        theirs = load_maps(stage_path(ours, "cams") / kind / path.name)
+        np.testing.assert_allclose(load_maps(path).maps, theirs.maps, atol=1.01 / 255)
+    again = [done.stat().st_mtime_ns for done in done.rglob("*.safetensors")]
+    run(chosen, photos, done, last="seeds")
+    assert again == [done.stat().st_mtime_ns for done in done.rglob("*.safetensors")]
+
+
+def test_the_published_choice_of_a_checkpoint_keeps_the_best_epoch_on_the_ground_truth(
+    photos, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, logger=log.name)
+    chosen = settings(
+        "drs",
+        "--quirks.checkpoint=true",
+        # A rate at which epochs differ, and some are bad.
+        *("--classify.fit.steps=0", "--classify.fit.epochs=3", "--classify.fit.lr=0.01"),
+        *("--drs.fit.steps=0", "--drs.fit.epochs=4", "--drs.fit.lr=0.01"),
+    )
+    done = run(chosen, photos, tmp_path / "run", last="peer")
+    results = read_manifest(done, "peer")["results"]
+    told = (stage_path(done, "peer") / "log.txt").read_text()
+    for kind in ("drs", "drs_refined"):
+        found = re.findall(rf"{kind}: mIoU ([\d.]+) on the ground truth after step (\d+)", told)
+        scores = {int(step): float(miou) for miou, step in found}
+        assert len(scores) == len(found) >= 2
+        best = max(scores, key=lambda step: (scores[step], -step))
+        assert results[f"{kind}_checkpoint_step"] == best
+        assert results[f"{kind}_checkpoint_miou"] == pytest.approx(scores[best], abs=1e-4)
+        job = Job(chosen, open_dataset(photos, chosen.data), done)
+        network = next(n for n in peer_networks(job) if kind in n.maps(probe(n)))
+        again = BestOnTruth(job, network, kind, tmp_path / kind)
+        again.look(1)
+        assert again.restore()["checkpoint_miou"] == results[f"{kind}_checkpoint_miou"]
+    assert not list(done.rglob("*checkpoint-*"))
+
+
+def test_eps_learned_from_the_training_list_and_no_other(photos, tmp_path):
+    """Saliency maps of evaluated photos may change: they enter the masks, not the network."""
+    data = shutil.copytree(photos, tmp_path / "data")
+    done = run(settings("eps"), data, tmp_path / "run", last="peer")
+    before = stage_path(done, "peer").joinpath("manifest.json").stat().st_mtime_ns
+    names = {
+        split: [s.name for s in open_dataset(data, settings("eps").data).samples(split)]
+        for split in ("train", "val")
+    }
+    invert(data / "saliency" / f"{names['val'][0]}.png")
+    run(settings("eps"), data, done, last="peer")
+    assert stage_path(done, "peer").joinpath("manifest.json").stat().st_mtime_ns == before
+    invert(data / "saliency" / f"{names['train'][0]}.png")
+    with pytest.raises(InputError, match="saliency files"):
+        run(settings("eps"), data, done, last="peer")
+
+
+def invert(path):
+    with Image.open(path) as image:
+        other = ImageOps.invert(image.convert("L"))
+    other.save(path)
+
+
+def test_what_overwrite_will_replace_is_looked_at_first(photos, tmp_path, capsys):
+    done = run(settings("cam"), photos, tmp_path / "run", last="classify")
+    given = [str(SMOKE), str(photos), str(done), "--method", "cam", "--overwrite"]
+    kept = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
+    assert main(["run", *given, "--backbone.name", "resnet9000"]) == 2
+    assert "resnet9000" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()} == kept
+
+
+def probe(network):
+    """Features of a blank image."""
+    return network.backbone(torch.zeros(1, 3, 64, 64))
+
+
+def test_a_checkpoint_cannot_be_chosen_without_masks(photos, tmp_path, capsys):
+    bare = shutil.copytree(photos, tmp_path / "bare")
+    shutil.rmtree(bare / "masks")
+    given = [str(SMOKE), str(bare), str(tmp_path / "run"), "--method", "drs"]
+    assert main(["run", *given, "--quirks.checkpoint", "true"]) == 2
+    assert "quirks.checkpoint: train has no masks" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_eps_without_saliency_and_foreign_kinds_are_refused(photos, tmp_path, capsys):

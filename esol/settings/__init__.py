@@ -156,7 +156,7 @@ class Settings:
             self.masks.saliency,
             "a folder of saliency maps, from which the method eps learns",
         )
-        in_backbone = self.method == "drs" and self.drs.everywhere
+        in_backbone = "drs" in self.map_kinds and self.drs.everywhere
         check(
             not (in_backbone and not self.backbone.learn),
             "drs.everywhere",
@@ -166,8 +166,26 @@ class Settings:
 
     @property
     def map_kinds(self) -> tuple[MapKind, ...]:
-        """Kinds of maps that the method makes."""
-        return KINDS[self.method]
+        """Kinds of maps that the method makes; the last one becomes seeds."""
+        kinds = KINDS[self.method]
+        return kinds[-1:] if self._is_control else kinds
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """The stages that train what makes the method's maps, in their order."""
+        if not self._is_control:
+            return LEARNS[self.method]
+        return (*LEARNS["cam" if self.drs.maps == "cam" else "esol"], "peer")
+
+    @property
+    def _is_control(self) -> bool:
+        """Whether the second network of drs learns another method's maps."""
+        return self.method == "drs" and self.drs.maps != "drs"
+
+    @property
+    def leaks(self) -> bool:
+        """Whether ground truth of the training list chooses weights (quirks.checkpoint)."""
+        return self.quirks.checkpoint and self.method == "drs"
 
     @property
     def seed_kind(self) -> MapKind:

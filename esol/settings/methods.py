@@ -67,6 +67,10 @@ class Drs:
     everywhere: bool = True
     """Also after every ReLU of the backbone, as published; false: in the head alone."""
 
+    maps: Literal["drs", "cam", "shrinkage"] = "drs"
+    """Maps that the second network learns: the first network's, as published. cam and shrinkage
+    are controls, which tell what the second network brings by itself: plain CAM, and ESOL."""
+
     fit: Fit = field(
         default_factory=lambda: Fit(epochs=30, optimizer="adamw", lr=1e-4, weight_decay=0.0)
     )
@@ -102,3 +106,11 @@ class Quirks:
     momentum: bool = False
     """IRN, PSA, SC-CAM, EPS: the classifier's SGD has its weight decay as momentum as well, since
     their optimizer hands it on in momentum's place."""
+
+    checkpoint: bool = False
+    """DRS: both networks keep the weights of the epoch whose maps are best on the ground truth of
+    data.train. Numbers measured on these photos then are no longer those of tags alone."""
+
+    crop: bool = False
+    """IRN: its network sees each photo at the upper left of a square of refine.affinity.input.size
+    pixels, 0 beside it; what does not fit is cut off and has no boundaries."""

@@ -80,7 +80,7 @@ def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:
     names = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
     if not names:
         raise InputError(f"--from {first} --until {last}: {first} comes after {last}; swap them")
-    others = set().union(*LEARNS.values()) - set(LEARNS[settings.method])
+    others = set().union(*LEARNS.values()) - set(settings.learns)
     names = tuple(name for name in names if name not in others)
     if not names:
         raise InputError(f"method {settings.method} has no stage {first}; set another method")

@@ -10,7 +10,6 @@ from esol.models.weights import weights_digest
 from esol.networks import fixed_backbone, new_classifier, new_segmenter
 from esol.progress import log
 from esol.runfolder import finished
-from esol.settings import LEARNS
 from esol.stages.job import Job
 from esol.stages.masking import check_saliency
 from esol.stages.peer import new_peer
@@ -24,7 +23,7 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     """
     if job.run.resolve() == job.data.root.resolve():
         raise InputError(f"{job.run} is the data folder; give another folder for the results")
-    todo = [stage for stage in stages if not finished(job.run, stage)]
+    todo = [stage for stage in stages if job.overwrite or not finished(job.run, stage)]
     _check_lists(job, todo)
     _check_truth(job, todo)
     if "masks" in todo:
@@ -68,10 +67,14 @@ def _check_truth(job: Job, todo: Sequence[str]) -> None:
     """Masks have their photos' sizes, and are there where they are learned from."""
     data, lists = job.data, job.settings.data.evaluate
     segment = job.settings.segment
-    if "segment" in todo and segment.truth and segment.network != "none":
+    learned = {
+        "segment.truth": "segment" in todo and segment.truth and segment.network != "none",
+        "quirks.checkpoint": "peer" in todo and job.settings.leaks,
+    }
+    for key in (key for key, used in learned.items() if used):
         train = job.settings.data.train
-        if data.truth is None or not any(s.mask is not None for s in data.samples(train)):
-            raise InputError(f"segment.truth: {train} has no masks to learn from")
+        if data.truth is None or all(s.mask is None for s in data.samples(train)):
+            raise InputError(f"{key}: {train} has no masks to learn from; set {key}: false")
         lists = (train, *lists)
     for sample in data.samples(*lists):
         if sample.mask is not None and sample.mask.is_file():
@@ -86,7 +89,7 @@ def _check_networks(job: Job, todo: Sequence[str]) -> None:
     """Networks can be built, and their initial weights can be had."""
     chosen, segment = job.settings.backbone, job.settings.segment
     # Files first: a download that fails takes a minute.
-    learns = [stage for stage in LEARNS[job.settings.method] if stage in todo]
+    learns = [stage for stage in job.settings.learns if stage in todo]
     if learns:
         weights_digest(chosen.weights)
     if "segment" in todo and segment.network != "none":

@@ -58,9 +58,8 @@ class Job:
     def _saliency_folder(self) -> Path:
         return saliency_folder(self.data.root, self.settings.masks.saliency)
 
-    @cached_property
-    def saliency_digest(self) -> str:
-        """SHA-256 over the saliency maps of all lists, "none" without.
+    def saliency_digest(self, *lists: str) -> str:
+        """SHA-256 over the saliency maps of some lists, "none" without.
 
         As long as there are no masks, each map is looked at on the way.
 
@@ -70,7 +69,7 @@ class Job:
         if not self.settings.masks.saliency:
             return "none"
         digest, look = hashlib.sha256(), not finished(self.run, "masks")
-        for sample in self.data.samples(*self.lists()):
+        for sample in self.data.samples(*lists):
             path = self.saliency(sample)
             if look:
                 load_saliency(path, image_size(sample.image))

@@ -7,7 +7,6 @@ from esol.models.backbone import Backbone
 from esol.progress import log, track
 from esol.runfolder import stage_path
 from esol.seeds import seed
-from esol.settings import LEARNS
 from esol.stages.job import Job
 from esol.stages.localize import localizer, plain_classifier
 from esol.stages.peer import peer_networks
@@ -19,7 +18,7 @@ def cams(job: Job) -> None:
     settings, lists = job.settings, job.lists()
     groups = ["input", "backbone", "head", "cams"]
     groups += ("expand", "shrink") if settings.method == "esol" else ("method",)
-    after = LEARNS[settings.method]
+    after = settings.learns
     with job.enter("cams", *groups, after=after, lists=lists) as stage:
         if stage is None:
             return
@@ -39,7 +38,7 @@ def trained_networks(job: Job) -> tuple[Network, ...]:
 
 def backbone_stage(job: Job) -> str:
     """The stage whose backbone IRNet reads: the classifier's, where the method has a plain one."""
-    return LEARNS[job.settings.method][0]
+    return job.settings.learns[0]
 
 
 def trained_backbone(job: Job) -> Backbone:

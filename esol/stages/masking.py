@@ -74,7 +74,7 @@ def check_saliency(job: Job) -> str:
     Raises:
         InputError: one is missing, unreadable or of another shape than its photo.
     """
-    return job.saliency_digest
+    return job.saliency_digest(*job.lists())
 
 
 def _maps(job: Job, sample: Sample) -> Maps:

@@ -33,9 +33,10 @@ from esol.progress import track
 from esol.runfolder import Stage, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Fit
+from esol.stages.best import BestOnTruth
 from esol.stages.job import Job
-from esol.stages.localize import plain_classifier
-from esol.stages.photo_maps import map_path, map_photos
+from esol.stages.localize import localizer, plain_classifier
+from esol.stages.photo_maps import map_photos
 from esol.stages.training import classifier_groups, finish, tagged_inputs
 from esol.train import LossFunction, fit
 
@@ -48,13 +49,17 @@ def peer(job: Job) -> None:
     settings = job.settings
     method = settings.method
     groups = ("seed", "method", "input", "backbone", "head", "classify", method)
-    after = ("classify",) if method == "sccam" else ()
+    after = settings.learns[:-1]
+    lists = (settings.data.train,)
     reads: dict[str, Any] = {}
     if method == "drs":
         reads["cams"] = settings.group("cams")
+        if settings.leaks:
+            reads["chosen on"] = job.data.truth_fingerprint(settings.data.train)
+        if "shrink" in after:
+            reads |= {group: settings.group(group) for group in ("expand", "shrink")}
     if method == "eps":
-        reads["saliency files"] = job.saliency_digest
-    lists = (settings.data.train,)
+        reads["saliency files"] = job.saliency_digest(*lists)
     with job.enter("peer", *groups, after=after, lists=lists, reads=reads) as stage:
         if stage is not None:
             {"sccam": _sccam, "drs": _drs, "eps": _eps}[method](job, stage)
@@ -108,6 +113,9 @@ def _trained(
         load_weights(network, path)
         return network.eval()
     make_folder(folder)
+    best = None
+    if job.settings.leaks:
+        best = BestOnTruth(job, network, kind, folder)
     more = [module for name, module in network.named_children() if name in ("sub", "suppressors")]
     stage.results |= fit(
         network,
@@ -119,7 +127,10 @@ def _trained(
         folder=folder,
         seed=job.settings.seed,
         label=f"peer: {folder.name if folder != stage.path else kind}",
+        each_epoch=best.look if best else None,
     )
+    if best:
+        stage.results |= {f"{kind}_{key}": value for key, value in best.restore().items()}
     finish(network, path)
     return network
 
@@ -190,15 +201,14 @@ def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ..
 
 
 def _drs(job: Job, stage: Stage) -> None:
-    """The suppressed classifier, and the network that learns its maps of the training list."""
-    first = stage.path / "suppressed"
-    network = _trained(
-        job, stage, "drs", drs_losses, _tagged(job), job.settings.classifier_fit, first
-    )
-    finish(network, stage.path / WEIGHTS.format("drs"))
+    """The suppressed classifier, and the network that learns its maps of the training list.
+
+    As a control, the second network learns another method's maps, and there is no first one.
+    """
+    kind = job.settings.drs.maps
     samples = job.data.samples(job.settings.data.train)
-    map_photos(job, [network], samples, stage.path / "maps", ["drs"])
-    planes = _MapPlanes(stage.path / "maps")
+    map_photos(job, [_teacher(job, stage)], samples, stage.path / "maps", [kind])
+    planes = _MapPlanes(stage.path / "maps" / kind)
     _trained(
         job,
         stage,
@@ -210,6 +220,19 @@ def _drs(job: Job, stage: Stage) -> None:
     )
 
 
+def _teacher(job: Job, stage: Stage) -> Network:
+    """What makes the maps that the second network learns, in evaluation mode."""
+    if job.settings.drs.maps == "cam":
+        return plain_classifier(job)
+    if job.settings.drs.maps == "shrinkage":
+        return localizer(job, "expand", "shrink").eval()
+    folder, fit_ = stage.path / "suppressed", job.settings.classifier_fit
+    network = _trained(job, stage, "drs", drs_losses, _tagged(job), fit_, folder)
+    finish(network, stage.path / WEIGHTS.format("drs"))
+    assert isinstance(network, SuppressedClassifier)
+    return network
+
+
 @dataclass(frozen=True)
 class _MapPlanes:
     """What refinement learning learns from; an object, so that loader processes can copy it."""
@@ -217,7 +240,7 @@ class _MapPlanes:
     folder: Path
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
-        maps = load_maps(map_path(self.folder, "drs", sample.name)).maps
+        maps = load_maps(self.folder / f"{sample.name}.npz").maps
         return np.rint(refinement_targets(maps) * 255).astype(np.uint8)
 
 

@@ -1,13 +1,13 @@
 """Maps of photos as files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from esol.cam import Network, Photo, batches_of_one_size, localize
+from esol.cam import Located, Network, Photo, batches_of_one_size, localize
 from esol.data.sample import Sample
-from esol.features import compute_features
+from esol.features import FeatureCache, compute_features
 from esol.maps import save_maps
 from esol.progress import track
 from esol.stages.job import Job
@@ -21,9 +21,7 @@ def map_photos(
     kinds: Sequence[str],
 ) -> None:
     """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet."""
-    settings, cache = job.settings, None
-    if settings.backbone.cache and 1.0 in settings.cams.scales:
-        cache = compute_features(networks[0].backbone, samples, settings, job.run)
+    settings, cache = job.settings, _cache(job, networks, samples)
     batches = batches_of_one_size(samples, same=settings.input.resize == "squash")
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
@@ -35,9 +33,28 @@ def map_photos(
                 save_maps(map_path(folder, kind, sample.name), maps[kind], tags, size)
 
 
+def map_samples(
+    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...]
+) -> Iterator[Located]:
+    """The photos' maps, without writing them; photos of one size come together."""
+    settings, cache = job.settings, _cache(job, networks, samples)
+    for batch in batches_of_one_size(samples, same=settings.input.resize == "squash"):
+        yield from localize(networks, batch, settings.cams, settings.input, cache)
+
+
 def map_path(folder: Path, kind: str, name: str) -> Path:
     """File of a photo's maps."""
     return folder / kind / f"{name}.npz"
+
+
+def _cache(
+    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...]
+) -> FeatureCache | None:
+    """Cached features at scale 1, where the settings say so and that scale is among the maps'."""
+    settings = job.settings
+    if not settings.backbone.cache or 1.0 not in settings.cams.scales:
+        return None
+    return compute_features(networks[0].backbone, samples, settings, job.run)
 
 
 def _mapped(folder: Path, batch: list[Photo], kinds: Sequence[str]) -> bool:

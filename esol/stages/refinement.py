@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
@@ -79,7 +80,8 @@ def _reads(job: Job) -> dict[str, Any]:
     train, folder = job.settings.data.train, stage_path(job.run, "cams")
     names = (sample.name for sample in job.data.samples(train))
     maps = (map_path(folder, job.settings.seed_kind, name) for name in names)
-    return {"train": job.data.fingerprint(train), "train maps": job.contents("cams", maps)}
+    quirk = {"quirks": {"crop": True}} if job.settings.quirks.crop else {}
+    return {**quirk, "train": job.data.fingerprint(train), "train maps": job.contents("cams", maps)}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
@@ -148,11 +150,17 @@ def _centre(job: Job, net: AffinityNet, samples: tuple[Sample, ...]) -> None:
     net.eval()
     sums = []
     for sample in track(samples, "refine: mean shift", total=len(samples), unit="photos"):
-        chosen = job.settings.refine
-        _, field = boundaries(net, load_image(sample.image), chosen.affinity.input, chosen.longest)
+        _, field = _boundaries(job, net, load_image(sample.image))
         assert field is not None
         sums.append(field.mean((1, 2)))
     net.set_mean_shift(torch.stack(sums).mean(0))
+
+
+def _boundaries(
+    job: Job, net: AffinityNet, photo: Image.Image
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    chosen, crop = job.settings.refine, job.settings.quirks.crop
+    return boundaries(net, photo, chosen.affinity.input, chosen.longest, crop=crop)
 
 
 def _walk(job: Job, stage: Stage, samples: tuple[Sample, ...], net: AffinityNet) -> None:
@@ -163,7 +171,7 @@ def _walk(job: Job, stage: Stage, samples: tuple[Sample, ...], net: AffinityNet)
         if path.exists() and (objects.exists() or not chosen.instances):
             continue
         photo, maps = load_image(sample.image), seed_maps(job, sample)
-        edge, field = boundaries(net, photo, chosen.affinity.input, chosen.longest)
+        edge, field = _boundaries(job, net, photo)
         if not path.exists():
             save_maps(path, walked(maps, edge, chosen.walk), maps.classes, maps.size)
         if field is not None:
