@@ -38,7 +38,8 @@ From image tags to segmentation masks.
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN                         rebuild report.html
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
-  esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all
+  esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all,
+                                            and our own: ablations, masks
 
 CONFIG is a YAML file, or the name of one that comes with esol.
 esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""

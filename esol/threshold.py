@@ -1,7 +1,7 @@
 """A threshold from the maps alone: no ground truth, no photos.
 
 Other rules were measured beside this one; docs/masks.md has the numbers and
-``reproduce/thresholds.py`` the rules.
+``studies/thresholds.py`` the rules.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The paper's tables and figures, made anew under one harness."""
+"""The paper's tables and figures, and two tables of ours, made anew under one harness."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,9 @@ from esol.data import layout, open_dataset
 from esol.errors import InputError
 from esol.files import make_folder
 from esol.reproduce.figures import write_figure
+from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan, run_rows
-from esol.reproduce.specs import FIGURES, TABLES, TARGETS, rows_of
+from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
 from esol.reproduce.tables import write_table
 from esol.saliency import saliency_folder
 from esol.settings import Data
@@ -26,7 +27,7 @@ def reproduce(target: str, plan: Plan) -> list[str]:
     """Run what is missing, then write tables and figures into the plan's folder.
 
     Args:
-        target: one of :data:`esol.reproduce.specs.TARGETS`, or "all".
+        target: one of :data:`esol.reproduce.specs.TARGETS`, or "all": those in its ALL.
         plan: what all rows share.
 
     Returns:
@@ -38,7 +39,7 @@ def reproduce(target: str, plan: Plan) -> list[str]:
     """
     if target not in (*TARGETS, "all"):
         raise ValueError(f"no target {target!r}")
-    targets = TARGETS if target == "all" else (target,)
+    targets = ALL if target == "all" else (target,)
     # Only to refuse what is wrong before anything is written.
     open_dataset(plan.data, plan.base.data)
     make_folder(plan.out)
@@ -61,6 +62,7 @@ def plan_for(
     seeds: Sequence[int] = (0,),
     flags: Sequence[str] = (),
     saliency: str | None = None,
+    repeat: Sequence[str] | None = None,
 ) -> Plan:
     """A plan with what was not given found out from the data folder.
 
@@ -69,13 +71,15 @@ def plan_for(
         out: folder of the results.
         kind: layout of the data folder: voc, coco, folder or auto; None: as the configuration says.
         config: settings file or name of one; None: the one in CONFIGS.
-        seeds: one run of every row for each.
+        seeds: one run of every repeated row for each; the other rows have the first alone.
         flags: settings for every row, "group.name=value".
         saliency: folder of saliency maps, which must be there; None: the one in SALIENCY, which
             may be missing.
+        repeat: names of the repeated rows; what they copy from is repeated too. None: every row.
 
     Raises:
-        InputError: no such folder, an unknown layout, a repeated seed, a flag of another form.
+        InputError: no such folder, an unknown layout, a repeated seed, a flag of another form, or
+            no such row.
     """
     if not data.is_dir():
         raise InputError(f"{data}: no such folder: give the folder of the data set")
@@ -84,6 +88,9 @@ def plan_for(
     for flag in flags:
         if "=" not in flag or flag.startswith("-"):
             raise InputError(f"--set {flag}: must be group.name=value")
+    for name in repeat or ():
+        if name not in ROWS:
+            raise InputError(f"--repeat {name}: no such row; there are {', '.join(ROWS)}")
     own = (*([f"--data.kind={kind}"] if kind else []), *(f"--{flag}" for flag in flags))
     chosen = load_settings(config, *own).data if config else Data(kind=kind or "auto")
     found = layout(data, chosen) if chosen.kind == "auto" else chosen.kind
@@ -96,6 +103,7 @@ def plan_for(
         seeds=tuple(seeds),
         flags=own,
         saliency=saliency or SALIENCY[found],
+        repeat=None if repeat is None else with_sources(repeat),
     )
 
 
@@ -110,12 +118,17 @@ def command(given: list[str]) -> int:
         description="The paper's tables and figures: run what is missing, print ours beside the"
         " paper's numbers.",
     )
-    parser.add_argument("target", choices=[*TARGETS, "all"], help="table or figure")
+    parser.add_argument(
+        "target", choices=[*TARGETS, "all"], help="table or figure; all: all of them but masks"
+    )
     parser.add_argument("--data", required=True, help="data folder")
     parser.add_argument("--kind", choices=["auto", "voc", "coco", "folder"], help="its layout")
     parser.add_argument("--config", help="settings file, or the name of one that comes with esol")
     parser.add_argument("--out", default="runs/reproduce", help="folder of the results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
+    parser.add_argument(
+        "--repeat", nargs="+", metavar="ROW", help="only these rows have a run for each seed"
+    )
     parser.add_argument("--saliency", help="folder of saliency maps, for DRS, EPS, tables 3 and 4")
     parser.add_argument(
         "--set", nargs="+", default=[], help="settings for every row: group.name=value"
@@ -129,6 +142,7 @@ def command(given: list[str]) -> int:
         seeds=parsed.seeds,
         flags=parsed.set,
         saliency=parsed.saliency,
+        repeat=parsed.repeat,
     )
     print("\n".join(reproduce(parsed.target, plan)))
     print(f"written to {plan.out}")

@@ -11,11 +11,12 @@ from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import load_image, load_mask
 from esol.maps import load_maps
 from esol.panels import colour, heat
+from esol.reproduce.cells import BEST, FIXED
+from esol.reproduce.lines import ALPHAS
 from esol.reproduce.runs import Plan
 from esol.reproduce.sheets import write_sheet
-from esol.reproduce.specs import ALPHAS, FIGURES
+from esol.reproduce.specs import FIGURES
 from esol.reproduce.svg import write_chart
-from esol.reproduce.tables import BEST, FIXED
 from esol.runfolder import stage_path
 
 PHOTOS = 8
@@ -167,9 +168,8 @@ def _made(plan: Plan, name: str) -> dict[str, Picture]:
 
 def _heat(run: Path, kind: str, sample: Sample) -> Image.Image:
     """Heat of the strongest tagged class at each pixel."""
-    maps = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz").full()
-    photo = load_image(sample.image)
-    return heat(maps.max(axis=0), photo) if len(maps) else photo
+    maps = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz")
+    return heat(maps.full().max(axis=0), load_image(sample.image))
 
 
 def _prediction(run: Path, _: str, sample: Sample) -> Image.Image:

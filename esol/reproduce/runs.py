@@ -2,21 +2,20 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-
-from esol.config import dump_settings, load_settings
+from esol.config import load_settings
+from esol.data import open_dataset
 from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, read_json
 from esol.progress import log
-from esol.reproduce.rows import ROWS, with_sources
+from esol.reproduce.rows import ROWS, TRUTH, with_sources
 from esol.runfolder import current, read_manifest, stage_path
 from esol.saliency import saliency_folder
-from esol.settings import Settings
+from esol.settings import RefineMethod, Settings
 from esol.stages import run
 
 _load = cache(load_settings)
@@ -31,9 +30,10 @@ class Plan:
         config: settings file, or the name of one that comes with esol.
         data: data folder.
         out: folder of the results.
-        seeds: one run of every row for each.
+        seeds: one run of every repeated row for each; the other rows have the first alone.
         flags: settings for every row, as on the command line.
         saliency: folder of saliency maps, inside the data folder or by itself.
+        repeat: the repeated rows, and all that they copy from; None: every row.
     """
 
     config: str
@@ -42,6 +42,11 @@ class Plan:
     seeds: tuple[int, ...]
     flags: tuple[str, ...]
     saliency: str
+    repeat: tuple[str, ...] | None = None
+
+    def seeds_of(self, row: str) -> tuple[int, ...]:
+        """Seeds with which a row is run."""
+        return self.seeds if self.repeat is None or row in self.repeat else self.seeds[:1]
 
     def folder(self, row: str, seed: int) -> Path:
         """Run folder of a row."""
@@ -68,18 +73,33 @@ class Plan:
 
     def missing(self, row: str) -> str:
         """Why a row cannot be run on these data with this configuration; "" if it can."""
-        if ROWS[row].saliency:
+        chosen, train = ROWS[row], self.base.data.train
+        if chosen.saliency:
             try:
                 saliency_folder(self.data, self.saliency)
             except InputError:
                 return f"no folder {self.saliency} of saliency maps"
-        if ROWS[row].until == "segment":
-            if self.base.segment.network == "none":
-                return "the configuration has no segmentation network"
-            lists = self.base.cams.lists
-            if lists and self.base.data.train not in lists:
-                return f"cams.lists leaves out {self.base.data.train}, from which networks learn"
+        if chosen.until == "segment" and self.base.segment.network == "none":
+            return "the configuration has no segmentation network"
+        if TRUTH in chosen.flags:
+            return "" if self.labelled else f"{train} has no masks to learn from"
+        if chosen.until == "segment" and train not in (self.base.cams.lists or (train,)):
+            return f"cams.lists leaves out {train}, from which networks learn"
+        return self.unrefined(chosen.refined) or (chosen.source and self.missing(chosen.source))
+
+    def unrefined(self, refined: RefineMethod | Literal[""]) -> str:
+        """Why the configuration does not refine so; "" if it does, or if nothing is asked for."""
+        if refined and refined not in self.base.refine.methods:
+            return f"the configuration's refine.methods leave out {refined}"
+        if refined == "irn" and self.base.masks.source != "irn":
+            return "the configuration's masks.source is not irn"
         return ""
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether photos to learn from have masks."""
+        data = open_dataset(self.data, self.base.data)
+        return any(sample.mask is not None for sample in data.samples(self.base.data.train))
 
     def metrics(self, row: str, seed: int) -> dict[str, Any] | None:
         """A row's metrics.json; None where the row is not run or cannot be."""
@@ -104,7 +124,7 @@ def run_rows(plan: Plan, names: Iterable[str]) -> None:
         if why := plan.missing(name):
             log.warning("row %s: not run: %s", name, why)
             continue
-        for seed in plan.seeds:
+        for seed in plan.seeds_of(name):
             _run_row(plan, name, seed)
 
 
@@ -124,14 +144,10 @@ def _is_done(plan: Plan, target: Path, settings: Settings) -> bool:
     """Whether the folder holds this very run up to its evaluation."""
     if not current(target, "evaluate") or not (target / "settings.yaml").is_file():
         return False
-    made = (target / "settings.yaml").read_text(encoding="utf-8")
-    same = _without_machine(made) == _without_machine(dump_settings(settings))
+    # Read back, so that a setting which came later has its default.
+    made = load_settings(str(target / "settings.yaml"))
+    same = replace(made, machine=settings.machine) == settings
     return same and read_json(target / "run.json") == {"data": str(plan.data.resolve())}
-
-
-def _without_machine(settings: str) -> dict[str, Any]:
-    """Settings as plain values, less what changes no number."""
-    return {key: value for key, value in yaml.safe_load(settings).items() if key != "machine"}
 
 
 def _copy(there: Path, here: Path) -> None:

@@ -1,56 +1,7 @@
-"""What each table and figure shows: which row's maps or masks under which label."""
+"""What each table and figure shows."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-MASKS = ("masks", "segmentation")
-"""Kinds of finished masks in metrics.json; they have no threshold."""
-
-ALPHAS = {
-    "alpha-0.0001": "alpha 0.0001",
-    "alpha-0.001": "alpha 0.001",
-    "esol": "alpha as configured",
-    "alpha-0.1": "alpha 0.1",
-    "alpha-1": "alpha 1",
-}
-"""Rows of the sweep -> label; every configuration that comes with esol has the paper's 0.01."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a table.
-
-    Attributes:
-        label: as in paper.json where the paper has this line.
-        row: name in :data:`esol.reproduce.rows.ROWS`.
-        kind: what of the row is measured, a key of its metrics.json.
-    """
-
-    label: str
-    row: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One table.
-
-    Attributes:
-        title: its heading.
-        lines: its lines in order.
-        measures: key in metrics.json -> head of our column.
-        columns: key in paper.json -> head of the paper's column.
-        printed: keys of paper.json in which the lines are looked up.
-        notes: what a reader must know besides the settings.
-    """
-
-    title: str
-    lines: tuple[Line, ...]
-    measures: Mapping[str, str]
-    columns: Mapping[str, str] = field(default_factory=dict)
-    printed: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
+from esol.reproduce.lines import ABLATIONS, ALPHAS, BOTH, Line, Spec, changed, to_model
+from esol.summary import COLUMNS
 
 _MIOU = {"miou": "mIoU"}
 _PRF = {"precision": "P", "recall": "R", "f1_of_means": "F1"}
@@ -58,6 +9,11 @@ _JOINED = (
     "with saliency: the pseudo masks of seeds and saliency maps, seeds cut at 0.1;"
     " undecided pixels (255) count as background"
 )
+_CONTROLS = (
+    Line("DRS's second network on CAM (extra)", "drs-on-cam", "drs_refined"),
+    Line("DRS's second network on ESOL (extra)", "drs-on-shrinkage", "drs_refined"),
+)
+_CONTROL = "on CAM, on ESOL: the second network learns these maps instead of those of DRS's first"
 
 TABLES: dict[str, Spec] = {
     "table1": Spec(
@@ -94,6 +50,7 @@ TABLES: dict[str, Spec] = {
             Line("Expansion", "esol", "expansion"),
             Line("Shrinkage", "esol", "shrinkage"),
             Line("DRS (extra)", "drs", "drs_refined"),
+            *_CONTROLS,
             Line("EPS (extra)", "eps", "eps"),
         ),
         _PRF,
@@ -104,6 +61,7 @@ TABLES: dict[str, Spec] = {
             " Chang et al. is SC-CAM",
             "P and R are means over classes with background, F1 is their harmonic mean",
             "EPS learns from saliency maps, the others do not",
+            _CONTROL,
         ),
     ),
     "table3": Spec(
@@ -129,6 +87,7 @@ TABLES: dict[str, Spec] = {
             Line("DRS", "drs", "drs_refined"),
             Line("ESOL, saliency", "esol-saliency", "masks"),
             Line("ESOL", "esol", "shrinkage"),
+            *_CONTROLS,
             Line("CAM, saliency (extra)", "cam-saliency", "masks"),
             Line("CAM (extra)", "esol", "cam"),
             Line("EPS, saliency (extra)", "eps-saliency", "masks"),
@@ -137,20 +96,41 @@ TABLES: dict[str, Spec] = {
         _MIOU,
         _MIOU,
         ("table4",),
-        (_JOINED, "EPS learns from saliency maps in both of its lines"),
+        (_JOINED, "EPS learns from saliency maps in both of its lines", _CONTROL),
+    ),
+    "ablations": Spec(
+        "Ablations (extra): every row of Expansion and Shrinkage in all measures",
+        ABLATIONS,
+        COLUMNS,
+        notes=("Expansion stands only where a row changes it: otherwise it is ESOL's",),
+        apart=True,
+    ),
+    "masks": Spec(
+        "Masks (extra): from seeds to a segmentation model",
+        (
+            *to_model("CAM", "cam", "cam"),
+            *to_model("ESOL", "shrinkage", "esol"),
+            Line("network on the ground truth", "truth-network", "segmentation"),
+        ),
+        COLUMNS,
+        notes=(
+            _JOINED.replace("seeds cut", "seeds and IRN's maps cut"),
+            "IRN's maps have the threshold of the masks made of them in the place of the fixed one",
+            "IRN learns from CAM with its own thresholds, foreground 0.3 and background 0.05, from"
+            " ESOL's seeds with those of the configuration (refine.affinity)",
+            "networks predict without tags; the last one learns from the masks of the photos whose"
+            " tags the others learn from: a bound, not a weakly supervised row",
+        ),
+        apart=True,
     ),
     "figure3": Spec(
         "Figure 3: mIoU of the maps by alpha",
-        tuple(
-            Line(f"{label}, {kind.capitalize()}", row, kind)
-            for row, label in ALPHAS.items()
-            for kind in ("expansion", "shrinkage")
-        ),
+        tuple(line for row, label in ALPHAS.items() for line in changed(label, row, *BOTH)),
         _MIOU,
         notes=("the paper shows pictures alone, and chooses 0.01",),
     ),
 }
-"""Tables of the paper; figure3 also has numbers."""
+"""The paper's tables, two of ours, and figure3, which also has numbers."""
 
 FIGURES: dict[str, tuple[str, ...]] = {
     "figure1": ("esol", "sccam", "drs", "eps"),
@@ -163,6 +143,9 @@ FIGURES: dict[str, tuple[str, ...]] = {
 """Figure -> its rows."""
 
 TARGETS = (*(name for name in TABLES if name not in FIGURES), *FIGURES)
+
+ALL = tuple(name for name in TARGETS if name != "masks")
+"""What "all" means: masks trains four more segmentation networks and an IRNet, which takes long."""
 
 
 def rows_of(target: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan
-from esol.reproduce.specs import FIGURES, TABLES, TARGETS, rows_of
+from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
 from esol.runfolder import STAGES
 from esol.settings import LEARNS
 
@@ -54,6 +54,8 @@ def test_what_is_shared_is_made_from_the_same_settings():
         "shrink": ("shrink",),
         "cams": ("cams",),
         "peer": ("method", "drs", "eps"),
+        "seeds": ("seeds",),
+        "refine": ("seed", "seeds", "refine", "backbone", "head"),
         "masks": ("masks",),
     }
     chosen = plan("voc-animals-masks-cpu")
@@ -67,8 +69,11 @@ def test_what_is_shared_is_made_from_the_same_settings():
         for stage in row.shared:
             for group in reads[stage]:
                 assert getattr(one, group) == getattr(other, group), (name, stage, group)
-            ran = {*LEARNS[other.method], "cams", *(["masks"] if ROWS[row.source].saliency else [])}
-            assert stage in ran, (name, stage)
+            ran = {*LEARNS[other.method], *STAGES[STAGES.index("cams") :]}
+            last = STAGES.index(ROWS[row.source].until)
+            assert stage in ran & {*STAGES[: last + 1]}, (name, stage)
+            # Without methods, or without a network, a stage leaves no folder to copy.
+            assert stage != "refine" or other.refine.methods, name
         # Nothing to learn is left where the maps are copied.
         if "cams" in row.shared:
             assert set(LEARNS[one.method]) <= set(row.shared)
@@ -77,6 +82,7 @@ def test_what_is_shared_is_made_from_the_same_settings():
 def test_sources_come_with_a_row_and_before_it():
     assert with_sources(["drs-network"]) == ("drs", "drs-saliency", "drs-network")
     assert with_sources(["sccam", "esol-without-dt-s"]) == ("esol", "esol-without-dt-s", "sccam")
+    assert with_sources(["cam-irn-saliency"]) == ("esol", "cam-whole", "cam-irn-saliency")
     assert with_sources([]) == ()
     assert with_sources(ROWS) == tuple(ROWS)
 
@@ -87,6 +93,13 @@ def test_every_row_is_shown_somewhere_and_every_shown_row_exists():
     lines = [line for spec in TABLES.values() for line in spec.lines]
     for line in lines:
         method = plan("voc-animals-masks-cpu").settings(line.row, 0)
-        until = ROWS[line.row].until
-        assert line.kind in (*method.map_kinds, until.replace("segment", "segmentation")), line
-    assert set(TARGETS) == {"table1", "table2", "table3", "table4", *FIGURES}
+        until = ROWS[line.row].until.replace("segment", "segmentation")
+        assert line.kind in (*method.map_kinds, until, line.refined), line
+    extra = {"ablations", "masks"}
+    assert set(TARGETS) == {"table1", "table2", "table3", "table4", *extra, *FIGURES}
+    assert set(TARGETS) - set(ALL) == {"masks"}
+
+
+def test_ablations_cost_nothing_more():
+    run = with_sources((*rows_of("table1"), *rows_of("figure3")))
+    assert set(rows_of("ablations")) == set(run)

@@ -1,17 +1,20 @@
 """Tables from made-up metrics: means, deviations, thresholds, and what is missing."""
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from esol.reproduce import tables
+from esol.reproduce.cells import Cell, cells
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import TABLES
+from esol.summary import COLUMNS
 
 
 def measured(value: float, at: float) -> dict[str, Any]:
-    point = {"threshold": at, "miou": value, "precision": value, "recall": 0.5, "f1_of_means": 0.5}
+    point = {**dict.fromkeys(COLUMNS, 0.5), "threshold": at, "miou": value, "precision": value}
     return {"fixed": point | {"miou": value / 2}, "best_on_ground_truth": point}
 
 
@@ -35,10 +38,11 @@ def plan(tmp_path, monkeypatch) -> Plan:
     (tmp_path / "data" / "maps").mkdir(parents=True)
     monkeypatch.setattr(Plan, "metrics", lambda self, row, seed: MADE.get((row, seed)))
     monkeypatch.setattr(Plan, "commit", lambda self, row, seed: f"commit{seed}")
+    monkeypatch.setattr(Plan, "labelled", True)
     return Plan("demo", tmp_path / "data", tmp_path, (0, 1, 2), ("--head.width=32",), "maps")
 
 
-def cell(found: list[tables.Cell], row: str, split: str, **wanted: str) -> tables.Cell:
+def cell(found: list[Cell], row: str, split: str, **wanted: str) -> Cell:
     chosen = [
         one
         for one in found
@@ -50,7 +54,7 @@ def cell(found: list[tables.Cell], row: str, split: str, **wanted: str) -> table
 
 
 def test_mean_and_deviation_over_seeds(plan):
-    found = tables.cells(plan, "table1")
+    found = cells(plan, "table1")
     best = cell(found, "Expansion + Shrinkage", "train", protocol="best_on_ground_truth")
     assert best.ours == pytest.approx(60)
     assert best.deviation == pytest.approx(statistics.stdev([50, 60, 70]))
@@ -64,7 +68,7 @@ def test_mean_and_deviation_over_seeds(plan):
 
 
 def test_missing_cells_say_why(plan):
-    found = tables.cells(plan, "table1")
+    found = cells(plan, "table1")
     for split in ("train", "val"):
         one = cell(found, "Expansion w/o DT_e + Shrinkage", split, protocol="fixed")
         assert (one.ours, one.seeds, one.missing) == (None, 0, "not run")
@@ -77,9 +81,24 @@ def test_missing_cells_say_why(plan):
     )
 
 
+def test_precision_of_nothing_is_named(plan, monkeypatch):
+    nothing = measured(0.5, 0.2)
+    nothing["fixed"]["precision"] = None
+    lists = {"train": {**MADE["esol", 1]["lists"]["train"], "cam": nothing}}
+    monkeypatch.setitem(MADE, ("esol", 1), {"mask_set": "made up", "lists": lists})
+    one = replace(plan, seeds=(1,))
+    found = [c for c in cells(one, "table2") if (c.row, c.list) == ("IRN", "train")]
+    empty = {(c.measure, c.protocol): c.missing for c in found if c.ours is None}
+    assert empty == {("precision", "fixed"): "P: nothing predicted"}
+    few = replace(plan, seeds=(1, 7))
+    assert "| 1 | 1 of 2 seeds; P: nothing predicted |" in tables.markdown(
+        few, "table2", [c for c in cells(few, "table2") if c.row == "IRN"]
+    )
+
+
 def test_no_saliency_maps_and_no_network_are_named(plan):
     (plan.data / "maps").rmdir()
-    missing = {one.row: one.missing for one in tables.cells(plan, "table4")}
+    missing = {one.row: one.missing for one in cells(plan, "table4")}
     assert missing["ESOL, saliency"] == missing["EPS (extra)"] == "no folder maps of saliency maps"
     assert missing["DRS"] == "not run"
     without = Plan("voc-animals-cpu", plan.data, plan.out, (0,), (), "maps")
@@ -101,7 +120,7 @@ def test_settings_that_matter_stand_below(plan):
 
 
 def test_printed_numbers_of_the_networks_stand_by_list(plan):
-    found = tables.cells(plan, "table3")
+    found = cells(plan, "table3")
     assert cell(found, "ESOL, saliency", "val").paper == 71.4
     assert cell(found, "ESOL, saliency", "train").paper is None
     assert "| ESOL, saliency | 71.4 | 71.8 |" in tables.markdown(plan, "table3", found)
@@ -109,6 +128,6 @@ def test_printed_numbers_of_the_networks_stand_by_list(plan):
 
 def test_every_line_of_every_table_is_there_in_every_list(plan):
     for name, spec in TABLES.items():
-        rows = [(one.list, one.row) for one in tables.cells(plan, name)]
+        rows = [(one.list, one.row) for one in cells(plan, name)]
         wanted = [(split, line.label) for split in ("train", "val") for line in spec.lines]
         assert list(dict.fromkeys(rows)) == wanted

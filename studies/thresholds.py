@@ -1,6 +1,6 @@
 """Thresholds chosen without ground truth, and how far from the best each lands; Markdown tables.
 
-    python reproduce/thresholds.py DATA RUN [RUN ...] --lists train val --saliency Saliency
+    python studies/thresholds.py DATA RUN [RUN ...] --lists train val --saliency Saliency
 
 Each RUN has finished the stage cams. Rules are compared on the first list. On the others only the
 fixed threshold and `auto`, the rule of esol.threshold, are measured, as nothing may be chosen
