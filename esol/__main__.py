@@ -19,6 +19,7 @@ from esol.config import (
     settings_parser,
     to_settings,
 )
+from esol.distributed import GoneError, end, first, main_process, processes
 from esol.errors import InputError
 from esol.progress import console
 from esol.runfolder import STAGES
@@ -40,6 +41,8 @@ From image tags to segmentation masks.
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
   esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all,
                                             and our own: ablations, masks
+
+Over several GPUs or machines: torchrun --nproc-per-node N -m esol run|STAGE|predict ...
 
 CONFIG is a YAML file, or the name of one that comes with esol.
 esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""
@@ -75,20 +78,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(given[0], given[1:])
         sys.stdout.flush()
+        end()
         return code
-    except InputError as error:
-        print(f"esol: {error}", file=sys.stderr)
+    except GoneError:
         return 2
+    except InputError as error:
+        return _refused(str(error))
     except BrokenPipeError:
         # Who reads our output has seen enough; what is left must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        print(f"esol: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        return _refused(f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        if main_process():
+            print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+def _refused(message: str) -> int:
+    """One line, from whichever process is first to say so."""
+    if first(message):
+        print(f"esol: {message}", file=sys.stderr)
+    return 2
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
@@ -102,9 +114,12 @@ def _dispatch(command: str, rest: list[str]) -> int:
         "prepare": _prepare,
         "reproduce": _reproduce,
     }
+    measures = command == "evaluate" and any(a == "--gt" or a.startswith("--gt=") for a in rest)
+    if processes() > 1 and (measures or command in commands.keys() - {"run", "predict"}):
+        raise InputError(f"esol {command} is not shared by processes; call it without torchrun")
     if command in commands:
         return commands[command](rest)
-    if command == "evaluate" and any(a == "--gt" or a.startswith("--gt=") for a in rest):
+    if measures:
         return _evaluate_masks(rest)
     if command in STAGES:
         return _stage(command, rest)
@@ -244,6 +259,8 @@ def _predict(rest: list[str]) -> int:
         longest=parsed.longest,
         crf=None if parsed.crf is None else parsed.crf == "on",
     )
+    if not main_process():
+        return 0
     print(f"{found['photos']} photos: {found['predicted']} done, {found['skipped']} done before")
     for name, photos in found["classes"].items():
         if photos:
@@ -362,7 +379,8 @@ def _show(run: Path) -> None:
     """Print the numbers of a run, if it has any, and where its report is."""
     from esol.summary import print_summary
 
-    print_summary(run)
+    if main_process():
+        print_summary(run)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from esol.data.images import load_image
 from esol.data.inputs import Example, Inputs, Planes
 from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_planes, to_tensor
+from esol.distributed import barrier, gather, share
 from esol.errors import InputError
 from esol.files import atomic, make_folder
 from esol.models.backbone import Backbone
@@ -101,20 +102,21 @@ def cache_folder(settings: Settings, run: Path) -> Path:
 def compute_features(
     backbone: Backbone, samples: tuple[Sample, ...], settings: Settings, run: Path
 ) -> FeatureCache:
-    """Fill the cache with the photos that it lacks.
+    """Fill the cache with the photos that it lacks; several processes share them.
 
     Raises:
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run))
-    groups = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
+    groups = share([samples[i : i + BATCH] for i in range(0, len(samples), BATCH)])
     # A group is done again as a whole: a photo's last bit may depend on its companions.
     todo = [group for group in groups if not all(cache.path(s).exists() for s in group)]
-    if not todo:
+    photos = sum(gather(sum(map(len, todo))))
+    if not photos:
         return cache
     make_folder(cache.folder)
     device = next(backbone.parameters()).device
-    _check_room(backbone, sum(map(len, todo)), settings, cache.folder, device)
+    _check_room(backbone, photos, settings, cache.folder, device)
     start = len(groups) - len(todo)
     for group in track(todo, "features", total=len(groups), start=start, unit="batches"):
         images = [squash(load_image(sample.image), settings.input.size) for sample in group]
@@ -123,6 +125,7 @@ def compute_features(
         for sample, pair in zip(group, both.half().cpu().numpy(), strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)
+    barrier()
     return cache
 
 

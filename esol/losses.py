@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.sample import IGNORE
+from esol.distributed import divisor
 from esol.models.affinity import AffinityNet
 from esol.models.backbone import Backbone
 from esol.models.classifier import Classifier
@@ -54,7 +55,7 @@ def area_loss(maps: Tensor, tags: Tensor) -> Tensor:
     positive = F.relu(maps)
     peak = positive.detach().amax(dim=(2, 3), keepdim=True).clamp_min(1e-5)
     area = (positive / peak).mean(dim=(2, 3))
-    return (area * tags).sum() / tags.sum().clamp_min(1)
+    return (area * tags).sum() / divisor(tags.sum())
 
 
 def features_of(backbone: Backbone, batch: Batch) -> Tensor:
@@ -106,7 +107,7 @@ def segment_losses(model: Segmenter, batch: Batch) -> Losses:
     for logits in outputs:
         labels = _labels(batch, logits)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        losses.append(total / (labels != IGNORE).sum().clamp_min(1))
+        losses.append(total / divisor((labels != IGNORE).sum()))
     return {"loss": torch.stack(losses).mean()}
 
 

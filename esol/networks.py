@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from esol.distributed import local_rank, processes
 from esol.errors import InputError
 from esol.files import atomic
 from esol.models.backbone import Backbone
@@ -20,13 +21,20 @@ def device_of(machine: Machine) -> torch.device:
     """The device to compute on.
 
     Raises:
-        InputError: cuda was asked for and there is none.
+        InputError: cuda was asked for and there is none, or fewer than processes on this machine.
     """
     if machine.device == "cuda" and not torch.cuda.is_available():
         raise InputError("machine.device = 'cuda': no such device here; use auto or cpu")
-    if machine.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(machine.device)
+    if machine.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if processes() == 1:
+        return torch.device("cuda")
+    if local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"more processes than GPUs ({torch.cuda.device_count()}) on a machine; start it with"
+            f" --nproc-per-node {torch.cuda.device_count()}, or set machine.device to cpu"
+        )
+    return torch.device("cuda", local_rank())
 
 
 def new_backbone(settings: Settings) -> Backbone:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from esol.data.images import IMAGE_SUFFIXES, image_size, load_image, palette, save_mask
+from esol.distributed import barrier, from_main, gather, share
 from esol.errors import InputError
 from esol.files import atomic, plain, read_json, write_atomic, write_json
 from esol.panels import colour
@@ -65,7 +66,8 @@ def predict_folder(
 
     Folders are searched with their subfolders (hidden files and ``out`` itself left out) and the
     masks keep the names below them; so do they below the fixed part of a glob pattern. Photos whose
-    files are all there are skipped: a stopped call can be made again.
+    files are all there are skipped: a stopped call can be made again. Several processes share the
+    photos; the result counts those of all.
 
     Args:
         model: the network.
@@ -91,7 +93,7 @@ def predict_folder(
         raise InputError(f"batch = {batch}: must be at least 1")
     begun, out = time.monotonic(), Path(out)
     jobs = _jobs(images, out, soft, overlay)
-    _describe(model, out, jobs, longest, crf, overwrite)
+    from_main(lambda: _describe(model, out, jobs, longest, crf, overwrite))
     left = [job for job in jobs if overwrite or not job.done]
     bad: dict[Path, InputError] = {}
     found = dict.fromkeys(model.classes, 0)
@@ -99,12 +101,18 @@ def predict_folder(
     groups = _groups(model, jobs, batch, longest, bad)
     groups = [group for group in groups if any(job in left for job in group)]
     left = [job for group in groups for job in group]
-    masks = _predicted(model, groups, longest, crf, bad)
+    # Before any file is written, all processes have seen which were there.
+    barrier()
+    mine, before = share(groups), len(jobs) - len(left)
+    masks = _predicted(model, mine, longest, crf, bad)
     for mask in track(
-        masks, "predict", total=len(jobs), start=len(jobs) - len(left), unit="photos"
+        masks, "predict", total=before + sum(map(len, mine)), start=before, unit="photos"
     ):
         for name in model.names(mask):
             found[name] += 1
+    bad = {photo: error for part in gather(bad) for photo, error in part.items()}
+    parts = gather(found)
+    found = {name: sum(part[name] for part in parts) for name in found}
     if bad:
         rest = f" (also {', '.join(map(str, sorted(bad)[1:6]))})" if len(bad) > 1 else ""
         raise InputError(
@@ -176,7 +184,7 @@ def _jobs(images: Sequence[Path | str], out: Path, soft: bool, overlay: bool) ->
 
 def _predicted(
     model: "Model",
-    groups: list[list[_Job]],
+    groups: Sequence[list[_Job]],
     longest: int | None,
     crf: bool | None,
     bad: dict[Path, InputError],

@@ -15,9 +15,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from esol.distributed import main_process
+
 T = TypeVar("T")
 
 log = logging.getLogger("esol")
+# Of several processes the main one speaks.
+log.addFilter(lambda record: main_process())
 console = Console(stderr=True)
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -31,11 +35,14 @@ def track(
     Args:
         items: what is left to do.
         label: name of the work.
-        total: items in all, those done before (``start``) included.
+        total: items in all, those done before (``start``) included; of several processes, those of
+            this one.
         start: items done before.
         unit: what an item is, plural.
     """
-    if console.is_terminal:
+    if not main_process():
+        yield from items
+    elif console.is_terminal:
         yield from _bar(items, label, total, start, unit)
     else:
         yield from _lines(items, label, total, start, unit)

@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from esol.distributed import barrier, from_main, main_process, processes
 from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, write_atomic, write_json
 from esol.progress import log
@@ -141,6 +142,9 @@ def work_on(
     from its checkpoints. So is one of another identity that is to be replaced, without what
     depends on the difference. The manifest is written on leaving without an exception.
 
+    All processes of a run enter and leave together. The main one looks at the folder, clears it and
+    writes the manifest.
+
     Args:
         run: run folder.
         name: stage name.
@@ -155,6 +159,29 @@ def work_on(
     """
     path = stage_path(run, name)
     identity = json.loads(json.dumps({"stage": name, "version": VERSIONS[name], **identity}))
+    stage = Stage(name, path, identity)
+    if not from_main(lambda: _enter(run, stage, overwrite, settings, grows, parts)):
+        yield None
+        return
+    started = time.monotonic()
+    with _log_to(path / "log.txt") if main_process() else nullcontext():
+        yield stage
+    barrier()
+    if main_process():
+        _write_manifest(stage, started)
+    barrier()
+
+
+def _enter(
+    run: Path,
+    stage: Stage,
+    overwrite: bool,
+    settings: str,
+    grows: bool,
+    parts: Sequence[Part],
+) -> bool:
+    """Make the stage's folder ready; whether there is something to do."""
+    path, identity = stage.path, stage.identity
     remove_leftovers(run)
     remove_leftovers(path)
     if (path / "identity.json").is_file():
@@ -169,27 +196,27 @@ def work_on(
         if difference:
             _clear(path, kept)
         elif _is_whole(path):
-            log.info("%s: done before", name)
-            yield None
-            return
+            log.info("%s: done before", stage.name)
+            return False
     elif path.exists() and any(path.iterdir()):
         raise InputError(f"{path} holds files of something else; use another folder")
     make_folder(path)
-    log.info("%s", name)
+    log.info("%s", stage.name)
     write_json(path / "identity.json", identity)
     write_atomic(path / "settings.yaml", settings)
-    stage = Stage(name, path, identity)
-    started = time.monotonic()
-    with _log_to(path / "log.txt"):
-        yield stage
+    return True
+
+
+def _write_manifest(stage: Stage, started: float) -> None:
     write_json(
-        path / "manifest.json",
+        stage.path / "manifest.json",
         {
-            "identity": identity,
-            "outputs": _digest(path),
+            "identity": stage.identity,
+            "outputs": _digest(stage.path),
             "results": stage.results,
             "record": {
                 **_provenance(),
+                "processes": processes(),
                 "seconds": round(time.monotonic() - started, 1),
                 "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             },

@@ -15,11 +15,20 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from esol.data.inputs import Inputs
+from esol.distributed import (
+    barrier,
+    copy_from_main,
+    from_main,
+    gather,
+    main_process,
+    processes,
+    rank,
+)
 from esol.errors import InputError
 from esol.losses import Batch, Losses
 from esol.networks import device_of
@@ -65,6 +74,9 @@ def fit(
     checkpoint holds weights, optimiser and random states, so a run that was stopped and resumed
     ends in the same weights, bit for bit on a CPU, as one that was not.
 
+    Of several processes each computes an equal part of every batch, and their gradients are
+    averaged; all must call this alike, and all leave with the same weights.
+
     Args:
         model: trained in place; on return on the training device, in evaluation mode.
         losses: (model, batch) -> scalars; "loss" is minimised.
@@ -82,14 +94,19 @@ def fit(
         The last logged losses and the number of steps.
 
     Raises:
-        InputError: a loss or a gradient is not finite; the message names the batch's photos.
+        InputError: a loss or a gradient is not finite; the message names the batch's photos. A
+            checkpoint is damaged, or of another number of processes.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
+    barrier()
     accelerator = Accelerator(
+        # Parameters that the loss does not reach are found once, not at every step.
+        kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
         mixed_precision=machine.precision if torch.cuda.is_available() else "no",
         cpu=device_of(machine).type == "cpu",
     )
-    set_seed(seed)
+    # Dropout differs between the parts of a batch.
+    set_seed(seed + rank())
     steps = total_steps(fit, len(inputs))
     epoch = math.ceil(len(inputs) / fit.batch)
     optimizer = _optimizer(groups, fit)
@@ -101,6 +118,8 @@ def fit(
     batches = inputs.batches(fit.batch, seed=seed, start=done, stop=steps, workers=machine.workers)
     with _stop_signals() as stop:
         for batch in track(batches, label, total=steps, start=done, unit="steps"):
+            # A process whose photo cannot be read is missed here, not amid a backward pass.
+            barrier()
             rate = set_rate(optimizer, done, steps, fit)
             values = step_module(_to(batch, accelerator.device))
             _update(accelerator, optimizer, step_module, values["loss"], batch)
@@ -110,20 +129,25 @@ def fit(
                 model.eval()
                 each_epoch(done)
                 model.train()
-            if stop.is_set() or time.monotonic() - saved >= machine.checkpoint_seconds:
+            due = time.monotonic() - saved >= machine.checkpoint_seconds
+            told = gather((stop.is_set(), due))
+            stopping = any(stopped for stopped, _ in told)
+            if stopping or any(late for _, late in told):
                 _save(accelerator, folder, done)
                 saved = time.monotonic()
-            if stop.is_set():
+            if stopping:
                 log.info("%s: stopped after step %d of %d; call again to go on", label, done, steps)
                 raise KeyboardInterrupt
-    accelerator.wait_for_everyone()
     accelerator.free_memory()
+    copy_from_main(model.buffers())
     model.eval()
     return {"steps": steps, **metrics.last}
 
 
 def forget_checkpoints(folder: Path) -> None:
     """Remove training checkpoints, once the stage's weights are written."""
+    if not main_process():
+        return
     for path in folder.glob(f"*{CHECKPOINT}*"):
         shutil.rmtree(path)
 
@@ -171,10 +195,11 @@ def _update(
     norms = [p.grad.norm() for p in step_module.parameters() if p.grad is not None]
     finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(torch.stack(norms)).all())
     # fp16 gradients may overflow while the loss scale settles; the scaler then skips the step.
-    if not finite and accelerator.mixed_precision != "fp16":
+    bad = () if finite or accelerator.mixed_precision == "fp16" else batch.names
+    if names := [name for part in gather(bad) for name in part]:
         raise InputError(
             "loss or gradient is not finite; lower the stage's fit.lr, or look at the photos of"
-            f" this batch: {', '.join(batch.names)}"
+            f" this batch: {', '.join(names)}"
         )
     optimizer.step()
 
@@ -194,46 +219,65 @@ def _to(batch: Batch, device: torch.device) -> Batch:
 def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
     """Write a checkpoint folder under a temporary name, rename it, drop the older ones."""
     temporary, final = folder / f".tmp-{CHECKPOINT}{step}", folder / f"{CHECKPOINT}{step:08d}"
-    if temporary.exists():
+    if main_process() and temporary.exists():
         shutil.rmtree(temporary)
+    barrier()
+    # The main process writes weights and optimiser, each one its random states.
     accelerator.save_state(str(temporary))
-    if final.exists():
-        shutil.rmtree(final)
-    temporary.rename(final)
-    for old in folder.glob(f"{CHECKPOINT}*"):
-        if old != final:
-            shutil.rmtree(old)
+    barrier()
+    if main_process():
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        for old in folder.glob(f"{CHECKPOINT}*"):
+            if old != final:
+                shutil.rmtree(old)
+    barrier()
 
 
 def _resume(accelerator: Accelerator, folder: Path) -> int:
     """Load the newest checkpoint; returns the number of steps it holds, 0 without one."""
-    checkpoints = sorted(folder.glob(f"{CHECKPOINT}*"))
-    if not checkpoints:
+    newest = from_main(lambda: max(folder.glob(f"{CHECKPOINT}*"), default=None))
+    if newest is None:
         return 0
+    writers = len(list(newest.glob("random_states_*.pkl")))
+    if writers and writers != processes():
+        raise InputError(
+            f"{newest} was written by {writers} processes, not {processes()}; start {writers}, or"
+            " remove it to begin the stage again"
+        )
     try:
-        accelerator.load_state(str(checkpoints[-1]))
+        accelerator.load_state(str(newest))
     except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
-        raise InputError(f"{checkpoints[-1]} is damaged; remove it and run again") from error
-    step = int(checkpoints[-1].name.removeprefix(CHECKPOINT))
+        raise InputError(f"{newest} is damaged; remove it and run again") from error
+    step = int(newest.name.removeprefix(CHECKPOINT))
     log.info("going on from step %d", step)
     return step
 
 
 class _Metrics:
-    """metrics.jsonl: one line per logged step, no times in it, so equal runs give equal files."""
+    """metrics.jsonl: one line per logged step, no times in it, so equal runs give equal files.
+
+    Losses are means over the processes; the main one writes them.
+    """
 
     def __init__(self, path: Path, *, keep: int, every: int) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= keep]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self.path = path
         self.every = every
         self.last: dict[str, float] = {}
+        if not main_process():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= keep]
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def log(self, step: int, steps: int, values: Losses, rate: float) -> None:
         if step % self.every and step != steps:
             return
-        self.last = {name: float(value.detach()) for name, value in values.items()}
+        told = gather({name: float(value.detach()) for name, value in values.items()})
+        self.last = {name: sum(one[name] for one in told) / len(told) for name in values}
+        if not main_process():
+            return
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **self.last, "rate": rate}) + "\n")
 

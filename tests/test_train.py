@@ -178,3 +178,26 @@ def test_rate_falls_to_nothing():
 def test_steps_of_epochs():
     assert total_steps(Fit(epochs=3, batch=4), 10) == 8
     assert total_steps(Fit(steps=5, epochs=3), 10) == 5
+
+
+def test_a_checkpoint_goes_on_with_as_many_processes_as_wrote_it(tmp_path):
+    train(tmp_path, model())
+    checkpoint = next(tmp_path.glob("checkpoint-*"))
+    (checkpoint / "random_states_1.pkl").write_bytes(b"")
+    with pytest.raises(InputError, match=r"written by 2 processes, not 1; start 2, or remove"):
+        train(tmp_path, model())
+
+
+def test_processes_get_equal_parts_of_each_batch(monkeypatch):
+    whole = list(examples().batches(4, seed=0, start=0, stop=3, workers=0))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parts = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        parts.append(list(examples().batches(4, seed=0, start=0, stop=3, workers=0)))
+    for one, first, second in zip(whole, *parts, strict=True):
+        assert one.names == first.names + second.names
+        assert torch.equal(one.inputs, torch.cat([first.inputs, second.inputs]))
+    with pytest.raises(ValueError, match="no equal parts for 2"):
+        examples().batches(5, seed=0, start=0, stop=3, workers=0)

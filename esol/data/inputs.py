@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from esol.data.images import load_image, load_mask
 from esol.data.sample import Sample
 from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
+from esol.distributed import processes, rank
 from esol.errors import InputError
 from esol.losses import Batch
 from esol.settings import Input
@@ -73,8 +74,13 @@ class Inputs:
         """Batches of the steps start .. stop - 1.
 
         A step's photos and their augmentation depend on (seed, step) alone: not on earlier steps,
-        nor on the number of workers.
+        nor on the number of workers. Each of several processes gets an equal part of every batch.
+
+        Raises:
+            ValueError: the processes cannot have equal parts.
         """
+        if batch % processes():
+            raise ValueError(f"a batch of {batch} has no equal parts for {processes()} processes")
         loader = DataLoader(
             _Drawn(self, seed),
             batch_sampler=_Steps(len(self.samples), batch, seed, start, stop),
@@ -216,4 +222,5 @@ class _Steps:
                     rng = np.random.default_rng((self.seed, 0, epoch))
                     order = {epoch: rng.permutation(self.photos)}
                 draws.append((position, int(order[epoch][place])))
-            yield draws
+            part = self.batch // processes()
+            yield draws[rank() * part : (rank() + 1) * part]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from esol.distributed import divisor
 from esol.ops.walk import SERIAL, half_plane, lay_flat, path_maxima
 
 UNSURE = 255
@@ -74,13 +75,13 @@ def pair_losses(
             ("foreground_displacement", labels > 0, foreground),
             ("background_displacement", labels == 0, background),
         ):
-            mean = (gap * cells).sum() / (2 * pairs.sum().double()).clamp_min(1)
+            mean = (gap * cells).sum() / divisor(2 * pairs.sum().double())
             losses[name] = mean.to(kind)
     return {**losses, "loss": torch.stack(list(losses.values())).sum() / 2}
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / weights.sum().clamp_min(1)
+    return (values * weights).sum() / divisor(weights.sum())
 
 
 def _towards(displacement: Tensor, labels: Tensor) -> Tensor:

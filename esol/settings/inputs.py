@@ -113,7 +113,7 @@ class Fit:
     """Optimiser steps; 0: as many as the epochs have."""
 
     batch: int = 16
-    """Photos per step."""
+    """Photos per step, of all processes together."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser."""

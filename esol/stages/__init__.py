@@ -5,6 +5,7 @@ from pathlib import Path
 
 from esol.config import dump_settings
 from esol.data import open_dataset
+from esol.distributed import barrier, from_main, main_process
 from esol.errors import InputError
 from esol.files import write_atomic, write_json
 from esol.progress import log
@@ -62,16 +63,18 @@ def run(
     """
     names = _stages(settings, first, last)
     job = Job(settings, open_dataset(data, settings.data), Path(out), overwrite)
-    check_input(job, names)
+    from_main(lambda: check_input(job, names))
     for note in job.data.notes:
         log.info("%s", note)
     for name in names:
         BY_NAME[name](job)
     # Only now: a command that was refused must not change what the run says of itself.
-    write_atomic(job.run / "settings.yaml", dump_settings(settings))
-    write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
-    if last == "evaluate":
-        write_report(job.run)
+    if main_process():
+        write_atomic(job.run / "settings.yaml", dump_settings(settings))
+        write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
+        if last == "evaluate":
+            write_report(job.run)
+    barrier()
     return job.run
 
 

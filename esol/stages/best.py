@@ -9,6 +9,7 @@ from torch import nn
 
 from esol.cam import Network
 from esol.data.sample import Sample
+from esol.distributed import barrier, main_process
 from esol.evaluate import curves
 from esol.files import make_folder, read_json, write_json
 from esol.histogram import Histogram
@@ -41,6 +42,11 @@ class BestOnTruth:
     def look(self, step: int) -> None:
         """Measure the network as it is after a step, and keep it if none was better."""
         found = self._miou()
+        if main_process():
+            self._keep(found, step)
+        barrier()
+
+    def _keep(self, found: float, step: int) -> None:
         path = self._kept / "score.json"
         before = read_json(path)["miou"] if path.exists() else -1.0
         log.info("%s: mIoU %.4f on the ground truth after step %d", self.kind, found, step)

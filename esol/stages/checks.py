@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from esol.data.images import image_size
+from esol.distributed import processes
 from esol.errors import InputError
 from esol.models.affinity import AffinityNet
 from esol.models.weights import weights_digest
@@ -25,6 +26,7 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
         raise InputError(f"{job.run} is the data folder; give another folder for the results")
     todo = [stage for stage in stages if job.overwrite or not finished(job.run, stage)]
     _check_lists(job, todo)
+    _check_batches(job, todo)
     _check_truth(job, todo)
     if "masks" in todo:
         check_saliency(job)
@@ -61,6 +63,33 @@ def _check_lists(job: Job, todo: Sequence[str]) -> None:
             " from; or set refine.methods: [], masks.source: seeds, masks.threshold: NUMBER and"
             " segment.network: none"
         )
+
+
+def _check_batches(job: Job, todo: Sequence[str]) -> None:
+    """Every process gets an equal part of a batch, so that their mean is the batch's."""
+    settings, method = job.settings, job.settings.method
+    fits = {
+        "classify.fit": (settings.classify.fit, "classify" in todo or "peer" in todo),
+        "expand.fit": (settings.expand.fit, "expand" in todo),
+        "shrink.fit": (settings.shrink.fit, "shrink" in todo),
+        "drs.fit": (settings.drs.fit, "peer" in todo and method == "drs"),
+        "refine.affinity.fit": (
+            settings.refine.affinity.fit,
+            "refine" in todo and "irn" in settings.refine.methods,
+        ),
+        "segment.fit": (
+            settings.segment.fit,
+            "segment" in todo and settings.segment.network != "none",
+        ),
+    }
+    n = processes()
+    for key, (fit, used) in fits.items():
+        if used and fit.batch % n:
+            near = max(1, round(fit.batch / n)) * n
+            raise InputError(
+                f"{key}.batch = {fit.batch}: has no equal parts for {n} processes; set"
+                f" {key}.batch: {near}, or start another number"
+            )
 
 
 def _check_truth(job: Job, todo: Sequence[str]) -> None:

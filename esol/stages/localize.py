@@ -58,6 +58,7 @@ def expand(job: Job) -> None:
         if stage is None:
             return
         model = localizer(job)
+        model.shrinkage.requires_grad_(False)
         losses = partial(expand_losses, alpha=chosen.alpha, objective=chosen.objective)
         if chosen.learn != "nothing":
             stage.results |= _fit_sampler(job, stage, model, losses, model.expansion, chosen.fit)

@@ -2,6 +2,7 @@
 
 from esol.cam import Network
 from esol.data.images import save_mask
+from esol.distributed import gather, share
 from esol.maps import load_maps
 from esol.models.backbone import Backbone
 from esol.progress import log, track
@@ -56,8 +57,8 @@ def seeds(job: Job) -> None:
         if stage is None:
             return
         samples = job.data.samples(*lists)
-        empty = 0
-        for sample in track(samples, "seeds", total=len(samples), unit="photos"):
+        mine, empty = share(samples), 0
+        for sample in track(mine, "seeds", total=len(mine), unit="photos"):
             path = stage.path / f"{sample.name}.png"
             maps = load_maps(
                 map_path(stage_path(job.run, "cams"), job.settings.seed_kind, sample.name)
@@ -65,6 +66,7 @@ def seeds(job: Job) -> None:
             empty += not (maps.maps > chosen.threshold).any()
             if not path.exists():
                 save_mask(seed(maps.full(), maps.classes, chosen.threshold), path)
+        empty = sum(gather(empty))
         if empty:
             log.warning(
                 "seeds: %d of %d photos are all background; train longer, or lower seeds.threshold",

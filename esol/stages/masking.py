@@ -3,25 +3,29 @@
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size, load_mask, save_mask
 from esol.data.sample import Sample
+from esol.distributed import from_main, in_order, share
 from esol.files import write_atomic, write_json
 from esol.maps import Maps, load_maps
 from esol.progress import log, track
 from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
-from esol.runfolder import stage_path
+from esol.runfolder import Stage, stage_path
 from esol.saliency import fuse, load_saliency
 from esol.stages.job import Job
 from esol.stages.refinement import seed_maps
 from esol.threshold import choose_threshold
 
 CONFIDENCE = "confidence.csv"
+
+_Row = tuple[str, float, float, float]
 
 SALIENT_THRESHOLD = 0.1
 """What auto means with saliency, which parts objects from background: the scores need only say
@@ -41,16 +45,14 @@ def masks(job: Job) -> None:
     with job.enter("masks", "masks", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
-        threshold = _threshold(job)
-        rows = []
-        for sample in track(samples, "masks", total=len(samples), unit="photos"):
+        threshold = from_main(lambda: _threshold(job))
+        mine, rows = share(samples), []
+        for sample in track(mine, "masks", total=len(mine), unit="photos"):
             made = _mask(job, sample, threshold)
             save_mask(made.mask, stage.path / f"{sample.name}.png")
             rows.append((sample.name, made.confidence, made.coverage, made.ignored))
-        _write_table(stage.path / CONFIDENCE, rows)
-        written = ((load_mask(stage.path / f"{s.name}.png"), s.tags) for s in samples)
-        found = statistics(written, job.data.classes)
-        write_json(stage.path / "statistics.json", found)
+        rows = in_order(rows)
+        found = from_main(lambda: _summed(job, stage, samples, rows))
         if found["empty"]:
             log.warning(
                 "masks: %d of %d photos are all background; train longer, or set masks.threshold",
@@ -63,6 +65,17 @@ def masks(job: Job) -> None:
             "threshold": threshold,
             **{name: found[name] for name in ("background", "ignored", "empty")},
         }
+
+
+def _summed(
+    job: Job, stage: Stage, samples: Sequence[Sample], rows: Iterable[_Row]
+) -> dict[str, Any]:
+    """Statistics of the written masks; writes confidence.csv and statistics.json."""
+    _write_table(stage.path / CONFIDENCE, rows)
+    written = ((load_mask(stage.path / f"{s.name}.png"), s.tags) for s in samples)
+    found = statistics(written, job.data.classes)
+    write_json(stage.path / "statistics.json", found)
+    return found
 
 
 def check_saliency(job: Job) -> str:
@@ -123,7 +136,7 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     return from_mask(mask)
 
 
-def _write_table(path: Path, rows: Iterable[tuple[str, float, float, float]]) -> None:
+def _write_table(path: Path, rows: Iterable[_Row]) -> None:
     """Photos with their confidence (empty where nothing tells), covered and ignored shares."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

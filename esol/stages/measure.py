@@ -7,6 +7,7 @@ import numpy as np
 
 from esol.confusion import confusion, metrics
 from esol.data.images import load_mask
+from esol.distributed import gather, main_process, share
 from esol.evaluate import curves, summary, table
 from esol.files import plain, write_json
 from esol.histogram import Histogram, thresholds
@@ -40,7 +41,10 @@ def evaluate(job: Job) -> None:
         for split in (split for split, found in results.items() if not found):
             log.warning("evaluate: no masks for %s, so nothing is measured there", split)
         results = {split: found for split, found in results.items() if found}
-        write_json(stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results})
+        if main_process():
+            write_json(
+                stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results}
+            )
         stage.results |= {
             split: {kind: v["fixed"]["miou"] for kind, v in found.items() if kind != "photos"}
             for split, found in results.items()
@@ -58,7 +62,8 @@ def _evaluate_list(
         kind: Histogram(job.classes, thresholds(threshold)) for kind, (_, threshold) in maps.items()
     }
     tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in masks}
-    for sample in track(samples, f"evaluate {split}", total=len(samples), unit="photos"):
+    mine = share(samples)
+    for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
         truth = job.data.truth(sample)
         for kind, (folder, _) in maps.items():
             found = load_maps(folder / f"{sample.name}.npz")
@@ -67,10 +72,13 @@ def _evaluate_list(
             mask = load_mask(folder / f"{sample.name}.png")
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
-    for kind, histogram in counts.items():
+    for kind, (histogram, *others) in ((kind, gather(one)) for kind, one in counts.items()):
+        for other in others:
+            histogram.merge(other)
         results[kind] = summary(curves(histogram), job.data.classes, maps[kind][1])
     for kind, counted in tables.items():
-        results[kind] = {"fixed": plain(table(metrics(counted), job.data.classes))}
+        total = np.sum(gather(counted), axis=0)
+        results[kind] = {"fixed": plain(table(metrics(total), job.data.classes))}
     return results
 
 

@@ -16,6 +16,7 @@ from esol.cam import Network, Reader, View, batches_of_one_size
 from esol.data.images import image_size
 from esol.data.inputs import Inputs
 from esol.data.sample import Sample
+from esol.distributed import from_main, gather, share
 from esol.features import compute_features
 from esol.files import atomic, make_folder
 from esol.maps import load_maps
@@ -109,7 +110,7 @@ def _trained(
     path = folder / WEIGHTS.format(kind)
     torch.manual_seed(job.settings.seed)
     network = new_peer(job, kind).to(device_of(job.settings.machine))
-    if path.exists():
+    if from_main(path.exists):
         load_weights(network, path)
         return network.eval()
     make_folder(folder)
@@ -170,18 +171,22 @@ def _sublabels(
 ) -> Tensor:
     """(N, K * clusters) sub-labels of a round, kept in its folder."""
     path = folder / "sublabels.safetensors"
-    if not path.exists():
-        chosen = job.settings.sccam
-        found = subcategories(
-            _vectors(job, network, samples),
-            tags,
-            chosen.clusters,
-            seed=job.settings.seed,
-            iterations=chosen.iterations,
-        )
-        make_folder(folder)
-        with atomic(path) as temporary:
-            save_file({"sublabels": found}, temporary)
+    if not from_main(path.exists):
+        chosen, vectors = job.settings.sccam, _vectors(job, network, samples)
+
+        def write() -> None:
+            found = subcategories(
+                vectors,
+                tags,
+                chosen.clusters,
+                seed=job.settings.seed,
+                iterations=chosen.iterations,
+            )
+            make_folder(folder)
+            with atomic(path) as temporary:
+                save_file({"sublabels": found}, temporary)
+
+        from_main(write)
     return load_file(path)["sublabels"]
 
 
@@ -191,12 +196,13 @@ def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ..
     settings, cache = job.settings, None
     if settings.backbone.cache:
         cache = compute_features(network.backbone, samples, settings, job.run)
-    batches = batches_of_one_size(samples, same=settings.input.resize == "squash")
+    batches = share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     found: dict[str, Tensor] = {}
     for batch in track(batches, "peer: sub-categories", total=len(batches), unit="batches"):
         features = Reader(batch, settings.input, cache).features(network.backbone, View(1.0, False))
         for photo, vector in zip(batch, network.vectors(features).cpu(), strict=True):
             found[photo.sample.name] = vector
+    found = {name: vector for part in gather(found) for name, vector in part.items()}
     return torch.stack([found[sample.name] for sample in samples])
 
 

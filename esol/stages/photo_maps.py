@@ -7,6 +7,7 @@ import numpy as np
 
 from esol.cam import Located, Network, Photo, batches_of_one_size, localize
 from esol.data.sample import Sample
+from esol.distributed import barrier, share
 from esol.features import FeatureCache, compute_features
 from esol.maps import save_maps
 from esol.progress import track
@@ -20,9 +21,12 @@ def map_photos(
     folder: Path,
     kinds: Sequence[str],
 ) -> None:
-    """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet."""
+    """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet.
+
+    Several processes share the batches; on return all files are there.
+    """
     settings, cache = job.settings, _cache(job, networks, samples)
-    batches = batches_of_one_size(samples, same=settings.input.resize == "squash")
+    batches = share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
     start = len(batches) - len(todo)
@@ -31,6 +35,7 @@ def map_photos(
             tags = np.asarray(sample.tags, np.int64)
             for kind in kinds:
                 save_maps(map_path(folder, kind, sample.name), maps[kind], tags, size)
+    barrier()
 
 
 def map_samples(

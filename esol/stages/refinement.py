@@ -1,5 +1,6 @@
 """Stage 6: refined masks by CRF, refined maps by IRN."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,11 +11,12 @@ from PIL import Image
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
+from esol.distributed import barrier, from_main, in_order, share
 from esol.instances import instances
 from esol.losses import affinity_losses
 from esol.maps import Maps, load_maps, save_maps
 from esol.models.affinity import AffinityNet
-from esol.networks import device_of, load_weights, save_weights
+from esol.networks import device_of, load_weights
 from esol.progress import log, track
 from esol.refine import boundaries, confident_labels, crf_mask, walked
 from esol.runfolder import CHECKPOINT, Part, Stage, stage_path
@@ -22,6 +24,7 @@ from esol.seeds import seed
 from esol.stages.job import Job, learned
 from esol.stages.mapping import backbone_stage, trained_backbone
 from esol.stages.photo_maps import map_path
+from esol.stages.training import finish
 from esol.train import METRICS, fit, forget_checkpoints
 
 WEIGHTS = "irn.safetensors"
@@ -89,9 +92,10 @@ def seed_maps(job: Job, sample: Sample) -> Maps:
     return load_maps(map_path(stage_path(job.run, "cams"), job.settings.seed_kind, sample.name))
 
 
-def _crf(job: Job, stage: Stage, samples: tuple[Sample, ...]) -> None:
+def _crf(job: Job, stage: Stage, samples: Sequence[Sample]) -> None:
     chosen, device = job.settings.refine, device_of(job.settings.machine)
     threshold = job.settings.seeds.threshold
+    samples = share(samples)
     for sample in track(samples, "refine: CRF", total=len(samples), unit="photos"):
         path = stage.path / "crf" / f"{sample.name}.png"
         if not path.exists():
@@ -102,12 +106,13 @@ def _crf(job: Job, stage: Stage, samples: tuple[Sample, ...]) -> None:
 def _labels(job: Job, stage: Stage) -> None:
     """Confident labels of the training list."""
     chosen, device = job.settings.refine, device_of(job.settings.machine)
-    samples = job.data.samples(job.settings.data.train)
+    samples = share(job.data.samples(job.settings.data.train))
     for sample in track(samples, "refine: labels", total=len(samples), unit="photos"):
         path = stage.path / "labels" / f"{sample.name}.png"
         if not path.exists():
             photo, maps = load_image(sample.image), seed_maps(job, sample)
             save_mask(confident_labels(photo, maps, chosen, device), path)
+    barrier()
 
 
 def _trained(job: Job, stage: Stage) -> AffinityNet:
@@ -119,7 +124,7 @@ def _trained(job: Job, stage: Stage) -> AffinityNet:
     net = AffinityNet(backbone, displacement=settings.refine.instances)
     net = net.to(device_of(settings.machine))
     path = stage.path / WEIGHTS
-    if path.exists():
+    if from_main(path.exists):
         load_weights(net.branches, path)
         forget_checkpoints(stage.path)
         return net.eval()
@@ -140,20 +145,19 @@ def _trained(job: Job, stage: Stage) -> AffinityNet:
     )
     if settings.refine.instances:
         _centre(job, net, samples)
-    save_weights(net.branches, path)
-    forget_checkpoints(stage.path)
+    finish(net.branches, path)
     return net.eval()
 
 
-def _centre(job: Job, net: AffinityNet, samples: tuple[Sample, ...]) -> None:
+def _centre(job: Job, net: AffinityNet, samples: Sequence[Sample]) -> None:
     """Store the mean displacement, which instances subtract (IRN's mean shift)."""
     net.eval()
-    sums = []
+    sums, samples = [], share(samples)
     for sample in track(samples, "refine: mean shift", total=len(samples), unit="photos"):
         _, field = _boundaries(job, net, load_image(sample.image))
         assert field is not None
-        sums.append(field.mean((1, 2)))
-    net.set_mean_shift(torch.stack(sums).mean(0))
+        sums.append(field.mean((1, 2)).cpu())
+    net.set_mean_shift(torch.stack(in_order(sums)).mean(0))
 
 
 def _boundaries(
@@ -163,8 +167,8 @@ def _boundaries(
     return boundaries(net, photo, chosen.affinity.input, chosen.longest, crop=crop)
 
 
-def _walk(job: Job, stage: Stage, samples: tuple[Sample, ...], net: AffinityNet) -> None:
-    chosen = job.settings.refine
+def _walk(job: Job, stage: Stage, samples: Sequence[Sample], net: AffinityNet) -> None:
+    chosen, samples = job.settings.refine, share(samples)
     for sample in track(samples, "refine: random walk", total=len(samples), unit="photos"):
         path = stage.path / "irn" / f"{sample.name}.npz"
         objects = stage.path / "instances" / f"{sample.name}.png"

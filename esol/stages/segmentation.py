@@ -10,6 +10,7 @@ from esol.bundle import BUNDLE, redescribe, save_bundle
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
+from esol.distributed import from_main, share
 from esol.losses import segment_losses
 from esol.models.segmenter import Segmenter
 from esol.networks import device_of, new_segmenter
@@ -52,10 +53,11 @@ def segment(job: Job) -> None:
         if stage is None:
             return
         path = stage.path / BUNDLE
-        if path.exists():
-            redescribe(path, description)
+        if from_main(path.exists):
+            from_main(lambda: redescribe(path, description))
         else:
-            save_bundle(path, _trained(job, stage, photos), description)
+            network = _trained(job, stage, photos)
+            from_main(lambda: save_bundle(path, network, description))
         forget_checkpoints(stage.path)
         _predict(job, stage)
         told = ("network", "encoder", "initial_weights", "learned_from")
@@ -126,7 +128,7 @@ def _description(job: Job) -> dict[str, Any]:
 
 def _predict(job: Job, stage: Stage) -> None:
     """Masks of the evaluated lists, from the photos alone."""
-    samples = job.data.samples(*job.settings.data.evaluate)
+    samples = share(job.data.samples(*job.settings.data.evaluate))
     model = load(stage.path / BUNDLE, job.settings.machine.device)
     for sample in track(samples, "segment: predict", total=len(samples), unit="photos"):
         path = stage.path / "predictions" / f"{sample.name}.png"

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from esol.data.inputs import Inputs, Planes, photo_inputs
+from esol.distributed import from_main
 from esol.features import compute_features
 from esol.models.backbone import Backbone
 from esol.models.classifier import Head
@@ -42,5 +43,5 @@ def classifier_groups(
 
 def finish(module: nn.Module, path: Path) -> None:
     """Write trained weights, then drop the checkpoints beside them."""
-    save_weights(module, path)
+    from_main(lambda: save_weights(module, path))
     forget_checkpoints(path.parent)
