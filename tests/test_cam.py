@@ -61,7 +61,9 @@ def one_by_one(localizer, sample, settings, inputs, kind):
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
 @pytest.mark.parametrize("flip", [False, True])
-def test_batched_maps_equal_single_ones(localizer, samples, resize, flip):
+@pytest.mark.parametrize("piece", [1, 1 << 17])
+def test_batched_maps_equal_single_ones(localizer, samples, resize, flip, piece, monkeypatch):
+    monkeypatch.setattr("esol.cam.PIECE", piece)
     settings = Cams(scales=(1.0, 0.5, 1.5), flip=flip)
     inputs = Input(size=64, resize=resize)
     batches = batches_of_one_size(samples, same=resize == "squash")

@@ -47,6 +47,13 @@ def _photos(number: int, classes: int) -> list[Photo]:
     return photos
 
 
+@pytest.fixture(params=[7, 1 << 15])
+def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Pixels counted at a time: fewer than a photo has, and more."""
+    monkeypatch.setattr("esol.histogram._STRIP", request.param)
+    return int(request.param)
+
+
 def _histogram(
     photos: Sequence[Photo], classes: int, edges: tuple[float, ...] = EDGES
 ) -> Histogram:
@@ -122,7 +129,7 @@ def _same(found: Metrics, expected: dict[str, list[float] | float]) -> None:
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_every_threshold_equals_finished_seeds(number: int) -> None:
+def test_every_threshold_equals_finished_seeds(number: int, strip: int) -> None:
     classes = 1 + number % 5
     photos = _photos(number, classes)
     histogram = _histogram(photos, classes)
@@ -157,7 +164,7 @@ def _slow_curve(photos: Sequence[Photo], index: int, threshold: float) -> tuple[
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_precision_recall_curves_equal_a_loop(number: int) -> None:
+def test_precision_recall_curves_equal_a_loop(number: int, strip: int) -> None:
     classes = 4
     photos = _photos(number, classes)
     # Without 1.0, so that something exceeds even the last threshold.

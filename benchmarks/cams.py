@@ -1,0 +1,77 @@
+"""Maps over scales and mirror images: photo by photo, as IRN makes them, against ours.
+
+    python benchmarks/cams.py DATA --kind voc --weights FILE [--backbone resnet50]
+
+Both have the same network, scales and photos, and end in arrays: IRN's at stride 4 and at full
+size, ours at stride 4, from which full size is made when it is needed. Errors are of the maps,
+0 .. 1, at stride 4.
+"""
+
+import tempfile
+
+import numpy as np
+import torch
+from common import Report, alternate, parser_of, within
+from irn import locate
+from networks import Linear, add_data, fitted, read
+from torch.utils.flop_counter import FlopCounterMode
+
+from esol.cam import batches_of_one_size, localize
+from esol.data.images import image_size
+from esol.data.sample import Sample
+from esol.settings import Cams, Input
+
+SCALES = (1.0, 0.5, 1.5, 2.0)
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    add_data(parser, "mobilenetv2_100")
+    options = parser.parse_args()
+    report = Report("cams", options)
+    with tempfile.TemporaryDirectory() as folder:
+        data = read(options, folder)
+        samples = data.samples(options.list)[: options.photos]
+        network = fitted(options, samples, len(data.classes))
+        ours = mapped(network, samples)
+        report.ours_ran()
+        error = 0.0
+        for sample in samples:
+            theirs = locate(network, sample, SCALES, options.device).coarse
+            error = max(error, float(np.abs(ours[sample.name] - theirs).max()))
+        within(error, 1e-3, "maps")
+
+        def image_by_image() -> None:
+            for sample in samples:
+                locate(network, sample, SCALES, options.device)
+
+        repeats = 1 if options.quick else options.repeats
+        taken = alternate(image_by_image, lambda: mapped(network, samples), repeats, warm=False)
+        sizes = len({image_size(sample.image) for sample in samples})
+        case = f"{len(samples)} photos of {sizes} sizes, {options.backbone}, {len(SCALES)} scales"
+        row = report.add(case, taken, error, flop=operations(network, samples))
+        print(f"ours: {len(samples) / taken.ours:.2f} photos a second")
+    report.finish(row)
+
+
+def mapped(network: Linear, samples: tuple[Sample, ...]) -> dict[str, np.ndarray]:
+    """Ours: photo -> its (K', h, w) maps."""
+    return {
+        sample.name: maps["cam"]
+        for batch in batches_of_one_size(samples, same=False)
+        for sample, _, maps in localize([network], batch, Cams(scales=SCALES), Input(), None)
+    }
+
+
+def operations(network: Linear, samples: tuple[Sample, ...]) -> float:
+    """Of the convolutions, counted on one size and scaled by pixels."""
+    side = 256
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, side, side, device=device))
+    pixels = sum(height * width for height, width in (image_size(s.image) for s in samples))
+    return counter.get_total_flops() / side**2 * pixels * 2 * sum(s**2 for s in SCALES)
+
+
+if __name__ == "__main__":
+    main()

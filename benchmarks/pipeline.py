@@ -1,0 +1,111 @@
+"""``esol run`` on real photos: seconds and peak memory of each stage, and how they grow.
+
+    python benchmarks/pipeline.py DATA CONFIG [--photos 100 200 400 800] [--price 2.5] [FLAGS]
+
+Further flags are settings, as of ``esol run``. Every stage runs in a process of its own, so that
+its peak memory is its own; seconds and memory are those of the manifests, without the start of the
+process. The ratio is seconds a photo of the smallest run over those of the largest: 1 where time
+is linear, more where it grows less. Projections to VOC 2012 and COCO 2014 take the straight line
+through the two largest runs; for segmentation and IRNet they hold for these settings alone.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common import Report, Taken, middle, parser_of
+
+from esol import write_synthetic
+from esol.data.images import load_mask
+from esol.runfolder import FOLDERS, finished, read_manifest, stage_path
+
+SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
+SETS = {"VOC 2012 (10,582 photos)": 10_582, "COCO 2014 (82,081 photos)": 82_081}
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("data", nargs="?", help="data folder; drawn photos without it")
+    parser.add_argument("config", nargs="?", default=str(SMOKE), help="settings")
+    parser.add_argument("--photos", type=int, nargs="+", default=[100, 200, 400, 800])
+    parser.add_argument("--price", type=float, help="of an hour on this machine, in any currency")
+    options, flags = parser.parse_known_args()
+    report = Report("pipeline", options)
+    with tempfile.TemporaryDirectory() as name:
+        data, counts = options.data or f"{name}/photos", sorted(options.photos)
+        if options.data is None:
+            write_synthetic(Path(data), photos=24, size=64, seed=0)
+            counts = [8, 16]
+        found = {}
+        for count in counts:
+            run = Path(name, str(count))
+            given = [options.config, data, str(run), f"--data.limit={count}", *flags]
+            found[count] = measured(given, run, count, together=options.quick)
+            whole = sum(seconds for seconds, _ in found[count].values())
+            report.peak = max(memory for _, memory in found[count].values())
+            for stage, (seconds, memory) in found[count].items():
+                print(f"| {count} photos | {stage} | {seconds:.1f} s | {memory} MB |", flush=True)
+            report.add(f"{count} photos, all stages", whole, 0.0)
+    for stage in found[counts[0]]:
+        print(f"{stage}: " + growth(counts, [found[count][stage] for count in counts]))
+    totals = {count: sum(seconds for seconds, _ in found[count].values()) for count in counts}
+    for text, size in SETS.items():
+        hours = line(totals, size) / 3600
+        cost = f", cost {hours * options.price:.2f}" if options.price else ""
+        print(f"{text}: {hours:.1f} h projected{cost}")
+    helping = middle(lambda: call(["--help"]), 2 if options.quick else 5)
+    report.add("esol --help", helping, None)
+    first, last = (totals[count] / count for count in (counts[0], counts[-1]))
+    case = f"seconds a photo, {counts[0]} against {counts[-1]} photos"
+    report.finish(report.add(case, Taken(first, last, first / last), 0.0))
+
+
+def measured(
+    given: list[str], run: Path, count: int, *, together: bool
+) -> dict[str, tuple[float, int]]:
+    """Stage -> its seconds and peak memory in MB; every photo must have got its mask.
+
+    ``together``: all stages in one process, which is quicker, but peaks are then those so far.
+    """
+    stages = [stage for stage in FOLDERS if stage != "peer"]
+    for command in ["run"] if together else stages:
+        call([command, *given])
+    found = {}
+    for stage in stages:
+        if not finished(run, stage):
+            print(f"{stage}: off in these settings", flush=True)
+            continue
+        record = read_manifest(run, stage)["record"]
+        found[stage] = (float(record["seconds"]), int(record["peak_memory_mib"] * 2**20 / 1e6))
+    masks = [path for path in stage_path(run, "masks").rglob("*.png") if load_mask(path).size]
+    if len(masks) < count:
+        raise SystemExit(f"{run}: {len(masks)} masks of {count} photos")
+    return found
+
+
+def call(arguments: list[str]) -> None:
+    """The command line, in a process of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "esol", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def growth(counts: list[int], found: list[tuple[float, int]]) -> str:
+    """Milliseconds a photo and memory, run by run."""
+    each = [1000 * seconds / count for count, (seconds, _) in zip(counts, found, strict=True)]
+    times = ", ".join(f"{value:.0f}" for value in each)
+    return f"{times} ms a photo; {', '.join(str(memory) for _, memory in found)} MB"
+
+
+def line(totals: dict[int, float], size: int) -> float:
+    """Seconds for a larger set: the straight line through the two largest runs."""
+    (one, first), (two, second) = ([(0, 0.0), *totals.items()])[-2:]
+    return second + (size - two) * (second - first) / (two - one)
+
+
+if __name__ == "__main__":
+    main()
