@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,25 @@ def cells(plan: Plan, name: str) -> list[Cell]:
         name: a key of :data:`esol.reproduce.specs.TABLES`.
     """
     spec = TABLES[name]
-    return [
-        cell
-        for split in plan.base.data.evaluate
-        for line in spec.lines
-        for cell in _line_cells(plan, spec, line, split)
-    ]
+    counts = {len(plan.seeds_of(line.row)) for line in spec.lines}
+    found = []
+    for split in plan.base.data.evaluate:
+        for line in spec.lines:
+            seeds = plan.seeds_of(line.row)
+            found += _line_cells(plan, spec, line, split, seeds)
+            # Beside rows of one seed a mean of several tells nothing of a difference: seeds of
+            # the classifier, which rows share, differ more than rows do.
+            if len(seeds) > min(counts):
+                alone = replace(line, label=f"{line.label}, seed {seeds[0]} alone")
+                found += _line_cells(plan, spec, alone, split, seeds[:1])
+    return found
 
 
-def _line_cells(plan: Plan, spec: Spec, line: Line, split: str) -> list[Cell]:
+def _line_cells(
+    plan: Plan, spec: Spec, line: Line, split: str, planned: Sequence[int]
+) -> list[Cell]:
     missing = plan.missing(line.row) or plan.unrefined(line.refined)
-    seeds = () if missing else plan.seeds_of(line.row)
+    seeds = () if missing else planned
     found = [one["lists"] for seed in seeds if (one := plan.metrics(line.row, seed))]
     measured = [one[split][line.kind] for one in found if split in one]
     if not missing and not measured:

@@ -64,7 +64,8 @@ def _block(spec: Spec, found: Sequence[Cell], protocols: Sequence[str]) -> list[
 
 
 def _paper_cells(spec: Spec, label: str) -> list[str]:
-    values, _ = printed_numbers(spec, next(line for line in spec.lines if line.label == label))
+    line = next((line for line in spec.lines if line.label == label), None)
+    values = printed_numbers(spec, line)[0] if line else {}
     return [f"{values[key]:.1f}" if key in values else "" for key in spec.columns]
 
 

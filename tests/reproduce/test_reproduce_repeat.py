@@ -51,6 +51,7 @@ def fixed(chosen: Plan, label: str) -> Cell:
 def test_without_repeat_every_row_has_every_seed(tmp_path):
     chosen = plan(tmp_path)
     assert {chosen.seeds_of(row) for row in ROWS} == {(0, 1, 2)}
+    assert not any("alone" in cell.row for cell in cells(chosen, "table2"))
 
 
 def test_other_rows_have_the_first_seed_alone(tmp_path, monkeypatch):
@@ -90,6 +91,12 @@ def test_one_seed_is_complete_where_one_is_planned(tmp_path, monkeypatch):
     chosen = plan(tmp_path, "esol")
     repeated = fixed(chosen, "Expansion + Shrinkage")
     assert (repeated.seeds, repeated.missing) == (3, "")
+    assert repeated.ours == pytest.approx(11)
+    alone = fixed(chosen, "Expansion + Shrinkage, seed 0 alone")
+    assert (alone.ours, alone.seeds, alone.paper) == (pytest.approx(10), 1, None)
+    assert "| Expansion + Shrinkage, seed 0 alone |  | 10.0 |" in markdown(
+        chosen, "table1", cells(chosen, "table1")
+    )
     other = fixed(chosen, "Expansion w/o DT_e + Shrinkage")
     assert (other.ours, other.deviation) == (pytest.approx(10), None)
     assert (other.seeds, other.missing) == (1, "")
