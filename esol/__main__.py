@@ -37,7 +37,7 @@ From image tags to segmentation masks.
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
                                             voc-submission
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
-  esol report   RUN                         rebuild report.html
+  esol report   RUN [--photos N]            rebuild report.html
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
   esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all,
                                             and our own: ablations, masks
@@ -222,12 +222,18 @@ def _check(rest: list[str]) -> int:
 
 
 def _report(rest: list[str]) -> int:
-    from esol.summary import write_report
+    from esol.summary import PHOTOS, write_report
 
     parser = Parser(prog="esol report", description="Rebuild report.html of a run.")
     parser.add_argument("run", help="run folder")
-    path = write_report(Path(parser.parse_args(rest).run))
-    print(path)
+    parser.add_argument(
+        "--photos",
+        type=int,
+        default=PHOTOS,
+        help="most photos in the gallery, an equal share of each evaluated list; 0 for none",
+    )
+    parsed = parser.parse_args(rest)
+    print(write_report(Path(parsed.run), parsed.photos))
     return 0
 
 

@@ -4,20 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from esol.config import load_settings
-from esol.data import Dataset, Sample, open_dataset
-from esol.data.images import load_image, load_mask
+from esol.data import open_dataset
 from esol.errors import InputError
 from esol.files import plain, read_json
-from esol.maps import load_maps
-from esol.panels import colour, heat
-from esol.report import Panel, ReportData, Split, build, level
+from esol.report import ReportData, Split, build, level
+from esol.report.photos import gallery
 from esol.runfolder import finished, mask_folders, output_of, read_manifest, stage_path
-from esol.seeds import seed
 from esol.settings import Settings
 
 TITLES = {
@@ -42,8 +38,8 @@ COLUMNS = {
     "foreground_precision": "fg P",
     "foreground_recall": "fg R",
 }
-PANELS = 12
-"""Photos shown in the report, evenly spaced over each evaluated list."""
+PHOTOS = 200
+"""Photos in the report's gallery unless another number is asked for."""
 
 NOTES = (
     "Maps and pseudo masks use the photos' tags: only tagged classes can occur (the field's"
@@ -92,12 +88,18 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, photos: int = PHOTOS) -> Path:
     """Build RUN/report.html from the run's files and the photos it was made from.
+
+    Args:
+        run: run folder.
+        photos: most photos in the gallery, an equal share of each evaluated list; 0 for none.
 
     Raises:
         InputError: not a run folder, evaluation not finished, or the data set is gone.
     """
+    if photos < 0:
+        raise InputError(f"--photos {photos}: give 0 or more")
     if not (run / "run.json").is_file():
         raise InputError(f"{run} is not a run folder (no run.json); give what esol run wrote")
     record = read_json(run / "run.json")
@@ -128,11 +130,7 @@ def write_report(run: Path) -> Path:
             title=f"ESOL: {run.resolve().name}",
             splits=splits,
             losses=_losses(run),
-            panels=[
-                panel
-                for split in settings.data.evaluate
-                for panel in _panels(run, data, split, settings)
-            ],
+            gallery=gallery(run, data, settings, TITLES, photos),
             settings_yaml=(run / "settings.yaml").read_text(encoding="utf-8"),
             provenance={
                 **{name: str(value) for name, value in evaluated["record"].items()},
@@ -198,27 +196,3 @@ def _add_losses(curves: dict[str, list[tuple[int, float]]], path: Path, stage: s
         for name in row.keys() - {"step", "rate"}:
             title = stage if name == "loss" else f"{stage}: {name}"
             curves.setdefault(title, []).append((row["step"], row[name]))
-
-
-def _panels(run: Path, data: Dataset, split: str, settings: Settings) -> list[Panel]:
-    samples = data.samples(split)
-    chosen = [samples[i * len(samples) // PANELS] for i in range(min(PANELS, len(samples)))]
-    return [_panel(run, data, sample, settings) for sample in dict.fromkeys(chosen)]
-
-
-def _panel(run: Path, data: Dataset, sample: Sample, settings: Settings) -> Panel:
-    """Photo, heat of each phase (of the strongest tagged class at each pixel), seed, truth."""
-    photo = load_image(sample.image)
-    images: list[tuple[str, Image.Image]] = [("photo", photo)]
-    for kind in settings.map_kinds:
-        maps = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz")
-        images.append((TITLES[kind], heat(maps.full().max(axis=0), photo)))
-        if kind == settings.seed_kind:
-            mask = colour(seed(maps.full(), maps.classes, settings.seeds.threshold))
-    images.append((f"seed ({TITLES[settings.seed_kind]})", mask))
-    for name, folder in mask_folders(run, settings).items():
-        if (folder / f"{sample.name}.png").is_file():
-            images.append((TITLES[name], colour(load_mask(folder / f"{sample.name}.png"))))
-    if sample.mask is not None and data.truth is not None:
-        images.append(("ground truth", colour(data.truth(sample))))
-    return Panel(sample.name, [data.classes[tag] for tag in sample.tags], images)

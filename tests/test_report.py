@@ -1,8 +1,11 @@
-"""The report: one file, no network, every name escaped, numbers as given."""
+"""The report: one file, no network, every name escaped, numbers as given, photos as encoded."""
 
 import base64
+import hashlib
 import io
+import json
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,12 +14,23 @@ import pytest
 from PIL import Image
 
 from esol.charts import line_chart, thin
-from esol.data.images import palette
+from esol.config import load_settings
+from esol.data import open_dataset
+from esol.data.images import image_size, palette
+from esol.data.synthetic import write_synthetic
+from esol.errors import InputError
 from esol.evaluate import Histogram, curves, summary
+from esol.histogram import thresholds
+from esol.maps import Maps, grid, load_maps, save_maps
 from esol.panels import colour, heat
-from esol.report import Panel, ReportData, Split, build, level, percent, thumbnail
+from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
+from esol.report import gallery as encoding
+from esol.report.gallery import shot, spaced
+from esol.report.photos import gallery
+from esol.runfolder import stage_path
+from esol.summary import write_report
 
-EVIL = "<script>alert('x')</script>&\"'"
+EVIL = "<script>alert('x')</script><!--&\"'\u2028\u2029"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -61,20 +75,26 @@ def _summary(seed: int) -> dict[str, object]:
     return summary(curves(histogram), [EVIL, "dog"], 0.15)
 
 
+def _maps(random: np.random.Generator, size: tuple[int, int], tags: list[int]) -> Maps:
+    cells = random.integers(0, 256, (len(tags), *grid(size))).astype(np.float32) / 255
+    return Maps(np.array(tags, np.int64), cells, size)
+
+
+def _gallery() -> Gallery:
+    random = np.random.default_rng(0)
+    truth = np.zeros((30, 50), np.uint8)
+    truth[:, 25:] = 1
+    maps = [_maps(random, (30, 50), [0, 1]) for _ in range(2)]
+    made = shot(EVIL, [0], Image.new("RGB", (50, 30), (10, 120, 200)), maps, {0: truth}, truth)
+    return Gallery([made], [EVIL], ["CAM", EVIL], [EVIL], 1, 0.15, thresholds(0.15))
+
+
 def _data() -> ReportData:
-    photo = Image.new("RGB", (500, 300), (10, 120, 200))
-    mask = np.zeros((300, 500), np.uint8)
-    mask[:, 250:] = 1
-    images = [
-        ("photo", photo),
-        (EVIL, heat(mask.astype(np.float32), photo)),
-        ("truth", colour(mask)),
-    ]
     return ReportData(
         title=f"Run {EVIL}",
         splits=[Split(EVIL, EVIL, 1, {"CAM": _summary(0), EVIL: _summary(1)})],
         losses={EVIL: [(step, 1 / (1 + step)) for step in range(1000)], "empty": []},
-        panels=[Panel(EVIL, [EVIL, "dog"], images)],
+        gallery=_gallery(),
         settings_yaml=f"data:\n  root: {EVIL}\n",
         provenance={"commit": EVIL},
         classes=[EVIL, "dog"],
@@ -89,24 +109,58 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def _script(text: str, opening: str) -> str:
+    (content,) = re.findall(rf"{opening}(.*?)</script>", text, re.DOTALL)
+    return str(content)
+
+
 def test_every_name_is_escaped(text: str) -> None:
     page = _Page(text)
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert "<script" not in text
+    scripts = [given for tag, given in page.tags if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "data"}, {}]
+    assert text.count("<script") == 2
     assert not any(name.startswith("on") for _, given in page.tags for name in given)
     assert "".join(page.texts).count(EVIL) >= 12
-    alts = [given["alt"] for tag, given in page.tags if tag == "img"]
-    assert alts == [f"{caption} of photo {EVIL}" for caption in ("photo", EVIL, "truth")]
     labels = [given["aria-label"] for tag, given in page.tags if given.get("role") == "img"]
     assert len(labels) == 4
     assert f"{EVIL}: mIoU by threshold" in labels
+
+
+def test_names_cannot_leave_the_data_of_the_gallery(text: str) -> None:
+    raw = _script(text, '<script type="application/json" id="data">')
+    assert not set("<>&'\u2028\u2029") & set(raw)
+    found = json.loads(raw)
+    assert [found["photos"][0]["name"], found["kinds"][1], found["classes"][0]] == [EVIL] * 3
+    assert found["lists"] == found["fixed"] == [EVIL]
+
+
+def test_only_the_scripts_of_the_package_may_run(text: str) -> None:
+    script = _script(text, "<script>")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "</" not in script
+    assert "innerHTML" not in script
+
+
+def test_gallery_has_what_was_measured_at_each_threshold(text: str) -> None:
+    found = json.loads(_script(text, '<script type="application/json" id="data">'))
+    assert found["thresholds"] == list(thresholds(0.15))
+    assert found["thresholds"][found["start"]] == 0.15
+    (measured,) = found["measured"]
+    assert measured["photos"] == 1
+    for kind, seed in enumerate((0, 1)):
+        given = _summary(seed)["curves"]
+        assert isinstance(given, dict)
+        assert measured["miou"][kind] == given["miou"]
 
 
 def test_finished_masks_are_shown_without_threshold_and_curve(tmp_path: Path) -> None:
     table = dict(_summary(2)["fixed"])
     del table["threshold"]
     stages = {"CAM": _summary(0), "segmentation": {"fixed": table}}
-    empty = {"losses": {}, "panels": [], "settings_yaml": "", "provenance": {}}
+    empty = {"losses": {}, "gallery": None, "settings_yaml": "", "provenance": {}}
     data = ReportData(title="run", splits=[Split("val", "masks", 1, stages)], **empty)
     build(data, tmp_path / "report.html")
     rows = [row for row in _Page((tmp_path / "report.html").read_text()).cells if row]
@@ -122,7 +176,7 @@ def test_nothing_is_fetched(text: str) -> None:
     for tag, given in page.tags:
         assert tag not in ("link", "iframe", "object", "base", "form")
         for name in ("src", "href", "srcset", "xlink:href"):
-            assert (given.get(name) or "data:").startswith("data:")
+            assert (given.get(name) or "data:").startswith(("data:", "#"))
     assert "url(" not in text
     assert "@import" not in text
 
@@ -152,28 +206,107 @@ def test_equal_data_gives_equal_bytes(text: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_report_is_whole(tmp_path: Path) -> None:
-    build(ReportData("empty", [], {}, [], "", {}), tmp_path / "report.html")
+    build(ReportData("empty", [], {}, None, "", {}), tmp_path / "report.html")
     page = _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert page.tags[-1][0] == "pre"
+    assert [tag for tag, _ in page.tags][-2:] == ["pre", "script"]
+    assert "gallery" not in {given.get("id") for _, given in page.tags}
 
 
-def _decode(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2])))
+def _unpacked(made: Shot, key: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(made.data[key])), np.uint8)
 
 
-def test_thumbnails_are_small_and_masks_keep_their_values() -> None:
-    photo = _decode(thumbnail(Image.new("RGB", (500, 1000), (9, 99, 200))))
-    assert (photo.format, photo.size) == ("JPEG", (120, 240))
-    mask = np.zeros((480, 480), np.uint8)
-    mask[:, 240:] = 255
-    shot = _decode(thumbnail(colour(mask)))
-    assert (shot.format, shot.size) == ("PNG", (240, 240))
-    assert np.unique(np.asarray(shot.convert("RGB")).reshape(-1, 3), axis=0).tolist() == [
-        [0, 0, 0],
-        palette()[255].tolist(),
-    ]
-    tiny = Image.new("RGB", (3, 2))
-    assert _decode(thumbnail(tiny)).size == tiny.size == (3, 2)
+def test_small_photos_keep_every_pixel_and_cell() -> None:
+    random = np.random.default_rng(1)
+    maps = [_maps(random, (43, 62), [0, 3]) for _ in range(2)]
+    truth, mask = random.integers(0, 5, (2, 43, 62)).astype(np.uint8)
+    made = shot("a", [0], Image.new("RGB", (62, 43)), maps, {1: mask}, truth)
+    assert (made.data["size"], made.data["grid"]) == ([62, 43], [16, 11])
+    assert (made.tags, made.data["fixed"], made.data["truth"]) == ([0, 3], [1], True)
+    stored = _unpacked(made, "maps").reshape(2, 2, 11, 16)
+    np.testing.assert_array_equal(stored, [np.rint(kind.maps * 255) for kind in maps])
+    np.testing.assert_array_equal(_unpacked(made, "masks").reshape(2, 43, 62), [truth, mask])
+
+
+def test_large_photos_are_reduced_and_masks_keep_their_values() -> None:
+    truth = np.zeros((700, 1400), np.uint8)
+    truth[:, 700:] = 255
+    maps = Maps(np.array([2]), np.zeros((1, 175, 350), np.float32), (700, 1400))
+    maps.maps[:, :, 175:] = 1
+    made = shot("a", [0], Image.new("RGB", (1400, 700), (9, 99, 200)), [maps], {}, truth)
+    photo = Image.open(io.BytesIO(base64.b64decode(made.data["photo"])))
+    assert (photo.format, photo.size) == ("JPEG", (320, 160))
+    assert made.data["grid"] == [160, 80]
+    expected = np.zeros((160, 320), np.uint8)
+    expected[:, 160:] = 255
+    np.testing.assert_array_equal(_unpacked(made, "masks").reshape(160, 320), expected)
+    np.testing.assert_array_equal(_unpacked(made, "maps").reshape(80, 160), expected[::2, ::2])
+
+
+def test_maps_of_other_tags_are_refused() -> None:
+    random = np.random.default_rng(2)
+    maps = [_maps(random, (8, 8), tags) for tags in ([0], [1])]
+    photo = Image.new("RGB", (8, 8))
+    with pytest.raises(ValueError, match="different tags"):
+        shot("a", [0], photo, maps, {}, None)
+    with pytest.raises(ValueError, match="another size"):
+        shot("a", [0], photo, maps[:1], {}, np.zeros((8, 9), np.uint8))
+
+
+def test_a_page_stays_within_its_budget_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The last photos are ten times as large: the even choice takes more than one try.
+    sizes = [100] * 8 + [1000] * 8
+    shots = [Shot(str(i), [0], [], {"photo": "x" * size}) for i, size in enumerate(sizes)]
+    made = Gallery(shots, ["train"], ["CAM"], [], 0, 0.3, thresholds())
+    assert made.plain([])["left_out"] == 0
+    monkeypatch.setattr(encoding, "BUDGET", 4000)
+    found = made.plain([])
+    kept = [len(photo["photo"]) for photo in found["photos"]]
+    assert 2000 < sum(kept) <= 4000
+    assert found["left_out"] == 16 - len(kept)
+    assert f"it shows {len(kept)}" in caplog.text
+
+
+def test_spaced() -> None:
+    assert spaced(range(10), 4) == [0, 2, 5, 7]
+    assert spaced(range(3), 9) == [0, 1, 2]
+    assert spaced(range(3), 0) == spaced([], 3) == []
+
+
+def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "data", photos=12, size=32, seed=0)
+    settings = load_settings("demo", "--data.evaluate=[train,val]", "--seeds.kind=expansion")
+    data, random = open_dataset(tmp_path / "data", settings.data), np.random.default_rng(3)
+    for sample in data.samples("train", "val"):
+        for kind in settings.map_kinds:
+            maps = _maps(random, image_size(sample.image), list(sample.tags))
+            path = stage_path(tmp_path / "run", "cams") / kind / f"{sample.name}.npz"
+            save_maps(path, maps.maps, maps.classes, maps.size)
+    titles = {"cam": "CAM", "expansion": "E", "shrinkage": "S"}
+    found = gallery(tmp_path / "run", data, settings, titles, 5)
+    assert [[s.lists for s in found.shots].count([place]) for place in (0, 1)] == [3, 2]
+    assert [s.name for s in found.shots] == sorted(s.name for s in found.shots)
+    assert (found.kinds, found.fixed, found.kinds[found.seed]) == (["CAM", "E", "S"], [], "E")
+    first = next(s for s in data.samples("train") if s.name == found.shots[0].name)
+    assert tuple(found.shots[0].tags) == first.tags
+    size = image_size(first.image)
+    stored = _unpacked(found.shots[0], "maps").reshape(3, len(first.tags), *grid(size))
+    for place, kind in enumerate(settings.map_kinds):
+        path = stage_path(tmp_path / "run", "cams") / kind / f"{first.name}.npz"
+        np.testing.assert_array_equal(stored[place], np.rint(load_maps(path).maps * 255))
+    assert data.truth is not None
+    np.testing.assert_array_equal(
+        _unpacked(found.shots[0], "masks").reshape(size), data.truth(first)
+    )
+    assert len(gallery(tmp_path / "run", data, settings, titles, 0).shots) == 0
+    assert len(gallery(tmp_path / "run", data, settings, titles, 999).shots) == 12
+
+
+def test_fewer_than_no_photos_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--photos -1"):
+        write_report(tmp_path, -1)
 
 
 def test_heat_shows_the_photo_where_nothing_is_scored() -> None:

@@ -1,21 +1,25 @@
-"""report.html: numbers, curves, pictures and provenance of a run in one file."""
+"""The page: numbers, curves and provenance as HTML, the gallery as data and a script."""
 
 import base64
-import io
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup
 
-from esol.charts import line_chart, thin
+from esol.charts import Points, line_chart, thin
 from esol.data.images import palette
-from esol.files import write_atomic
+from esol.files import plain, write_atomic
+from esol.report.gallery import Gallery
 
-THUMBNAIL = 240
-"""Longest side of a picture in the report, in pixels."""
+SCRIPTS = ("maps.js", "gallery.js")
+"""Files of the page's script, in order."""
+
+TREND = 12
+"""Points of the smoothed line in a loss curve."""
 
 COLUMNS = {
     "precision": "precision",
@@ -49,15 +53,6 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Pictures of one photo: captions and pictures of any size, shown in a row."""
-
-    name: str
-    tags: Sequence[str]
-    images: Sequence[tuple[str, Image.Image]]
-
-
-@dataclass(frozen=True)
 class ReportData:
     """All that a report shows; every text is plain and is escaped when drawn.
 
@@ -65,7 +60,7 @@ class ReportData:
         title: heading.
         splits: sets that were scored; may be empty, as may all that follows.
         losses: name ("classify", "expand: area") -> (step, loss).
-        panels: photos to look at.
+        gallery: photos to look at, None for none.
         settings_yaml: the resolved settings.
         provenance: "commit", "device", "data" .. -> value.
         classes: names of the classes, for the colours' legend.
@@ -75,7 +70,7 @@ class ReportData:
     title: str
     splits: Sequence[Split]
     losses: Mapping[str, Sequence[tuple[int, float]]]
-    panels: Sequence[Panel]
+    gallery: Gallery | None
     settings_yaml: str
     provenance: Mapping[str, str]
     classes: Sequence[str] = ()
@@ -94,32 +89,37 @@ def build(data: ReportData, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    here = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(here),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "level": level}
-    text = environment.get_template("report.html.j2").render(
+    script = "".join((here / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    digest = hashlib.sha256(script.encode()).digest()
+    text = environment.get_template("page.html.j2").render(
         data=data,
         columns=COLUMNS,
         charts={split.name: _charts(split) for split in data.splits},
         losses=[
-            (name, line_chart(f"{name}: loss by step", ("step", "loss"), {name: thin(points)}))
+            (name, line_chart(f"{name}: loss by step", ("step", "loss"), _trend(points)))
             for name, points in data.losses.items()
         ],
-        panels=[
-            (panel, [(caption, thumbnail(image)) for caption, image in panel.images])
-            for panel in data.panels
-        ],
+        shown=_shown(data),
         colours=[
             (name, "#" + bytes(row).hex())
             for name, row in zip(data.classes, palette()[1:], strict=False)
         ],
+        # Both are files of this package, so they may stand in the page as they are.
+        style=Markup((here / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(digest).decode(),
     )
-    write_atomic(path, text)
+    # A file name that is not UTF-8 must not cost the report.
+    write_atomic(path, text.encode(errors="replace"))
 
 
 def percent(share: float | None) -> str:
@@ -132,22 +132,36 @@ def level(threshold: float) -> str:
     return max(f"{threshold:.2f}", f"{threshold:g}", key=len)
 
 
-def thumbnail(image: Image.Image) -> str:
-    """Data URI of a picture reduced to at most 240 pixels a side.
+def _trend(points: Sequence[tuple[int, float]]) -> dict[str, Points]:
+    """A loss and, where there are enough steps to average, how it goes on the whole."""
+    lines: dict[str, Points] = {"loss": thin(points)}
+    if len(points) >= 5 * TREND:
+        lines["mean of neighbouring steps"] = thin(points, TREND)
+    return lines
 
-    Masks (mode "P") stay PNG with their own colours, photos become JPEG.
-    """
-    small = image.copy()
-    buffer = io.BytesIO()
-    if image.mode == "P":
-        # Palette indices must not be averaged.
-        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.NEAREST)
-        small.save(buffer, "PNG", optimize=True)
-    else:
-        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-        small.convert("RGB").save(buffer, "JPEG", quality=82)
-    kind = "png" if image.mode == "P" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+def _shown(data: ReportData) -> dict[str, Any] | None:
+    """What the gallery's script reads; Jinja's ``tojson`` keeps it from ending its element."""
+    if data.gallery is None or not data.gallery.shots:
+        return None
+    found = data.gallery.plain(data.classes)
+    found["measured"] = [
+        {
+            "list": split.name,
+            "photos": split.photos,
+            "miou": [_at(split.stages.get(kind), data.gallery) for kind in data.gallery.kinds],
+        }
+        for split in data.splits
+    ]
+    shown: dict[str, Any] = plain(found)
+    return shown
+
+
+def _at(found: Mapping[str, Any] | None, gallery: Gallery) -> list[float | None]:
+    """A kind's mIoU at each threshold of the slider; None where it was not measured."""
+    curves = {"threshold": (), "miou": ()} if found is None else found["curves"]
+    known = dict(zip(curves["threshold"], curves["miou"], strict=True))
+    return [known.get(threshold) for threshold in gallery.thresholds]
 
 
 def _charts(split: Split) -> list[tuple[str, str]]:

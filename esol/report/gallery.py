@@ -1,0 +1,183 @@
+"""Photos with maps and masks in the form that the page's script draws."""
+
+import base64
+import io
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from esol.data.images import palette
+from esol.maps import Maps
+from esol.progress import log
+
+T = TypeVar("T")
+
+LONGEST = 320
+"""Longest side of a drawn photo, in pixels."""
+
+GRID = 160
+"""Longest side of drawn maps, in cells. The cached grid of photos above 640 pixels is finer, and
+one such photo could take megabytes."""
+
+BUDGET = 36_000_000
+"""Bytes of all photos in the page; beyond it browsers on phones give up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One photo of the gallery.
+
+    Attributes:
+        name: of the photo.
+        lists: positions in :attr:`Gallery.lists` of the lists that it is on.
+        tags: strictly increasing class indices, 0 .. K-1.
+        data: what the script draws it from, plain values (:func:`shot`).
+    """
+
+    name: str
+    lists: Sequence[int]
+    tags: Sequence[int]
+    data: Mapping[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        """Length of the encoded pictures."""
+        return sum(len(value) for value in self.data.values() if isinstance(value, str))
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Photos to look at while a threshold moves.
+
+    Attributes:
+        shots: the photos, in order.
+        lists: names of the evaluated lists.
+        kinds: titles of the scored maps, in the order of the maps in each shot.
+        fixed: titles of the finished masks, which have no threshold.
+        seed: position in ``kinds`` of the maps that become seeds.
+        threshold: at which the page opens; must be one of ``thresholds``.
+        thresholds: those of the slider, ascending.
+    """
+
+    shots: Sequence[Shot]
+    lists: Sequence[str]
+    kinds: Sequence[str]
+    fixed: Sequence[str]
+    seed: int
+    threshold: float
+    thresholds: Sequence[float]
+
+    def plain(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Everything as JSON values; photos that would burst the budget are left out evenly."""
+        kept = self._within_budget()
+        return {
+            "classes": list(classes),
+            "colours": palette()[: len(classes) + 1].tolist(),
+            "unsure": palette()[255].tolist(),
+            "lists": list(self.lists),
+            "kinds": list(self.kinds),
+            "fixed": list(self.fixed),
+            "seed": self.seed,
+            "start": list(self.thresholds).index(self.threshold),
+            "thresholds": list(self.thresholds),
+            "left_out": len(self.shots) - len(kept),
+            "photos": [
+                {"name": s.name, "lists": list(s.lists), "tags": list(s.tags), **s.data}
+                for s in kept
+            ],
+        }
+
+    def _within_budget(self) -> Sequence[Shot]:
+        kept = self.shots
+        while (total := sum(shot.bytes for shot in kept)) > BUDGET:
+            # Of photos unlike in size this share may still be too much; then it shrinks again.
+            kept = spaced(self.shots, min(len(kept) - 1, int(len(kept) * BUDGET / total)))
+        if len(kept) == len(self.shots):
+            return kept
+        log.warning(
+            "report: %d photos would make the page larger than %d MB; it shows %d",
+            *(len(self.shots), BUDGET // 1_000_000, len(kept)),
+        )
+        return kept
+
+
+def spaced(items: Sequence[T], number: int) -> Sequence[T]:
+    """``number`` of the items, evenly spaced from the first on; all where there are no more."""
+    number = min(number, len(items))
+    return [items[place * len(items) // number] for place in range(number)]
+
+
+def shot(
+    name: str,
+    lists: Sequence[int],
+    photo: Image.Image,
+    maps: Sequence[Maps],
+    masks: Mapping[int, NDArray[np.uint8]],
+    truth: NDArray[np.uint8] | None,
+) -> Shot:
+    """Encode one photo at reduced size.
+
+    The photo becomes JPEG. Maps (kinds, then tags, row by row, 0 .. 255) and masks (the truth
+    first, then the finished ones) are deflated bytes: unlike a PNG's, a script reads them back as
+    they are in every browser.
+
+    Args:
+        name: of the photo.
+        lists: positions of its lists.
+        photo: W x H pixels.
+        maps: one per kind, of the same tags.
+        masks: position in :attr:`Gallery.fixed` -> (H, W) mask.
+        truth: (H, W), or None.
+
+    Raises:
+        ValueError: the maps are of different tags, or something is not of the photo's size.
+    """
+    tags = maps[0].classes.tolist()
+    if any(other.classes.tolist() != tags for other in maps):
+        raise ValueError(f"{name}: maps of different tags")
+    drawn = [*([] if truth is None else [truth]), *masks.values()]
+    if {*(found.size for found in maps), *(mask.shape for mask in drawn)} != {photo.size[::-1]}:
+        raise ValueError(f"{name}: maps or masks of another size than the photo's")
+    size = _within(photo.size, LONGEST)
+    grid = _within((maps[0].maps.shape[2], maps[0].maps.shape[1]), GRID)
+    planes = [_reduced(plane, grid) for kind in maps for plane in kind.maps]
+    buffer = io.BytesIO()
+    small = photo.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small.save(buffer, "JPEG", quality=82)
+    data = {
+        "size": list(size),
+        "grid": list(grid),
+        "truth": truth is not None,
+        "fixed": list(masks),
+        "photo": base64.b64encode(buffer.getvalue()).decode(),
+        "maps": _packed(planes),
+        "masks": _packed(
+            np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+            for mask in drawn
+        ),
+    }
+    return Shot(name, lists, tags, data)
+
+
+def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Size with the longest side at most ``longest``, of nearly the same shape."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _reduced(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A map's values as they are cached, 0 .. 255, averaged where the grid shrinks."""
+    cells = np.rint(plane * 255).astype(np.uint8)
+    if cells.shape == (size[1], size[0]):
+        return cells
+    return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BOX))
+
+
+def _packed(planes: Any) -> str:
+    content = b"".join(plane.tobytes() for plane in planes)
+    return base64.b64encode(zlib.compress(content, 9)).decode()

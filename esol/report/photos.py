@@ -1,0 +1,90 @@
+"""The gallery's photos, read from a run folder and its data set."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from esol.data import Dataset, Sample
+from esol.data.images import load_image, load_mask
+from esol.histogram import thresholds
+from esol.maps import load_maps
+from esol.progress import track
+from esol.report.gallery import Gallery, Shot, shot, spaced
+from esol.runfolder import current, mask_folders, stage_path
+from esol.settings import Settings
+
+THREADS = 4
+"""Photos read at a time: decoding leaves Python's lock, and few large ones fit into memory."""
+
+
+def gallery(
+    run: Path, data: Dataset, settings: Settings, titles: Mapping[str, str], number: int
+) -> Gallery:
+    """Read photos with their maps, truth and finished masks.
+
+    Args:
+        run: run folder with finished maps.
+        data: the data set the run was made from.
+        settings: the run's.
+        titles: kind of maps or masks -> what to call it.
+        number: photos to show, an equal share of each evaluated list, evenly spaced; 0 or more.
+
+    Raises:
+        InputError: a photo, map or mask is missing or damaged.
+    """
+    maps, masks = _map_folders(run, settings), mask_folders(run, settings)
+    lists = settings.data.evaluate
+    members = {name: {sample.name for sample in data.samples(name)} for name in lists}
+    samples = _chosen(data, lists, number)
+
+    def read(sample: Sample) -> Shot:
+        on = [place for place, name in enumerate(lists) if sample.name in members[name]]
+        return _read(data, sample, on, maps, masks)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        shots = pool.map(read, samples)
+        read_all = list(track(shots, "report", total=len(samples), unit="photos"))
+    return Gallery(
+        shots=read_all,
+        lists=lists,
+        kinds=[titles[kind] for kind in maps],
+        fixed=[titles[kind] for kind in masks],
+        seed=list(maps).index(settings.seed_kind),
+        threshold=settings.seeds.threshold,
+        thresholds=thresholds(settings.seeds.threshold),
+    )
+
+
+def _chosen(data: Dataset, lists: Sequence[str], number: int) -> list[Sample]:
+    """An equal share of each list; a photo on several of them once."""
+    found: dict[str, Sample] = {}
+    for place, name in enumerate(lists):
+        share = number // len(lists) + (place < number % len(lists))
+        found |= {sample.name: sample for sample in spaced(data.samples(name), share)}
+    return [found[name] for name in sorted(found)]
+
+
+def _map_folders(run: Path, settings: Settings) -> dict[str, Path]:
+    found = {str(kind): stage_path(run, "cams") / kind for kind in settings.map_kinds}
+    if current(run, "refine") and "irn" in settings.refine.methods:
+        found["irn"] = stage_path(run, "refine") / "irn"
+    return found
+
+
+def _read(
+    data: Dataset,
+    sample: Sample,
+    on: Sequence[int],
+    maps: Mapping[str, Path],
+    masks: Mapping[str, Path],
+) -> Shot:
+    files = [folder / f"{sample.name}.png" for folder in masks.values()]
+    truth = data.truth if sample.mask is not None else None
+    return shot(
+        sample.name,
+        on,
+        load_image(sample.image),
+        [load_maps(folder / f"{sample.name}.npz") for folder in maps.values()],
+        {place: load_mask(path) for place, path in enumerate(files) if path.is_file()},
+        None if truth is None else truth(sample),
+    )
