@@ -343,13 +343,18 @@ def _submission(parsed: Namespace, out: Path) -> int:
 
 def _prepare(rest: list[str]) -> int:
     from esol.prepare import DATA_SETS
+    from esol.prepare.state import give_up
 
     parser = Parser(prog="esol prepare", description="Data folder from the official archives.")
     parser.add_argument("dataset", choices=list(DATA_SETS), help="data set")
     parser.add_argument("archives", help="folder of the archives, or of what is in them")
     parser.add_argument("out", help="data folder to make")
     parsed = parser.parse_args(rest)
-    done = DATA_SETS[parsed.dataset](Path(parsed.archives), Path(parsed.out))
+    try:
+        done = DATA_SETS[parsed.dataset](Path(parsed.archives), Path(parsed.out))
+    except InputError:
+        give_up(Path(parsed.out))
+        raise
     found = ", ".join(f"{name} {number:,}" for name, number in done.counts.items())
     state = "prepared before, nothing to do" if done.done_before else "ready"
     print(f"{done.out}: {state}: {found}")

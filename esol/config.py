@@ -64,16 +64,23 @@ def _check_group(given: Any, known: dict[str, Any], path: Path, prefix: str) -> 
             _check_group(value, known[key], path, f"{prefix}{key}.")
 
 
+_VALUE = "expected one of "
+"""Said of a wrong value, followed by the right ones."""
+
+
 class Parser(ArgumentParser):
     """Parser whose errors are one line, without the usage text."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise the message as an InputError."""
         line = " ".join(part.strip(" -") for part in str(message).splitlines() if part.strip())
+        line = line.replace("Expected a typing.Literal", _VALUE)
         raise InputError(line.replace("Parser key ", "").strip() + self._nearest(line))
 
     def _nearest(self, message: str) -> str:
-        """What a misspelt key may have been meant to be."""
+        """What a misspelt key may have been meant to be; "" if it is the value that is wrong."""
+        if _VALUE in message:
+            return ""
         keys = [
             option.lstrip("-") for option in self._option_string_actions if option.startswith("--")
         ]

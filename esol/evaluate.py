@@ -4,7 +4,7 @@ The top score of a pixel, its class and the true value are counted once (METHOD.
 the confusion matrix of the seeds at any threshold is then a cumulative sum.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,18 @@ def table(found: Metrics, classes: Sequence[str]) -> dict[str, Any]:
         }
     )
     return result
+
+
+def never_predicted(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Classes that the ground truth has and the masks nowhere: the mean precision is without them.
+
+    Args:
+        found: from :func:`table`.
+    """
+    rows = found["per_class"].items()
+    return tuple(
+        name for name, row in rows if row["precision"] is None and row["recall"] is not None
+    )
 
 
 def _means(found: Metrics) -> dict[str, Values]:

@@ -125,6 +125,18 @@ def mask_folders(run: Path, settings: Settings) -> dict[str, Path]:
     return found
 
 
+class OtherSettingsError(InputError):
+    """A folder holds work of another identity.
+
+    Attributes:
+        made: the folder, and the first difference.
+    """
+
+    def __init__(self, made: str, advice: str) -> None:
+        super().__init__(f"{made}; {advice}")
+        self.made = made
+
+
 @contextmanager
 def work_on(
     run: Path,
@@ -155,7 +167,8 @@ def work_on(
         parts: outputs that stay when what they depend on is unchanged; all others are removed.
 
     Raises:
-        InputError: the folder was made from something else; the first difference is named.
+        OtherSettingsError: the folder was made from something else.
+        InputError: the folder holds files of no stage, or is damaged.
     """
     path = stage_path(run, name)
     identity = json.loads(json.dumps({"stage": name, "version": VERSIONS[name], **identity}))
@@ -190,8 +203,9 @@ def _enter(
         kept = _unchanged(path, parts, there, identity) if difference else []
         if difference and not overwrite and not (grows and _has_grown(there, identity)):
             keeping = f", which keeps {', '.join(kept)}" if kept else ""
-            raise InputError(
-                f"{path} was made with {difference}; use another folder, or --overwrite{keeping}"
+            raise OtherSettingsError(
+                f"{path} was made with {difference}",
+                f"use another folder, or --overwrite{keeping}",
             )
         if difference:
             _clear(path, kept)

@@ -10,10 +10,11 @@ from rich.table import Table
 from esol.config import load_settings
 from esol.data import open_dataset
 from esol.errors import InputError
+from esol.evaluate import never_predicted
 from esol.files import plain, read_json
 from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
-from esol.runfolder import finished, mask_folders, output_of, read_manifest, stage_path
+from esol.runfolder import current, finished, mask_folders, output_of, read_manifest, stage_path
 from esol.settings import Settings
 
 TITLES = {
@@ -51,6 +52,9 @@ NOTES = (
 )
 
 
+_LEFT_OUT = "* without the classes that are never predicted; in brackets, how many"
+
+
 def print_summary(run: Path) -> None:
     """Print the numbers of a run's evaluation, if it has one, and where its files are."""
     if finished(run, "evaluate"):
@@ -60,15 +64,25 @@ def print_summary(run: Path) -> None:
             console.width = 100
         for split, found in content["lists"].items():
             title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
-            console.print(_table(title, found))
+            console.print(_table(title, found, _made_from(run)))
         for name, weights in _weights(run, _settings_of(run)).items():
             print(f"{name}: {weights}")
     report = run / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {run}")
 
 
-def _table(title: str, found: dict[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _made_from(run: Path) -> str:
+    """What pseudo masks were made from, which their numbers cannot be read without."""
+    if not current(run, "masks"):
+        return ""
+    manifest = read_manifest(run, "masks")
+    chosen, made = manifest["identity"]["masks"], manifest["results"]
+    at = f" at {made['threshold']:.2f}" if made.get("threshold") is not None else ""
+    return f" ({made['source']}{at}{', saliency' if chosen['saliency'] else ''})"
+
+
+def _table(title: str, found: dict[str, Any], made_from: str) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("threshold")
     table.add_column("maps")
     for name in COLUMNS.values():
@@ -77,8 +91,12 @@ def _table(title: str, found: dict[str, Any]) -> Table:
         for kind in (kind for kind in TITLES if protocol in found.get(kind, ())):
             values = found[kind][protocol]
             cells = [_percent(values[key]) for key in COLUMNS]
+            if left_out := never_predicted(values):
+                table.caption = _LEFT_OUT
+                cells[0] += "*" * (cells[0] != "-")
+                cells[2] += f"* ({len(left_out)})"
             at = f"{level(values['threshold'])} {note}" if "threshold" in values else ""
-            table.add_row(at, TITLES[kind], *cells)
+            table.add_row(at, TITLES[kind] + (made_from if kind == "masks" else ""), *cells)
         table.add_section()
     return table
 

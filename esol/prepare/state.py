@@ -86,6 +86,14 @@ def _begin(out: Path, data_set: str, found: Mapping[str, Archive]) -> None:
     write_json(out / RECORD, {"data_set": data_set, "finished": False, "archives": names})
 
 
+def give_up(out: Path) -> None:
+    """After an error: remove the folder if nothing but its record was written."""
+    record = out / RECORD
+    if record.is_file() and [path.name for path in out.iterdir()] == [RECORD]:
+        record.unlink()
+        out.rmdir()
+
+
 def finish(
     out: Path, data_set: str, found: Mapping[str, Archive], counts: Mapping[str, int]
 ) -> Prepared:

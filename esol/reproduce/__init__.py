@@ -23,6 +23,17 @@ SALIENCY = {"voc": "Saliency", "coco": "Saliency", "folder": "saliency"}
 """Layout of the data folder -> where its saliency maps are looked for."""
 
 
+_ROWS_OWN = {
+    "method": "every row has its own",
+    "seeds.kind": "every row has its own",
+    "seed": "use --seeds",
+    "data.kind": "use --kind",
+    "masks.saliency": "use --saliency",
+    "machine.cache": "rows share the one in --out",
+}
+"""Settings that --set cannot have -> why, or what to use."""
+
+
 def reproduce(target: str, plan: Plan) -> list[str]:
     """Run what is missing, then write tables and figures into the plan's folder.
 
@@ -40,10 +51,15 @@ def reproduce(target: str, plan: Plan) -> list[str]:
     if target not in (*TARGETS, "all"):
         raise ValueError(f"no target {target!r}")
     targets = ALL if target == "all" else (target,)
+    rows = with_sources(row for one in targets for row in rows_of(one))
+    if unused := [row for row in plan.repeat or () if row not in rows]:
+        raise InputError(
+            f"--repeat {unused[0]}: {target} has no such row; it has {', '.join(rows)}"
+        )
     # Only to refuse what is wrong before anything is written.
     open_dataset(plan.data, plan.base.data)
     make_folder(plan.out)
-    run_rows(plan, [row for one in targets for row in rows_of(one)])
+    run_rows(plan, rows)
     shown = []
     for one in targets:
         if one in TABLES:
@@ -88,6 +104,8 @@ def plan_for(
     for flag in flags:
         if "=" not in flag or flag.startswith("-"):
             raise InputError(f"--set {flag}: must be group.name=value")
+        if (key := flag.split("=")[0]) in _ROWS_OWN:
+            raise InputError(f"--set {flag}: {_ROWS_OWN[key]}")
     for name in repeat or ():
         if name not in ROWS:
             raise InputError(f"--repeat {name}: no such row; there are {', '.join(ROWS)}")

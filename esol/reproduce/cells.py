@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from esol.evaluate import never_predicted
 from esol.files import read_json
 from esol.reproduce.lines import MASKS, Line, Spec
 from esol.reproduce.runs import Plan
@@ -106,11 +107,24 @@ def _line_cells(
                     seeds=len(measured),
                     paper=printed.get(measure, printed.get(split)),
                     source=source,
-                    # Measured and yet no number: precision of what is never predicted.
-                    missing=f"{head}: nothing predicted" if points and ours is None else missing,
+                    missing=_left_out(head, measure, ours, points) or missing,
                 )
             )
     return made
+
+
+def _left_out(
+    head: str, measure: str, ours: float | None, points: Sequence[Mapping[str, Any]]
+) -> str:
+    """What a number that was measured does not count: precision of what is never predicted."""
+    if not points:
+        return ""
+    if ours is None:
+        return f"{head}: nothing predicted"
+    classes = max(len(never_predicted(one)) for one in points)
+    if not classes or measure not in ("precision", "f1_of_means"):
+        return ""
+    return f"{head}: {classes} classes never predicted, left out"
 
 
 def _numbers(

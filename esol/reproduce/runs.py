@@ -13,7 +13,7 @@ from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, read_json
 from esol.progress import log
 from esol.reproduce.rows import ROWS, TRUTH, with_sources
-from esol.runfolder import current, read_manifest, stage_path
+from esol.runfolder import OtherSettingsError, current, read_manifest, stage_path
 from esol.saliency import saliency_folder
 from esol.settings import RefineMethod, Settings
 from esol.stages import run
@@ -136,8 +136,11 @@ def _run_row(plan: Plan, name: str, seed: int) -> None:
     log.warning("row %s, seed %d", name, seed)
     for stage in row.shared:
         _copy(stage_path(plan.folder(row.source, seed), stage), stage_path(target, stage))
-    run(settings, plan.data, target, last=row.until)
-    run(settings, plan.data, target, first="evaluate")
+    try:
+        run(settings, plan.data, target, last=row.until)
+        run(settings, plan.data, target, first="evaluate")
+    except OtherSettingsError as error:
+        raise InputError(f"{error.made}; use another --out") from error
 
 
 def _is_done(plan: Plan, target: Path, settings: Settings) -> bool:

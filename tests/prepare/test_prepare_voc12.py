@@ -27,6 +27,7 @@ from tiny_voc import (
 
 import esol.prepare.archives
 import esol.prepare.augmented
+from esol.__main__ import main
 from esol.data import open_dataset
 from esol.data.check import check
 from esol.data.images import load_mask, palette, save_mask
@@ -332,6 +333,14 @@ def test_two_sources_are_not_mixed(archives: Path, tmp_path: Path) -> None:
     pack(archives / "SegmentationClassAug.zip", png_files())
     refused(archives, out, "begun with benchmark.tgz, not SegmentationClassAug.zip")
     prepare_voc12(archives, tmp_path / "other", COUNTS)
+
+
+def test_junk_leaves_no_folder(archives: Path, tmp_path: Path, capsys) -> None:
+    for path in archives.iterdir():
+        path.write_bytes(b"junk")
+    assert main(["prepare", "voc12", str(archives), str(tmp_path / "out")]) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_room(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_a_second_call_runs_nothing(plan, shown, monkeypatch):
 
 def test_other_settings_are_refused_by_name(plan, shown):
     other = replace(plan, flags=(*plan.flags, "--head.width=8"))
-    with pytest.raises(InputError, match=r"head\.width"):
+    with pytest.raises(InputError, match=r"head\.width = \d+, not 8; use another --out$"):
         reproduce("table2", other)
 
 

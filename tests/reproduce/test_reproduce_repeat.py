@@ -9,7 +9,7 @@ import pytest
 import esol.reproduce.runs
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.reproduce import plan_for
+from esol.reproduce import plan_for, reproduce
 from esol.reproduce.cells import Cell, cells
 from esol.reproduce.rows import ROWS
 from esol.reproduce.runs import Plan, run_rows
@@ -29,7 +29,7 @@ def finish(monkeypatch: pytest.MonkeyPatch, runs: Iterable[tuple[str, int]]) -> 
     done = set(runs)
 
     def metrics(_: Plan, row: str, seed: int) -> dict[str, Any] | None:
-        point = {"threshold": 0.3, "miou": 0.1 + seed / 100}
+        point = {"threshold": 0.3, "miou": 0.1 + seed / 100, "per_class": {}}
         found = {"fixed": point, "best_on_ground_truth": point}
         kinds = dict.fromkeys(("cam", "expansion", "shrinkage"), found)
         lists = {name: {"photos": 2, **kinds} for name in ("train", "val")}
@@ -69,6 +69,23 @@ def test_what_a_repeated_row_copies_from_is_repeated(tmp_path):
     repeated = {row for row in ROWS if chosen.seeds_of(row) == (0, 1, 2)}
     assert repeated == {"eps", "eps-saliency", "eps-network"}
     assert chosen.seeds_of("esol") == (0,)
+
+
+def test_settings_that_rows_have_themselves_are_refused(tmp_path):
+    data = plan(tmp_path).data
+    for flag, why in (
+        ("method=drs", "own"),
+        ("seed=3", "--seeds"),
+        ("masks.saliency=x", "--saliency"),
+    ):
+        with pytest.raises(InputError, match=f"--set {flag}: .*{why}"):
+            plan_for(data, tmp_path / "out", config="demo", flags=(flag,))
+
+
+def test_a_repeated_row_that_the_target_has_not(tmp_path):
+    with pytest.raises(InputError, match="--repeat eps: figure5 has no such row; it has esol"):
+        reproduce("figure5", plan(tmp_path, "esol", "eps"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_such_row(tmp_path):

@@ -1,5 +1,6 @@
 """Tables from made-up metrics: means, deviations, thresholds, and what is missing."""
 
+import copy
 import statistics
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from esol.summary import COLUMNS
 
 def measured(value: float, at: float) -> dict[str, Any]:
     point = {**dict.fromkeys(COLUMNS, 0.5), "threshold": at, "miou": value, "precision": value}
+    point["per_class"] = {"dog": {"precision": 0.5, "recall": 0.5}}
     return {"fixed": point | {"miou": value / 2}, "best_on_ground_truth": point}
 
 
@@ -51,6 +53,25 @@ def cell(found: list[Cell], row: str, split: str, **wanted: str) -> Cell:
     ]
     assert len(chosen) == 1
     return chosen[0]
+
+
+def test_classes_left_out_of_a_mean_are_counted(plan, monkeypatch):
+    """A mask of nothing but background would otherwise show a high precision."""
+    made = copy.deepcopy(MADE)
+    points = made["esol", 1]["lists"]["train"]["expansion"].values()
+    for point in points:
+        point["per_class"] |= {
+            "cat": {"precision": None, "recall": 0.0},
+            "cow": {"precision": None, "recall": None},
+        }
+    monkeypatch.setattr(Plan, "metrics", lambda self, row, seed: made.get((row, seed)))
+    found = [one for one in cells(plan, "table2") if (one.row, one.list) == ("Expansion", "train")]
+    told = {one.measure: one.missing for one in found}
+    assert told == {
+        "precision": "P: 1 classes never predicted, left out",
+        "recall": "",
+        "f1_of_means": "F1: 1 classes never predicted, left out",
+    }
 
 
 def test_mean_and_deviation_over_seeds(plan):
