@@ -25,7 +25,7 @@ FOLDERS = {
     "classify": "01-classify",
     "expand": "02-expand",
     "shrink": "03-shrink",
-    "peer": "02-peer",
+    "peer": "03-peer",
     "cams": "04-cams",
     "seeds": "05-seeds",
     "refine": "06-refine",
@@ -33,7 +33,7 @@ FOLDERS = {
     "segment": "08-segment",
     "evaluate": "09-evaluate",
 }
-"""Stage -> its folder, in the order in which they run. The compared methods' stage comes last of
+"""Stage -> its folder, in the order in which they run; that of the compared methods comes last of
 those that learn, as it may learn from the maps of any other."""
 
 STAGES = tuple(FOLDERS)
