@@ -1,4 +1,4 @@
-"""Feature cache: a frozen backbone's features of each photo and its mirror image, computed once."""
+"""Feature cache: a backbone's features of each photo and its mirror image, computed once."""
 
 import hashlib
 import json
@@ -83,8 +83,14 @@ class _Cached:
         return Example(features, planes=planes.flip(-1) if mirrored else planes)
 
 
-def cache_folder(settings: Settings, run: Path) -> Path:
-    """Folder of the cache: its name holds what the features depend on besides the photo."""
+def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
+    """Folder of the cache: its name holds what the features depend on besides the photo.
+
+    Args:
+        settings: all settings.
+        run: run folder.
+        trained: digest of the backbone's weights if it has learned.
+    """
     depends = {
         **asdict(settings.backbone),
         "weights": weights_digest(settings.backbone.weights),
@@ -92,6 +98,7 @@ def cache_folder(settings: Settings, run: Path) -> Path:
         # Random weights are those of the seed.
         "seed": settings.seed if settings.backbone.weights == "none" else None,
         "version": 1,
+        **({"trained": trained} if trained else {}),
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     parent = Path(settings.machine.cache) if settings.machine.cache else run / "cache"
@@ -100,14 +107,25 @@ def cache_folder(settings: Settings, run: Path) -> Path:
 
 @torch.no_grad()
 def compute_features(
-    backbone: Backbone, samples: tuple[Sample, ...], settings: Settings, run: Path
+    backbone: Backbone,
+    samples: tuple[Sample, ...],
+    settings: Settings,
+    run: Path,
+    trained: str = "",
 ) -> FeatureCache:
     """Fill the cache with the photos that it lacks; several processes share them.
+
+    Args:
+        backbone: on its device, in evaluation mode.
+        samples: the photos.
+        settings: all settings.
+        run: run folder.
+        trained: digest of the backbone's weights if it has learned.
 
     Raises:
         InputError: the disk has no room for it.
     """
-    cache = FeatureCache(cache_folder(settings, run))
+    cache = FeatureCache(cache_folder(settings, run, trained))
     groups = share([samples[i : i + BATCH] for i in range(0, len(samples), BATCH)])
     # A group is done again as a whole: a photo's last bit may depend on its companions.
     todo = [group for group in groups if not all(cache.path(s).exists() for s in group)]

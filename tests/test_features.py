@@ -1,21 +1,30 @@
 """Feature cache: same features as the backbone, computed once, found again."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import esol.features as features
+from esol.config import load_settings
 from esol.data.images import load_image
 from esol.data.sample import Sample
+from esol.data.synthetic import write_synthetic
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
 from esol.features import cache_folder, compute_features
+from esol.maps import load_maps
 from esol.models.backbone import Backbone
+from esol.runfolder import stage_path
 from esol.settings import Backbone as BackboneSettings
 from esol.settings import Input, Machine, Settings
+from esol.stages import run
+
+SMOKE = Path(__file__).parent / "smoke.yaml"
 
 SETTINGS = Settings(
     input=Input(size=64, resize="squash"),
@@ -109,3 +118,38 @@ def test_inputs_flip_half_of_the_time(samples, backbone, tmp_path):
             mirrored += torch.equal(row, cache.read(sample, True))
     assert plain + mirrored == 100
     assert 30 < mirrored < 70
+
+
+def test_a_backbone_that_learned_is_cached_from_then_on(tmp_path):
+    """Expand, shrink and maps from cached features: as from photos, but for float16's rounding."""
+    write_synthetic(tmp_path / "photos", photos=12, size=64, seed=0, val_fraction=0.25)
+    # SGD, as AdamW's first steps follow a gradient's sign, which rounding decides near 0.
+    flags = (
+        "--input.flip=false",
+        "--shrink.fit.optimizer=sgd",
+        "--refine.methods=[]",
+        "--masks.source=seeds",
+    )
+    runs = {}
+    for cached in ("false", "true"):
+        chosen = load_settings(str(SMOKE), *flags, f"--backbone.cache={cached}")
+        runs[cached] = run(chosen, tmp_path / "photos", tmp_path / cached, last="cams")
+    plain, cached = runs["false"], runs["true"]
+    assert not (plain / "cache").exists()
+    assert len(list((cached / "cache").rglob("*.npy"))) == 12
+    weights = {"classify": "classifier", "expand": "expansion", "shrink": "shrinkage"}
+    for stage, name in weights.items():
+        ours = load_file(stage_path(cached, stage) / f"{name}.safetensors")
+        theirs = load_file(stage_path(plain, stage) / f"{name}.safetensors")
+        for key, value in ours.items():
+            if stage == "classify":
+                assert torch.equal(value, theirs[key])
+            else:
+                torch.testing.assert_close(value, theirs[key], atol=2e-3, rtol=0)
+    for path in (stage_path(plain, "cams") / "expansion").iterdir():
+        found = load_maps(stage_path(cached, "cams") / "expansion" / path.name)
+        assert np.abs(found.maps - load_maps(path).maps).mean() < 0.01
+    # Another classifier, another cache.
+    other = load_settings(str(SMOKE), *flags, "--backbone.cache=true", "--seed=1")
+    run(other, tmp_path / "photos", cached, last="expand", overwrite=True)
+    assert len(list((cached / "cache").iterdir())) == 2

@@ -64,7 +64,7 @@ def test_flags_win_over_the_file_wherever_they_stand(tmp_path):
         (["--shrink.sampler.kernel=2"], ["shrink.sampler.kernel", "1, 3 or 5"]),
         (["--cams.scales=[]"], ["cams.scales"]),
         (["--backbone.cache=true", "--backbone.learn=[]"], ["input.resize", "squash"]),
-        (["--backbone.cache=true"], ["backbone.cache", "backbone.learn"]),
+        (["--backbone.cache=true"], ["input.resize", "squash"]),
     ],
 )
 def test_mistake_is_one_line_naming_key_and_what_is_allowed(flags, words, capsys, tmp_path):

@@ -90,16 +90,16 @@ class Backbone:
     """Batch norm: running statistics of the weights, or learned from the batches."""
 
     cache: bool = False
-    """Compute features once, keep them as float16 on disk. Needs learn: [] and resize: squash."""
+    """Compute features once, keep them as float16 on disk: of a frozen backbone for every stage, of
+    one that learns for expand, shrink and the plain classifier's maps. Needs resize: squash."""
 
     def __post_init__(self) -> None:
         check(self.stride in (4, 8, 16, 32), "backbone.stride", self.stride, "4, 8, 16 or 32")
-        check(
-            not (self.cache and (self.learn or self.norm == "learned")),
-            "backbone.cache",
-            self.cache,
-            "false unless the backbone is frozen (backbone.learn: [], backbone.norm: frozen)",
-        )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of it learns, not even its statistics."""
+        return not self.learn and self.norm == "frozen"
 
 
 @dataclass(frozen=True)

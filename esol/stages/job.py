@@ -76,6 +76,17 @@ class Job:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
+    def cache_key(self, *, plain: bool) -> str | None:
+        """Of which weights cached features are: "" for the initial ones; None: no cache.
+
+        Args:
+            plain: they are of the plain classifier's backbone, which no longer learns.
+        """
+        backbone = self.settings.backbone
+        if not backbone.cache or not (plain or backbone.frozen):
+            return None
+        return "" if backbone.frozen else str(output_of(self.run, "classify")["sha256"])
+
     def contents(self, stage: str, files: Iterable[Path]) -> str:
         """SHA-256 over some files of an earlier stage, in this order.
 

@@ -107,7 +107,7 @@ def _fit_sampler(
     return fit(
         model,
         losses,
-        tagged_inputs(job, model.backbone),
+        tagged_inputs(job, model.backbone, plain=True),
         [(part.parameters(), 1.0)],
         fit=settings,
         machine=job.settings.machine,

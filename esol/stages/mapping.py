@@ -24,7 +24,8 @@ def cams(job: Job) -> None:
         if stage is None:
             return
         samples = job.data.samples(*lists)
-        map_photos(job, trained_networks(job), samples, stage.path, settings.map_kinds)
+        networks, plain = trained_networks(job), settings.method in ("esol", "cam")
+        map_photos(job, networks, samples, stage.path, settings.map_kinds, plain=plain)
         stage.results |= {"photos": len(samples)}
 
 

@@ -194,8 +194,8 @@ def _sublabels(
 def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ...]) -> Tensor:
     """(N, D) vectors of whole photos at scale 1, in the order of ``samples``."""
     settings, cache = job.settings, None
-    if settings.backbone.cache:
-        cache = compute_features(network.backbone, samples, settings, job.run)
+    if (key := job.cache_key(plain=False)) is not None:
+        cache = compute_features(network.backbone, samples, settings, job.run, key)
     batches = share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     found: dict[str, Tensor] = {}
     for batch in track(batches, "peer: sub-categories", total=len(batches), unit="batches"):
@@ -213,7 +213,8 @@ def _drs(job: Job, stage: Stage) -> None:
     """
     kind = job.settings.drs.maps
     samples = job.data.samples(job.settings.data.train)
-    map_photos(job, [_teacher(job, stage)], samples, stage.path / "maps", [kind])
+    teacher, plain = _teacher(job, stage), kind != "drs"
+    map_photos(job, [teacher], samples, stage.path / "maps", [kind], plain=plain)
     planes = _MapPlanes(stage.path / "maps" / kind)
     _trained(
         job,

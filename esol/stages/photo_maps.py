@@ -20,12 +20,22 @@ def map_photos(
     samples: tuple[Sample, ...],
     folder: Path,
     kinds: Sequence[str],
+    *,
+    plain: bool,
 ) -> None:
     """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet.
 
     Several processes share the batches; on return all files are there.
+
+    Args:
+        job: settings and data.
+        networks: what makes the maps, in evaluation mode.
+        samples: the photos.
+        folder: where the files go.
+        kinds: of maps.
+        plain: the networks' backbone is the plain classifier's.
     """
-    settings, cache = job.settings, _cache(job, networks, samples)
+    settings, cache = job.settings, _cache(job, networks, samples, plain)
     batches = share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
@@ -42,7 +52,7 @@ def map_samples(
     job: Job, networks: Sequence[Network], samples: tuple[Sample, ...]
 ) -> Iterator[Located]:
     """The photos' maps, without writing them; photos of one size come together."""
-    settings, cache = job.settings, _cache(job, networks, samples)
+    settings, cache = job.settings, _cache(job, networks, samples, False)
     for batch in batches_of_one_size(samples, same=settings.input.resize == "squash"):
         yield from localize(networks, batch, settings.cams, settings.input, cache)
 
@@ -53,13 +63,13 @@ def map_path(folder: Path, kind: str, name: str) -> Path:
 
 
 def _cache(
-    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...]
+    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...], plain: bool
 ) -> FeatureCache | None:
     """Cached features at scale 1, where the settings say so and that scale is among the maps'."""
-    settings = job.settings
-    if not settings.backbone.cache or 1.0 not in settings.cams.scales:
+    key = job.cache_key(plain=plain)
+    if key is None or 1.0 not in job.settings.cams.scales:
         return None
-    return compute_features(networks[0].backbone, samples, settings, job.run)
+    return compute_features(networks[0].backbone, samples, job.settings, job.run, key)
 
 
 def _mapped(folder: Path, batch: list[Photo], kinds: Sequence[str]) -> bool:

@@ -16,14 +16,28 @@ from esol.train import forget_checkpoints
 
 
 def tagged_inputs(
-    job: Job, backbone: Backbone, planes: Planes | None = None, *, by_tag: bool = False
+    job: Job,
+    backbone: Backbone,
+    planes: Planes | None = None,
+    *,
+    by_tag: bool = False,
+    plain: bool = False,
 ) -> Inputs:
-    """Training inputs of the training list: photos, or cached features."""
+    """Training inputs of the training list: photos, or cached features.
+
+    Args:
+        job: settings and data.
+        backbone: what is trained on; in evaluation mode after this if its features are cached.
+        planes: what else is learned from.
+        by_tag: the planes are those of a photo's tagged classes.
+        plain: the backbone is the plain classifier's, which no longer learns.
+    """
     settings = job.settings
     samples = job.data.samples(settings.data.train)
-    if not settings.backbone.cache:
+    key = job.cache_key(plain=plain)
+    if key is None:
         return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
-    cache = compute_features(backbone.eval(), samples, settings, job.run)
+    cache = compute_features(backbone.eval(), samples, settings, job.run, key)
     flip = settings.input.flip
     return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)
 
