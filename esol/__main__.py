@@ -35,7 +35,9 @@ From image tags to segmentation masks.
   esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
-                                            voc-submission
+                                            voc-submission; or masks to correct in a label tool:
+                                            labelstudio, cvat, coco, voc
+  esol import   CORRECTED RUN --from TOOL   corrected masks, which the stage segment learns from
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN [--photos N]            rebuild report.html
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
@@ -111,6 +113,7 @@ def _dispatch(command: str, rest: list[str]) -> int:
         "report": _report,
         "predict": _predict,
         "export": _export,
+        "import": _import,
         "prepare": _prepare,
         "reproduce": _reproduce,
     }
@@ -276,19 +279,27 @@ def _predict(rest: list[str]) -> int:
 
 
 def _export(rest: list[str]) -> int:
-    from esol.export import export_bundle, export_onnx
-    from esol.predict import load
+    from esol.interchange import TOOLS, command
 
-    parser = Parser(prog="esol export", description="The segmentation model in one file.")
-    parser.add_argument("run", help="run folder, or a model file from esol export")
-    parser.add_argument("out", help="file to write")
-    choices = ["safetensors", "onnx", "voc-submission"]
+    parser = Parser(
+        prog="esol export",
+        description="The segmentation model in one file, or masks for a label tool.",
+    )
+    parser.add_argument("run", help="run folder; for models also a file from esol export")
+    parser.add_argument("out", help="file to write; voc: folder")
+    choices = ["safetensors", "onnx", "voc-submission", *TOOLS]
     parser.add_argument("--to", choices=choices, required=True, help="format")
+    command.add_flags(parser)
     _add_submission(parser)
     parsed = parser.parse_args(rest)
+    if parsed.to in TOOLS:
+        return command.export_command(parsed)
     out = Path(parsed.out)
     if parsed.to == "voc-submission":
         return _submission(parsed, out)
+    from esol.export import export_bundle, export_onnx
+    from esol.predict import load
+
     model = load(Path(parsed.run), "cpu")
     if parsed.to == "onnx":
         found = export_onnx(model, out)
@@ -299,11 +310,25 @@ def _export(rest: list[str]) -> int:
     return 0
 
 
+def _import(rest: list[str]) -> int:
+    from esol.interchange.command import import_command
+
+    return import_command(rest)
+
+
 def _add_submission(parser: Parser) -> None:
-    """Flags of --to voc-submission."""
+    """Flags of --to voc-submission, the first two of label tools too."""
     only = "voc-submission: "
-    parser.add_argument("--data", help=only + "folder with JPEGImages and ImageSets")
-    parser.add_argument("--list", default="test", help=only + "list of ImageSets/Segmentation")
+    parser.add_argument(
+        "--data",
+        help=only + "folder with JPEGImages and ImageSets; label tools: the data folder, if it has"
+        " moved",
+    )
+    parser.add_argument(
+        "--list",
+        help=only + "list of ImageSets/Segmentation, default test; label tools: list of the data"
+        " set, default data.train",
+    )
     parser.add_argument(
         "--competition",
         choices=["comp5", "comp6"],
@@ -330,7 +355,7 @@ def _submission(parsed: Namespace, out: Path) -> int:
         load(Path(parsed.run), parsed.device),
         Path(parsed.data),
         out,
-        split=parsed.list,
+        split=parsed.list or "test",
         competition=parsed.competition,
         crf=None if parsed.crf is None else parsed.crf == "on",
         batch=parsed.batch,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from esol.corrections import read_corrections
 from esol.distributed import barrier, from_main, main_process, processes
 from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, write_atomic, write_json
@@ -114,12 +115,18 @@ def current(run: Path, name: str) -> bool:
 
 
 def mask_folders(run: Path, settings: Settings) -> dict[str, Path]:
-    """Kind of finished masks -> their folder, as far as their stages are on and up to date."""
+    """Kind of finished masks -> their folder, as far as their stages are on and up to date.
+
+    That of corrected masks has no others; what is not corrected is a pseudo mask.
+    """
     found = {}
     if current(run, "refine") and "crf" in settings.refine.methods:
         found["crf"] = stage_path(run, "refine") / "crf"
     if current(run, "masks"):
         found["masks"] = stage_path(run, "masks")
+        corrected = read_corrections(run)
+        if corrected.photos:
+            found["corrected"] = corrected.folder
     if current(run, "segment") and settings.segment.network != "none":
         found["segmentation"] = stage_path(run, "segment") / "predictions"
     return found

@@ -28,6 +28,7 @@ TITLES = {
     "crf": "+ CRF",
     "irn": "+ IRN",
     "masks": "pseudo masks",
+    "corrected": "pseudo masks, corrected",
     "segmentation": "segmentation",
 }
 """What is measured, in the order in which it is made."""

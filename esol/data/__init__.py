@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from esol.data.coco import read_coco
-from esol.data.folder import LABELS, read_folder
+from esol.data.folder import read_folder
 from esol.data.images import IMAGE_SUFFIXES
 from esol.data.reading import Reading, to_dataset
 from esol.data.sample import IGNORE, Dataset, Sample
+from esol.data.tags import LABELS, find_tags
+from esol.data.tags.lists import LISTS
 from esol.data.voc import read_voc
 from esol.errors import InputError
 from esol.settings import Data
@@ -57,18 +59,24 @@ def layout(root: Path, settings: Data) -> str:
         return "voc"
     if any((root / "annotations").glob("instances_*.json")):
         return "coco"
-    if (root / (settings.labels or LABELS)).is_file() or _has_tag_folder(root):
+    if any(path.exists() for path in find_tags(root, settings)) or _has_tag_folder(root):
         return "folder"
     raise InputError(
-        f"{root}: no known layout: looked for {settings.labels or LABELS}, a sub-folder of photos"
-        " per tag, JPEGImages with ImageSets (VOC), annotations/instances_*.json (COCO)"
+        f"{root}: no known layout: looked for {settings.labels or LABELS}, a tags file of another"
+        " tool (docs/data.md), a sub-folder of photos per tag, JPEGImages with ImageSets (VOC),"
+        " annotations/instances_*.json (COCO)"
     )
 
 
 def _has_tag_folder(root: Path) -> bool:
     return any(
         path.suffix.lower() in IMAGE_SUFFIXES
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for path in folder.iterdir()
+        for folder in _folders(root)
+        for inner in (folder, *(_folders(folder) if folder.name.lower() in LISTS else ()))
+        for path in inner.iterdir()
     )
+
+
+def _folders(root: Path) -> list[Path]:
+    """Visible folders in a folder."""
+    return [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]

@@ -46,6 +46,7 @@ class CheckReport:
         masks: list name -> its number of photos with a mask.
         problems: one line each, beginning with the file; with any, ``esol check`` exits with 2.
         warnings: what may be intended.
+        tag_set: where the tags are from, as far as the layout leaves that open.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class CheckReport:
     masks: Mapping[str, int]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    tag_set: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
             *thin_problems,
         ),
         warnings=(*thin_warnings, *_warnings(reading, settings, classes, looks)),
+        tag_set=reading.tag_set,
     )
 
 
@@ -300,6 +303,7 @@ def render(report: CheckReport) -> RenderableType:
     ]
     return Group(
         Text(f"{report.root}: {report.kind} layout, {len(report.classes)} classes"),
+        *((Text(f"tags: {report.tag_set}"),) if report.tag_set else ()),
         _class_table(report),
         *sides,
         Text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),

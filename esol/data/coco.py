@@ -24,9 +24,11 @@ _COCO: Any = pycocotools_coco.COCO
 _PREFIX = "instances_"
 _KEYS = {
     "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id", "area", "segmentation", "iscrowd"),
+    "annotations": ("id", "image_id", "category_id"),
     "categories": ("id", "name"),
 }
+_DRAWN = ("area", "iscrowd")
+"""What an annotation with a segmentation must have besides."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Renderer:
         image = coco.imgs[int(key.name)]
         mask = np.zeros((image["height"], image["width"]), dtype=np.uint8)
         instances = coco.imgToAnns[image["id"]]
-        for instance in sorted(instances, key=lambda a: (a["area"], a["id"]), reverse=True):
-            if not instance["segmentation"]:
+        for instance in sorted(instances, key=lambda a: (a.get("area", 0), a["id"]), reverse=True):
+            if not instance.get("segmentation"):
                 where = f"instances_{key.parent.name}.json: annotation id {instance['id']}"
                 raise InputError(f"{where}: no segmentation: add it, or evaluate another list")
             mask[coco.annToMask(instance) > 0] = self.value[instance["category_id"]]
@@ -66,7 +68,8 @@ def open_coco(root: Path | str, settings: Data) -> Dataset:
 
     Args:
         root: the folder that holds annotations.
-        settings: ``masks`` may name a folder of ready masks with values 1 .. K.
+        settings: ``masks`` may name a folder of ready masks with values 1 .. K. Files with boxes
+            alone give tags and no masks.
 
     Raises:
         InputError: a file is missing or wrong.
@@ -93,8 +96,9 @@ def read_coco(root: Path, settings: Data) -> Reading:
     categories = _categories(root, instances)
     mask_root = root / settings.masks if settings.masks else None
     problems: list[str] = []
+    drawn = mask_root is not None or _any_drawn(instances)
     splits = {
-        split: _entries(root, split, coco, categories, mask_root, problems)
+        split: _entries(root, split, coco, categories, mask_root, drawn, problems)
         for split, coco in instances.items()
     }
     value = {category: k for k, category in enumerate(categories, start=1)}
@@ -104,9 +108,10 @@ def read_coco(root: Path, settings: Data) -> Reading:
         known=tuple(categories.values()),
         splits=splits,
         problems=tuple(problems),
-        mask_set=settings.masks or "instances",
-        stored=load_mask if mask_root else Renderer(instances, value),
+        mask_set=settings.masks or ("instances" if drawn else ""),
+        stored=load_mask if mask_root else Renderer(instances, value) if drawn else None,
         available=tuple(sorted(available)),
+        tag_set="instances" if drawn else "instances (boxes only)",
     )
 
 
@@ -120,7 +125,8 @@ def _load(file: Path) -> Any:
         if not isinstance(things, list):
             raise InputError(f"{file}: no list {group!r}: not a COCO instances file")
         for thing in things:
-            missing = [key for key in keys if key not in thing]
+            drawn = _DRAWN if thing.get("segmentation") else ()
+            missing = [key for key in (*keys, *drawn) if key not in thing]
             if missing:
                 number = thing.get("id", "?")
                 raise InputError(f"{file}: {group} id {number}: {missing[0]!r} is missing: add it")
@@ -129,6 +135,12 @@ def _load(file: Path) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
+
+
+def _any_drawn(instances: Mapping[str, Any]) -> bool:
+    """Whether there is any segmentation, and not boxes alone."""
+    every = (a for coco in instances.values() for a in coco.dataset["annotations"])
+    return any(annotation.get("segmentation") for annotation in every)
 
 
 def _categories(root: Path, instances: Mapping[str, Any]) -> dict[int, str]:
@@ -151,6 +163,7 @@ def _entries(
     coco: Any,
     categories: Mapping[int, str],
     mask_root: Path | None,
+    drawn: bool,
     problems: list[str],
 ) -> tuple[Entry, ...]:
     file = root / "annotations" / f"{_PREFIX}{split}.json"
@@ -170,7 +183,7 @@ def _entries(
             problems.append(f"{where}: category {min(unknown)} is not listed: add it")
         tags = tuple(sorted(categories[c] for c in used - unknown))
         mask = mask_root / f"{name}.png" if mask_root else Path(split, str(image["id"]))
-        has_mask = mask.exists() if mask_root else True
+        has_mask = mask.exists() if mask_root else drawn
         entries[name] = Entry(name, folder / path, tags, mask if has_mask else None)
     return tuple(entries.values())
 

@@ -4,14 +4,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from esol.data.foreign import one_ends_other
 from esol.data.images import IMAGE_SUFFIXES, load_mask
-from esol.data.labels import Row, read_labels, read_names
+from esol.data.labels import Row, read_names
 from esol.data.reading import Entry, Reading, require_lists, to_dataset, wanted_lists
 from esol.data.sample import Dataset
+from esol.data.tags import LABELS, find_tags, read_tags
+from esol.data.tags.lists import LISTS
 from esol.errors import InputError
 from esol.settings import Data
 
-LABELS = "labels.csv"
 MASKS = "masks"
 CLASS_NAMES = "classes.txt"
 
@@ -21,8 +23,9 @@ _Index = Mapping[str, list[PurePosixPath]]
 def open_folder(root: Path | str, settings: Data) -> Dataset:
     """Open a folder of the user's own photos.
 
-    With a labels file, ``image,labels[,split]`` rows give tags and lists. Without one, every
-    sub-folder is a tag and all its photos are in the list "train".
+    With a tags file, labels.csv or one that esol.data.tags knows, that gives tags and lists.
+    Without one, every sub-folder is a tag and all its photos are in the list "train"; or the
+    sub-folders are lists (train, val ..) that have a sub-folder per tag.
 
     CLASS ORDER, and with it the meaning of mask values, is the alphabetical order of the tag names
     (mask value 1 is the first), unless ``classes.txt`` or ``settings.classes`` gives another.
@@ -45,16 +48,17 @@ def read_folder(root: Path, settings: Data) -> Reading:
     """
     mask_root = _mask_root(root, settings)
     index = _index(root, mask_root)
-    labels = root / (settings.labels or LABELS)
-    if settings.labels or labels.exists():
-        rows, row_problems = read_labels(labels)
-        problems = list(row_problems)
-        splits = _from_rows(root, labels, rows, index, problems)
+    files = find_tags(root, settings)
+    if files:
+        found = read_tags(files, root, settings)
+        problems, source = list(found.problems), found.source
+        if not found.rows and not problems:
+            problems.append(f"{files[0]}: no rows: add one per photo")
+        splits = _from_rows(root, found.rows, index, found.anywhere, problems)
         unlisted = _unlisted(root, index, splits)
     else:
-        problems = []
-        splits = {"train": _from_folders(root, index, problems)}
-        unlisted = ()
+        problems, source, unlisted = [], "sub-folders", ()
+        splits = _from_folders(root, index, problems)
     used = tuple(sorted({tag for entries in splits.values() for e in entries for tag in e.tags}))
     known = _class_order(root, settings, used, mask_root is not None, problems)
     masks = _mask_files(mask_root)
@@ -82,6 +86,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
         own_classes=True,
         unlisted=unlisted,
         available=tuple(sorted(splits)),
+        tag_set=source,
     )
 
 
@@ -129,13 +134,14 @@ def _visible(names: Iterable[str]) -> Iterator[str]:
 
 
 def _from_rows(
-    root: Path, labels: Path, rows: tuple[Row, ...], index: _Index, problems: list[str]
+    root: Path, rows: tuple[Row, ...], index: _Index, anywhere: bool, problems: list[str]
 ) -> dict[str, tuple[Entry, ...]]:
     splits: dict[str, dict[str, Entry]] = {}
     first: dict[str, tuple[Row, PurePosixPath]] = {}
+    ends = _by_end(index) if anywhere else {}
     for row in rows:
-        where = f"{labels}: line {row.line}"
-        file = _find(row.image, index)
+        where = f"{row.file}: {row.place}"
+        file = _find(row.image, index, ends)
         if isinstance(file, str):
             problems.append(f"{where}: {file}")
             continue
@@ -144,18 +150,28 @@ def _from_rows(
         if earlier_file != file:
             problems.append(f"{where}: {file} and {earlier_file} share the name {name}: rename one")
         elif earlier.tags != row.tags:
-            problems.append(f"{where}: {file} has other tags on line {earlier.line}: keep one row")
+            problems.append(f"{where}: {file} has other tags on {earlier.place}: keep one row")
         elif name in splits.get(row.split, {}):
-            problems.append(f"{where}: {file} stands on line {earlier.line} too: keep one row")
+            problems.append(f"{where}: {file} stands on {earlier.place} too: keep one row")
         else:
             splits.setdefault(row.split, {})[name] = Entry(name, root / file, row.tags)
-    if not rows and not problems:
-        problems.append(f"{labels}: no rows: add one per photo")
     return {split: tuple(entries.values()) for split, entries in splits.items()}
 
 
-def _find(image: PurePosixPath, index: _Index) -> PurePosixPath | str:
-    """The photo that a row means, or what is wrong."""
+def _by_end(index: _Index) -> _Index:
+    """Photos by the last part of their name, and by that with its suffix."""
+    ends: dict[str, list[PurePosixPath]] = {}
+    for file in (file for files in index.values() for file in files):
+        for key in (file.stem, file.name):
+            ends.setdefault(key, []).append(file)
+    return ends
+
+
+def _find(image: PurePosixPath, index: _Index, ends: _Index) -> PurePosixPath | str:
+    """The photo that a row means, or what is wrong.
+
+    With ``ends``, one path may be the end of the other.
+    """
     whole = image.suffix.lower() in IMAGE_SUFFIXES
     for path in (image, "images" / image):
         files = index.get(str(path.with_suffix("")) if whole else str(path), [])
@@ -164,7 +180,17 @@ def _find(image: PurePosixPath, index: _Index) -> PurePosixPath | str:
             return f"{image} may be any of {', '.join(map(str, found))}: write the suffix"
         if found:
             return found[0]
+    near = [f for f in ends.get(image.name, []) if one_ends_other(_bare(f), _bare(image))]
+    if len(near) > 1:
+        return f"{image} may be any of {', '.join(map(str, near[:3]))}: write the whole path"
+    if near:
+        return near[0]
     return f"{image}: no such photo: mend the path or remove the row"
+
+
+def _bare(file: PurePosixPath) -> PurePosixPath:
+    """The path without a photo's suffix."""
+    return file.with_suffix("") if file.suffix.lower() in IMAGE_SUFFIXES else file
 
 
 def _name(file: PurePosixPath) -> str:
@@ -182,25 +208,38 @@ def _unlisted(
     return tuple(sorted(path for path in paths if path.parent in folders and path not in listed))
 
 
-def _from_folders(root: Path, index: _Index, problems: list[str]) -> tuple[Entry, ...]:
-    entries = []
+def _from_folders(root: Path, index: _Index, problems: list[str]) -> dict[str, tuple[Entry, ...]]:
+    """Lists of a folder with a sub-folder per tag, or with one per list and tag."""
+    splits: dict[str, list[Entry]] = {}
+    lists = _are_lists(index)
     for name, files in index.items():
-        depth = len(files[0].parts)
+        parts = files[0].parts
+        depth = len(parts) - lists
         if depth != 2:
             place = "outside a tag folder" if depth < 2 else "too deep"
             problems.append(
-                f"{root / files[0]}: {place}: photos lie at TAG/photo.jpg; other images (saliency"
-                f" maps) outside {root}, or in a folder whose name begins with a dot"
+                f"{root / files[0]}: {place}: photos lie at {'LIST/' * lists}TAG/photo.jpg; other"
+                f" images (saliency maps) outside {root}, or in a folder whose name begins with a"
+                " dot"
             )
         elif len(files) > 1:
             problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
         else:
-            entries.append(Entry(name, root / files[0], (files[0].parts[0],)))
-    if {entry.tags for entry in entries} <= {("images",)}:
+            entry = Entry(name, root / files[0], (parts[-2],))
+            splits.setdefault(parts[0] if lists else "train", []).append(entry)
+    found = {split: tuple(entries) for split, entries in splits.items()}
+    if {e.tags for entries in found.values() for e in entries} <= {("images",)}:
         raise InputError(
             f"{root}: neither {LABELS} nor a sub-folder per tag: add one of them (docs/data.md)"
         )
-    return tuple(entries)
+    return found or {"train": ()}
+
+
+def _are_lists(index: _Index) -> bool:
+    """Whether the folders are lists, not tags: all are called so, and photos lie deeper."""
+    files = [files[0] for files in index.values()]
+    deep = [file for file in files if len(file.parts) > 2]
+    return len(deep) == len(files) > 0 and all(f.parts[0].lower() in LISTS for f in deep)
 
 
 def _class_order(

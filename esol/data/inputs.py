@@ -1,7 +1,7 @@
 """Training inputs by index, and the endless, stateless order in which they are drawn."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,13 +118,14 @@ class Inputs:
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Masks NAME.png of a folder, by sample."""
+    """Masks NAME.png of a folder, by sample; photos named in ``replaced`` have theirs elsewhere."""
 
     folder: Path
+    replaced: Mapping[str, Path] = field(default_factory=dict)
 
     def path(self, sample: Sample) -> Path:
         """File of a photo's mask."""
-        return self.folder / f"{sample.name}.png"
+        return self.replaced.get(sample.name, self.folder / f"{sample.name}.png")
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
         """(H, W) mask of a photo."""

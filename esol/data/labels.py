@@ -7,14 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from esol.data.foreign import leads_out
 from esol.errors import InputError
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row that makes sense: ``image`` is a relative path, ``tags`` are sorted, each once."""
+    """One photo with its tags.
 
-    line: int
+    Attributes:
+        file: where it is said.
+        place: and where in it ("line 3").
+        image: a relative path.
+        tags: sorted, each once.
+        split: the list the photo belongs to.
+    """
+
+    file: Path
+    place: str
     image: PurePosixPath
     tags: tuple[str, ...]
     split: str
@@ -49,7 +59,7 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         if problem:
             problems.append(f"{where}: {problem}")
         else:
-            rows.append(Row(line, image, tags, split))
+            rows.append(Row(path, f"line {line}", image, tags, split))
     return tuple(rows), tuple(problems)
 
 
@@ -111,7 +121,7 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:
     if not image.parts:
         return "no image given"
-    if image.is_absolute() or ".." in image.parts or re.match(r"[A-Za-z]:", image.parts[0]):
+    if leads_out(image):
         return f"{image} leads out of the data folder: give a path relative to it, without '..'"
     if not tags:
         return f"{image} has no tag: give one or remove the row"

@@ -38,6 +38,7 @@ class Reading:
         own_classes: the user chose the class names, so a class without photos is a mistake.
         unlisted: photos that lie beside the listed ones and are not listed.
         available: all lists that there are, read or not.
+        tag_set: where the tags are from, as far as the layout leaves that open.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Reading:
     own_classes: bool = False
     unlisted: tuple[Path, ...] = ()
     available: tuple[str, ...] = ()
+    tag_set: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
-from esol.data.folder import CLASS_NAMES, LABELS
+from esol.data.folder import CLASS_NAMES
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import read_labels, read_names
 from esol.data.reading import Entry, Reading, require_lists, to_dataset
 from esol.data.sample import Dataset
+from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data
 
@@ -145,7 +146,7 @@ def _labels_table(
     problems.extend(row_problems)
     table: dict[str, tuple[str, ...]] = {}
     for row in rows:
-        where = f"{labels}: line {row.line}"
+        where = f"{labels}: {row.place}"
         whole = row.image.suffix.lower() in IMAGE_SUFFIXES
         name = row.image.stem if whole else row.image.name
         if name in table:

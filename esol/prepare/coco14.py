@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from esol.data.coco import read_coco
-from esol.data.folder import LABELS
 from esol.data.images import save_mask
 from esol.data.reading import Reading
+from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.files import write_atomic
 from esol.prepare.archives import Archive, Member, find, require_room, store_all

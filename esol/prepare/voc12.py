@@ -8,8 +8,8 @@ Detectors", ICCV 2011.
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from esol.data.folder import LABELS
 from esol.data.images import image_size
+from esol.data.tags import LABELS
 from esol.data.voc import read_voc
 from esol.errors import InputError
 from esol.files import write_atomic

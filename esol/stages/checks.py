@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from esol.corrections import read_corrections
 from esol.data.images import image_size
 from esol.distributed import processes
 from esol.errors import InputError
@@ -30,6 +31,8 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     _check_truth(job, todo)
     if "masks" in todo:
         check_saliency(job)
+    if "segment" in todo or "evaluate" in todo:
+        read_corrections(job.run).check(job.data.classes)
     _check_networks(job, todo)
     train = job.data.samples(job.settings.data.train)
     counts = Counter(tag for sample in train for tag in sample.tags)

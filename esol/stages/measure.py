@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esol.confusion import confusion, metrics
+from esol.corrections import read_corrections
 from esol.data.images import load_mask
 from esol.distributed import gather, main_process, share
 from esol.evaluate import curves, summary, table
@@ -24,11 +25,15 @@ def evaluate(job: Job) -> None:
     """Stage 9: measure maps at every threshold, and finished masks; writes metrics.json."""
     lists = job.settings.data.evaluate
     maps, masks = _map_files(job), mask_folders(job.run, job.settings)
-    reads = {
+    corrected = read_corrections(job.run).of(sample.name for sample in job.data.samples(*lists))
+    if not corrected:
+        masks.pop("corrected", None)
+    reads: dict[str, Any] = {
         "threshold": job.settings.seeds.threshold,
         "irn threshold": job.settings.refine.threshold,
         "measured": [*maps, *masks],
         "truth": {split: job.data.truth_fingerprint(split) for split in lists},
+        **({"corrected": corrected} if corrected else {}),
     }
     for stage_name in MEASURED:
         if finished(job.run, stage_name) and not current(job.run, stage_name):
@@ -69,7 +74,10 @@ def _evaluate_list(
             found = load_maps(folder / f"{sample.name}.npz")
             counts[kind].add(found.full(), found.classes, truth)
         for kind, folder in masks.items():
-            mask = load_mask(folder / f"{sample.name}.png")
+            path = folder / f"{sample.name}.png"
+            if kind == "corrected" and not path.exists():
+                path = masks["masks"] / f"{sample.name}.png"
+            mask = load_mask(path)
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
     for kind, (histogram, *others) in ((kind, gather(one)) for kind, one in counts.items()):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from esol.bundle import BUNDLE, redescribe, save_bundle
+from esol.corrections import read_corrections
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
@@ -41,7 +42,9 @@ def segment(job: Job) -> None:
     if chosen.network == "none":
         log.info("segment: off")
         return
-    photos, description = _photos(job), _description(job)
+    photos = _photos(job)
+    corrected = _corrected(job, photos)
+    description = _description(job, corrected.get("photos", 0))
     with job.enter(
         "segment",
         *("seed", "segment"),
@@ -63,6 +66,9 @@ def segment(job: Job) -> None:
         told = ("network", "encoder", "initial_weights", "learned_from")
         stage.results |= {"photos": len(photos), **learned(stage.path)}
         stage.results |= {name: description[name] for name in told}
+        if corrected:
+            files = read_corrections(job.run).sources
+            stage.results["corrected"] = {**corrected, "files": files}
 
 
 def _photos(job: Job) -> tuple[Sample, ...]:
@@ -74,16 +80,25 @@ def _photos(job: Job) -> tuple[Sample, ...]:
 
 
 def _masks(job: Job) -> MaskFolder:
-    return MaskFolder(stage_path(job.run, "masks"))
+    return MaskFolder(stage_path(job.run, "masks"), read_corrections(job.run).files())
+
+
+def _corrected(job: Job, photos: tuple[Sample, ...]) -> dict[str, Any]:
+    """What is corrected of the masks learned from; empty if nothing is."""
+    if job.settings.segment.truth:
+        return {}
+    return read_corrections(job.run).of(photo.name for photo in photos)
 
 
 def _reads(job: Job, photos: tuple[Sample, ...]) -> dict[str, Any]:
     """What the training reads, for the identity."""
-    train, masks = job.settings.data.train, _masks(job)
+    train, pseudo = job.settings.data.train, MaskFolder(stage_path(job.run, "masks"))
     reads: dict[str, Any] = {"train": job.data.fingerprint(train)}
     if job.settings.segment.truth:
         return reads | {"truth": job.data.truth_fingerprint(train)}
-    return reads | {"train masks": job.contents("masks", map(masks.path, photos))}
+    reads["train masks"] = job.contents("masks", map(pseudo.path, photos))
+    corrected = _corrected(job, photos)
+    return reads | ({"corrected": corrected} if corrected else {})
 
 
 def _trained(job: Job, stage: Stage, photos: tuple[Sample, ...]) -> Segmenter:
@@ -106,9 +121,10 @@ def _trained(job: Job, stage: Stage, photos: tuple[Sample, ...]) -> Segmenter:
     return net.eval()
 
 
-def _description(job: Job) -> dict[str, Any]:
+def _description(job: Job, corrected: int) -> dict[str, Any]:
     """What a model file says of itself besides its weights."""
     chosen = job.settings.segment
+    pseudo = f"pseudo masks, {corrected} of them corrected" if corrected else "pseudo masks"
     return {
         "classes": job.data.classes,
         "network": chosen.network,
@@ -122,7 +138,7 @@ def _description(job: Job) -> dict[str, Any]:
         "flip": chosen.flip,
         "crf": asdict(chosen.crf),
         "initial_weights": Path(chosen.weights).name,
-        "learned_from": "ground truth" if chosen.truth else "pseudo masks",
+        "learned_from": "ground truth" if chosen.truth else pseudo,
     }
 
 

@@ -1,0 +1,98 @@
+"""Hugging Face image folder: metadata.csv or metadata.jsonl beside the photos."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from esol.data.foreign import entry, leads_out
+from esol.data.labels import Row, split_tags
+from esol.data.tags.lists import folder_of, list_of
+from esol.errors import InputError
+from esol.settings import Data
+
+FILES = ("metadata.csv", "metadata.jsonl")
+COLUMNS = ("label", "labels", "tag", "tags")
+"""Where tags are looked for; the plural ones hold several, separated as in labels.csv."""
+
+ANYWHERE = False
+
+
+def recognise(path: Path) -> bool:
+    """Whether this is such a file: by its name, which is fixed, and a column of photos."""
+    if path.name not in FILES or not path.is_file():
+        return False
+    try:
+        return "file_name" in next(_records(path), (0, {}))[1]
+    except InputError:
+        return True
+
+
+def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Rows of the file, and what is wrong with others.
+
+    Raises:
+        InputError: it is not UTF-8 or not of its format, or has no tags, or several columns that
+            may hold them.
+    """
+    rows, problems = [], []
+    folder = folder_of(path, root)
+    for line, record in _records(path):
+        where = f"{path}: line {line}"
+        with entry(where):
+            column = _column(record, path)
+            image = folder / PurePosixPath(str(record["file_name"]).replace("\\", "/"))
+            if leads_out(image) or not record["file_name"]:
+                problems.append(f"{where}: file_name leads out of the data folder: mend it")
+                continue
+            split = str(record.get("split") or "") or list_of(image)
+            rows.append(Row(path, f"line {line}", image, _tags(record[column], column), split))
+    return tuple(rows), tuple(problems)
+
+
+def _column(record: dict[str, Any], path: Path) -> str:
+    found = [name for name in COLUMNS if name in record]
+    if len(found) != 1:
+        what = f"{found[0]} and {found[1]}" if found else "none"
+        raise InputError(f"{path}: one column of {', '.join(COLUMNS)} must hold the tags: {what}")
+    return found[0]
+
+
+def _tags(value: Any, column: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str) and column.endswith("s"):
+        return split_tags(value)
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{column} {value!r}: give names, not numbers")
+    return tuple(sorted({" ".join(name.split()) for name in names} - {""}))
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and columns of each record."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".csv":
+                reader = csv.DictReader(file, strict=True)
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise InputError(
+                            f"{path}: line {reader.line_num}: not as many fields as the header:"
+                            " quote those with commas"
+                        )
+                    yield reader.line_num, row
+                return
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    record = json.loads(line)
+                    if not isinstance(record, dict):
+                        raise InputError(f"{path}: line {number}: no JSON object: mend it")
+                    yield number, record
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{path}: not a {path.suffix} file ({error}): mend it") from error

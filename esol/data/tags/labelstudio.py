@@ -1,0 +1,95 @@
+"""Label Studio's JSON export: choices, and the labels of regions."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from esol.data.foreign import entry, leads_out, read_json_file
+from esol.data.labels import Row
+from esol.data.tags.lists import list_of
+from esol.errors import InputError
+from esol.settings import Data
+
+ANYWHERE = True
+
+_UPLOADED = re.compile(r"[0-9a-f]{8}-")
+
+
+def recognise(path: Path) -> bool:
+    """Whether this is a list of tasks."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    try:
+        content = read_json_file(path)
+    except InputError:
+        return False
+    return isinstance(content, list) and any(
+        isinstance(task, dict) and {"data", "annotations"} <= task.keys() for task in content
+    )
+
+
+def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Rows of the file, one for each task, and what is wrong with others.
+
+    Cancelled annotations do not count; several annotations of a task must agree.
+
+    Raises:
+        InputError: a task is damaged.
+    """
+    rows, problems = [], []
+    for number, task in enumerate(read_json_file(path), start=1):
+        with entry(f"{path}: task {number}"):
+            place = f"task {task.get('id', number)}"
+            image = PurePosixPath(photo_of(address_of(task["data"])))
+            kept = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            found = {_tags(annotation["result"]) for annotation in kept}
+        if leads_out(image):
+            problems.append(f"{path}: {place}: {image} leads out of the data folder: mend it")
+        elif len(found) > 1:
+            problems.append(f"{path}: {place}: annotations with different tags: keep one")
+        else:
+            tags = found.pop() if found else ()
+            rows.append(Row(path, place, image, tags, list_of(image)))
+    return tuple(rows), tuple(problems)
+
+
+def address_of(data: dict[str, Any]) -> str:
+    """Address of a task's photo: under "image", else the only text that looks like one.
+
+    Raises:
+        ValueError: nothing does, or several do.
+    """
+    if isinstance(data.get("image"), str):
+        return str(data["image"])
+    found = [v for v in data.values() if isinstance(v, str) and "/" in v]
+    if len(found) != 1:
+        raise ValueError("no address of a photo under 'image'")
+    return found[0]
+
+
+def photo_of(address: str) -> str:
+    """Path of the photo that an address means, as far as the address says.
+
+    >>> photo_of("/data/local-files/?d=images/a%20b.jpg"), photo_of("/data/upload/3/0a1b2c3d-a.jpg")
+    ('images/a b.jpg', 'a.jpg')
+    """
+    parts = urlsplit(address)
+    asked = parse_qs(parts.query).get("d")
+    if asked:
+        return asked[0]
+    path = PurePosixPath(unquote(parts.path))
+    if "upload" in path.parts:
+        return _UPLOADED.sub("", path.name, count=1)
+    return str(path).lstrip("/")
+
+
+def _tags(results: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Whatever labels the results bear, under the name of their type."""
+    labels = {
+        str(label)
+        for result in results
+        for label in result.get("value", {}).get(result["type"], [])
+        if result["type"] == "choices" or result["type"].endswith("labels")
+    }
+    return tuple(sorted(labels))

@@ -1,0 +1,42 @@
+"""A folder of PASCAL VOC's XML files, boxes alone will do: tags are the names of objects."""
+
+from pathlib import Path, PurePosixPath
+
+from esol.data.foreign import entry, read_xml_file
+from esol.data.labels import Row
+from esol.data.tags.lists import list_of
+from esol.errors import InputError
+from esol.settings import Data
+
+ANYWHERE = True
+
+
+def recognise(path: Path) -> bool:
+    """Whether this is a folder whose first XML file is such a one."""
+    if not path.is_dir():
+        return False
+    first = min(path.glob("*.xml"), default=None)
+    try:
+        return first is not None and read_xml_file(first).tag == "annotation"
+    except InputError:
+        return False
+
+
+def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Rows of the folder, one for each file, which bears its photo's name.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    rows = []
+    for file in sorted(path.rglob("*.xml")):
+        tree = read_xml_file(file)
+        with entry(str(file)):
+            tags = {
+                (thing.findtext("name") or "").strip()
+                for thing in tree.iter("object")
+                if settings.difficult or (thing.findtext("difficult") or "0").strip() != "1"
+            }
+            photo = PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
+        rows.append(Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo)))
+    return tuple(rows), ()

@@ -1,0 +1,125 @@
+"""Album: the photos and classes of a run, as label tools are told of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from esol.data.foreign import leads_out, one_ends_other
+from esol.data.images import IMAGE_SUFFIXES
+from esol.data.sample import BACKGROUND, IGNORE
+from esol.errors import InputError
+
+IGNORED = "ignore"
+"""Label of mask value 255 in formats that know labels only."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of the run.
+
+    Attributes:
+        name: the sample's name.
+        file: its path relative to the data folder, with suffix, POSIX.
+        path: the file itself.
+        size: height and width of the upright photo, pixels.
+    """
+
+    name: str
+    file: str
+    path: Path
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Album:
+    """Photos and classes.
+
+    Attributes:
+        classes: names of the K classes; mask value k + 1 is ``classes[k]``.
+        photos: the photos, sorted by name.
+    """
+
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+
+    def label(self, value: int) -> str:
+        """Label of a mask value other than 0.
+
+        Raises:
+            InputError: the value is 255 and a class bears the name that would have to stand for it.
+        """
+        if value == IGNORE and IGNORED in self.classes:
+            raise InputError(
+                f"the masks have ignored pixels, which are exported as {IGNORED!r}, and a class has"
+                " that name: rename the class, or export --to voc"
+            )
+        return IGNORED if value == IGNORE else self.classes[value - 1]
+
+    def value(self, label: str, where: str) -> int:
+        """Mask value of a label.
+
+        Raises:
+            InputError: no class has that name.
+        """
+        if label == BACKGROUND:
+            return 0
+        if label in self.classes:
+            return self.classes.index(label) + 1
+        if label == IGNORED:
+            return IGNORE
+        known = ", ".join(self.classes[:8]) + (", .." if len(self.classes) > 8 else "")
+        raise InputError(f"{where}: no class {label!r}: rename the label to one of {known}")
+
+    def find(self, text: str, where: str) -> Photo:
+        """The photo that a path in a file means: its file or name, or an end of either.
+
+        Raises:
+            InputError: the path leads out of the data folder, or fits no photo, or several.
+        """
+        path = PurePosixPath(text.replace("\\", "/"))
+        if not path.parts or leads_out(path):
+            raise InputError(f"{where}: {text!r} leads out of the data folder: give a photo's name")
+        whole = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
+        exact = self._exact.get(str(path))
+        found = (
+            [exact]
+            if exact
+            else [
+                p
+                for p in self._ends.get(whole.name, ())
+                if one_ends_other(whole, PurePosixPath(p.file).with_suffix(""))
+            ]
+        )
+        if len(found) > 1:
+            names = ", ".join(photo.file for photo in found[:3])
+            raise InputError(f"{where}: {text!r} may be any of {names}: write the whole path")
+        if not found:
+            raise InputError(f"{where}: {text!r} is no photo of this run: mend or remove it")
+        return found[0]
+
+    @cached_property
+    def _exact(self) -> dict[str, Photo]:
+        """Photos by file, and by name."""
+        return {p.name: p for p in self.photos} | {p.file: p for p in self.photos}
+
+    @cached_property
+    def _ends(self) -> dict[str, list[Photo]]:
+        """Photos by the last part of their names."""
+        ends: dict[str, list[Photo]] = {}
+        for photo in self.photos:
+            ends.setdefault(PurePosixPath(photo.name).name, []).append(photo)
+        return ends
+
+
+def check_size(photo: Photo, size: tuple[int, int], where: str) -> None:
+    """Refuse a mask of another size than its photo.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    if size != photo.size:
+        (height, width), (rows, columns) = photo.size, size
+        raise InputError(
+            f"{where}: {columns} x {rows} pixels, the photo {photo.file} has {width} x {height}:"
+            " export and correct it again"
+        )

@@ -1,0 +1,158 @@
+"""COCO instances: a JSON file with run lengths or polygons."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as run_lengths
+
+from esol.data.foreign import entry, listed, read_json_file
+from esol.errors import InputError
+from esol.files import write_atomic
+from esol.interchange.album import Album, Photo, check_size
+from esol.interchange.polygons import filled, outlines
+from esol.interchange.regions import Region, painted, regions
+
+Masks = Callable[[Photo], NDArray[np.uint8]]
+
+
+def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> None:
+    """Write a COCO instances file: an annotation per photo and class.
+
+    Category ids are mask values (255: ignored pixels), ``file_name`` is relative to the data
+    folder.
+
+    Args:
+        album: photos and classes.
+        masks: (H, W) mask of a photo.
+        out: NAME.json.
+        tolerance: of polygons, pixels; None: run lengths.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if out.suffix.lower() != ".json":
+        raise InputError(f"{out}: COCO is one JSON file: name it NAME.json")
+    images, annotations, numbers, used = [], [], count(1), set(range(1, len(album.classes) + 1))
+    for index, photo in enumerate(album.photos, start=1):
+        height, width = photo.size
+        images.append({"id": index, "file_name": photo.file, "height": height, "width": width})
+        for value, region in regions(masks(photo)):
+            used.add(value)
+            annotations.append(
+                {
+                    "id": next(numbers),
+                    "image_id": index,
+                    "category_id": value,
+                    "iscrowd": 0,
+                    **_shape(region, tolerance),
+                }
+            )
+    content = {
+        "info": {"description": "ESOL masks"},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": value, "name": album.label(value), "supercategory": ""} for value in sorted(used)
+        ],
+    }
+    write_atomic(out, json.dumps(content, ensure_ascii=False))
+
+
+def _shape(region: NDArray[np.bool_], tolerance: float | None) -> dict[str, Any]:
+    coded = run_lengths.encode(np.asfortranarray(region, np.uint8))
+    text = {"size": list(region.shape), "counts": coded["counts"].decode()}
+    rings = None if tolerance is None else outlines(region, tolerance)
+    return {
+        "segmentation": text if rings is None else [np.ravel(ring).tolist() for ring in rings],
+        "area": int(region.sum()),
+        "bbox": run_lengths.toBbox(coded).tolist(),
+    }
+
+
+def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+    """Masks of a COCO instances file, one for each of its images.
+
+    Where annotations cover one another, the smaller one is on top, as everywhere in ESOL.
+
+    Raises:
+        InputError: the file is damaged, or names a photo or class that the run has not.
+    """
+    content = read_json_file(path)
+    with entry(str(path)):
+        groups = {key: content[key] for key in ("images", "annotations", "categories")}
+    values: dict[Any, int] = {}
+    for category in listed(groups["categories"], path, "categories"):
+        with entry(f"{path}: categories"):
+            values[category["id"]] = album.value(str(category["name"]), f"{path}: categories")
+    shapes: dict[Any, list[dict[str, Any]]] = {}
+    for shape in listed(groups["annotations"], path, "annotations"):
+        with entry(f"{path}: annotations"):
+            shapes.setdefault(shape["image_id"], []).append(shape)
+    for image in listed(groups["images"], path, "images"):
+        with entry(f"{path}: images"):
+            number, where = image["id"], f"{path}: image {image['id']}"
+            photo = album.find(image["file_name"], where)
+            check_size(photo, (int(image["height"]), int(image["width"])), where)
+            mine = shapes.pop(number, [])
+        layers = [_layer(shape, photo, values, path) for shape in mine]
+        layers.sort(key=lambda layer: int(layer[1].sum()), reverse=True)
+        yield photo, painted(layers, photo.size)
+    for number in shapes:
+        raise InputError(f"{path}: annotations of image {number}, which is not there: remove them")
+
+
+def _layer(shape: dict[str, Any], photo: Photo, values: dict[Any, int], path: Path) -> Region:
+    where = f"{path}: annotation {shape.get('id', '?')}"
+    with entry(where):
+        value, segmentation = values[shape["category_id"]], shape["segmentation"]
+        if isinstance(segmentation, list):
+            if not segmentation:
+                raise InputError(f"{where}: a box without a mask: draw it, or remove it")
+            return value, filled(segmentation, photo.size)
+        height, width = segmentation["size"]
+        check_size(photo, (height, width), where)
+        return value, _unrun(segmentation["counts"], photo.size)
+
+
+def _unrun(counts: list[int] | str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Region of run lengths down the columns, as numbers or as COCO's text.
+
+    The text is read here, because pycocotools does not look whether its runs fit the photo.
+
+    Raises:
+        ValueError: they do not.
+    """
+    runs = np.array(_numbers(counts) if isinstance(counts, str) else counts, np.int64)
+    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
+        raise ValueError("run lengths do not fill the photo")
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return inside.reshape(size, order="F")
+
+
+def _numbers(text: str) -> list[int]:
+    """Numbers of COCO's text: 5 bits a character, lowest first, bit 5 telling of more to come.
+
+    From the fourth on, each is the difference to the one before the last.
+    """
+    numbers: list[int] = []
+    number = shift = 0
+    for code in (ord(character) - 48 for character in text):
+        if not 0 <= code < 64:
+            raise ValueError("run lengths are no COCO text")
+        number |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            number -= 1 << shift
+        numbers.append(number + (numbers[-2] if len(numbers) > 2 else 0))
+        number = shift = 0
+    if shift:
+        raise ValueError("run lengths are cut off")
+    return numbers

@@ -1,0 +1,104 @@
+"""Export: masks of a run in the form of a label tool."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.corrections import read_corrections
+from esol.data.images import load_mask
+from esol.data.sample import IGNORE
+from esol.errors import InputError
+from esol.interchange import TOOLS, coco, cvat, labelstudio, voc
+from esol.interchange.album import Photo
+from esol.interchange.runs import album_of, check_classes, opened
+from esol.runfolder import stage_path
+
+_FOLDERS = {
+    "masks": ("masks", ""),
+    "corrected": ("masks", ""),
+    "crf": ("refine", "crf"),
+    "segmentation": ("segment", "predictions"),
+    "seeds": ("seeds", ""),
+}
+"""What can be exported -> its stage, and the folder inside."""
+
+
+def export_masks(
+    run: Path | str,
+    out: Path | str,
+    *,
+    to: str,
+    what: str = "masks",
+    split: str | None = None,
+    tolerance: float | None = None,
+    prefix: str = labelstudio.PREFIX,
+    data: Path | str | None = None,
+) -> dict[str, Any]:
+    """Write masks of a run in the form of a label tool.
+
+    Args:
+        run: run folder.
+        out: file to write or replace (coco, labelstudio: .json; cvat: .xml or .zip); voc: folder
+            to make.
+        to: one of ``esol.interchange.TOOLS``.
+        what: one of ``esol.interchange.WHAT``.
+        split: a list of the data set; None: the training list.
+        tolerance: None: run lengths; otherwise polygons, whose outline differs from the mask's by
+            at most so many pixels.
+        prefix: labelstudio: what stands before a photo's path to give its address.
+        data: the data folder, if it has moved.
+
+    Returns:
+        ``photos`` and ``list``.
+
+    Raises:
+        InputError: no such masks, list or data folder, or the file cannot be written.
+        ValueError: another tool, another kind of masks, a tolerance below 0.
+    """
+    if to not in TOOLS or what not in _FOLDERS or (tolerance is not None and tolerance < 0):
+        raise ValueError(f"to={to!r}, what={what!r}, tolerance={tolerance!r}")
+    run, out = Path(run), Path(out)
+    settings, dataset = opened(run, data)
+    split = split or settings.data.train
+    if split not in dataset.splits:
+        raise InputError(
+            f"--list {split}: the run has no such list; it has {', '.join(dataset.splits)}"
+        )
+    stage, inner = _FOLDERS[what]
+    check_classes(run, stage, dataset)
+    files = {
+        s.name: stage_path(run, stage) / inner / f"{s.name}.png" for s in dataset.splits[split]
+    }
+    if what == "corrected":
+        corrections = read_corrections(run)
+        corrections.check(dataset.classes)
+        files |= {name: path for name, path in corrections.files().items() if name in files}
+    missing = [path for path in files.values() if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0]}: no such mask ({len(missing)} of {len(files)}); make the stage {stage}"
+            f" for the list {split!r}, or name another --list"
+        )
+    album = album_of(dataset, dataset.splits[split])
+    if out.resolve() in (run.resolve(), dataset.root.resolve()):
+        raise InputError(f"{out}: holds the run or the data; name another place")
+    masks = partial(_mask, files, len(album.classes))
+    if to == "voc":
+        if tolerance is not None:
+            raise InputError("--shapes polygons: VOC has masks only; leave it out")
+        voc.write(album, masks, out, split)
+    elif to == "labelstudio":
+        labelstudio.write(album, masks, out, tolerance, prefix)
+    else:
+        {"coco": coco.write, "cvat": cvat.write}[to](album, masks, out, tolerance)
+    return {"photos": len(album.photos), "list": split}
+
+
+def _mask(files: dict[str, Path], classes: int, photo: Photo) -> NDArray[np.uint8]:
+    mask = load_mask(files[photo.name])
+    if mask.shape != photo.size or ((mask > classes) & (mask < IGNORE)).any():
+        raise InputError(f"{files[photo.name]}: not a mask of {photo.file}; make its stage again")
+    return mask

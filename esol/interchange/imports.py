@@ -1,0 +1,137 @@
+"""Import: corrected masks back into a run."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from esol.corrections import FOLDER, MANIFEST, read_corrections
+from esol.data.images import load_mask, save_mask
+from esol.data.sample import IGNORE
+from esol.errors import InputError
+from esol.files import TEMPORARY, make_folder, sha256, write_json
+from esol.interchange import coco, cvat, labelstudio, voc
+from esol.interchange.album import Album, Photo
+from esol.interchange.runs import album_of, check_classes, opened
+from esol.interchange.sources import digest_of
+from esol.progress import track
+from esol.runfolder import stage_path
+
+_READERS = {
+    "labelstudio": labelstudio.read,
+    "cvat": cvat.read,
+    "coco": coco.read,
+    "voc": voc.read,
+}
+
+
+def import_masks(
+    corrected: Path | str,
+    run: Path | str,
+    *,
+    source: str,
+    tolerance: float | None = None,
+    data: Path | str | None = None,
+) -> dict[str, Any]:
+    """Bring corrected masks into a run, whose stage segment then learns from them.
+
+    They come to RUN/corrected/NAME.png, beside those of earlier imports, which stay unless the same
+    photo comes again. A mask that is still the run's pseudo mask is no correction, and takes back
+    an earlier one. Nothing is written unless all masks are sound.
+
+    Args:
+        corrected: file (voc: or folder) of the tool.
+        run: run folder.
+        source: one of ``esol.interchange.TOOLS``.
+        tolerance: that of the polygons exported, pixels; a mask that differs from the pseudo mask
+            along its borders only, by no more than this and the rounding to pixels, is the same.
+            None: it must be equal.
+        data: the data folder, if it has moved.
+
+    Returns:
+        ``photos`` in the file, ``changed`` (corrected ones among them), ``corrected`` (all that
+        the run now has, earlier imports included).
+
+    Raises:
+        InputError: the file is damaged, holds no correction, or has a photo, class or size that
+            the run has not; or the run has no pseudo masks.
+        ValueError: another tool.
+    """
+    if source not in _READERS:
+        raise ValueError(f"no tool {source!r}")
+    run, corrected = Path(run), Path(corrected)
+    settings, dataset = opened(run, data)
+    check_classes(run, "masks", dataset)
+    earlier = read_corrections(run)
+    earlier.check_classes(dataset.classes)
+    lists = settings.cams.lists or tuple(dataset.splits)
+    album = album_of(dataset, dataset.samples(*(name for name in lists if name in dataset.splits)))
+    digest, photos, seen = digest_of(corrected), dict(earlier.photos), set[str]()
+    # Inside the run, so that renaming is enough; the next command clears what a kill leaves.
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run) as place:
+        staged: dict[str, Path] = {}
+        for photo, mask in _checked(_READERS[source](corrected, album), album, corrected):
+            if photo.name in seen:
+                raise InputError(f"{corrected}: {photo.file} comes twice: keep one of them")
+            seen.add(photo.name)
+            photos.pop(photo.name, None)
+            if not _differs(mask, stage_path(run, "masks") / f"{photo.name}.png", tolerance):
+                continue
+            staged[photo.name] = Path(place) / f"{photo.name}.png"
+            save_mask(mask, staged[photo.name])
+            photos[photo.name] = {"sha256": sha256(staged[photo.name]), "source": digest}
+        if not staged:
+            raise InputError(
+                f"{corrected}: {len(seen)} photos, none unlike the run's pseudo masks: correct some"
+                " and export again"
+            )
+        for name, path in staged.items():
+            target = run / FOLDER / f"{name}.png"
+            make_folder(target.parent)
+            os.replace(path, target)
+    here = {"file": corrected.name, "format": source, "photos": len(seen), "changed": len(staged)}
+    used = {entry["source"] for entry in photos.values()}
+    sources = {key: value for key, value in earlier.sources.items() if key in used}
+    write_json(
+        run / FOLDER / MANIFEST,
+        {"classes": dataset.classes, "photos": photos, "sources": sources | {digest: here}},
+        sync=True,
+    )
+    for name in earlier.photos.keys() - photos.keys():
+        (run / FOLDER / f"{name}.png").unlink(missing_ok=True)
+    return {"photos": len(seen), "changed": len(staged), "corrected": len(photos)}
+
+
+def _differs(mask: NDArray[np.uint8], path: Path, tolerance: float | None) -> bool:
+    """Whether a mask is more than a pseudo mask drawn by polygons."""
+    pseudo = load_mask(path) if path.is_file() else None
+    if pseudo is None or pseudo.shape != mask.shape:
+        return True
+    if tolerance is None:
+        return not np.array_equal(pseudo, mask)
+    around = np.pad(pseudo, 1, constant_values=0)
+    inner = around[1:-1, 1:-1]
+    sides = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
+    inside = ~np.any([inner != side for side in sides], axis=0)
+    # A pixel's centre is up to half a diagonal farther from the next one than from its border.
+    far = ndimage.distance_transform_edt(inside) > tolerance + 0.71
+    return bool(((mask != pseudo) & far).any())
+
+
+def _checked(
+    masks: Iterator[tuple[Photo, NDArray[np.uint8]]], album: Album, path: Path
+) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+    for photo, mask in track(masks, "import", total=len(album.photos), unit="photos"):
+        values = np.unique(mask)
+        unknown = values[(values > len(album.classes)) & (values < IGNORE)]
+        if len(unknown):
+            raise InputError(
+                f"{path}: {photo.file}: value {unknown[0]} is no class: use 0, 1 .."
+                f" {len(album.classes)} and {IGNORE}"
+            )
+        yield photo, mask

@@ -1,0 +1,152 @@
+"""Label Studio: tasks with predictions as JSON, and the labelling interface that fits."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.foreign import entry, listed, read_json_file
+from esol.data.images import palette
+from esol.data.tags.labelstudio import address_of, photo_of
+from esol.errors import InputError
+from esol.files import write_atomic
+from esol.interchange.album import Album, Photo, check_size
+from esol.interchange.brush import decode, encode
+from esol.interchange.coco import Masks
+from esol.interchange.polygons import filled, outlines
+from esol.interchange.regions import Region, painted, regions, used_values
+
+PREFIX = "/data/local-files/?d="
+"""Label Studio's address of files in its LOCAL_FILES_DOCUMENT_ROOT."""
+
+_TAGS = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}
+
+
+def write(
+    album: Album, masks: Masks, out: Path, tolerance: float | None, prefix: str = PREFIX
+) -> None:
+    """Write tasks with predictions, and the labelling interface beside them as NAME.config.xml.
+
+    Args:
+        album: photos and classes.
+        masks: (H, W) mask of a photo.
+        out: NAME.json.
+        tolerance: of polygons, pixels; None: brush masks.
+        prefix: what stands before a photo's path in the data folder to give its address.
+
+    Raises:
+        InputError: another ending, or the file cannot be written.
+    """
+    if out.suffix.lower() != ".json":
+        raise InputError(f"{out}: Label Studio's tasks are a JSON file: name it NAME.json")
+    tasks, used = [], set[int]()
+    for photo in album.photos:
+        found = [*regions(masks(photo))]
+        used |= {value for value, _ in found}
+        results = [
+            _result(album.label(value), shape, photo)
+            for value, region in found
+            for shape in _shapes(region, tolerance)
+        ]
+        for number, result in enumerate(results):
+            result["id"] = f"esol-{number}"
+        tasks.append(
+            {
+                "data": {"image": prefix + quote(photo.file), "photo": photo.name},
+                "predictions": [{"model_version": "esol", "result": results}],
+            }
+        )
+    kind = "brushlabels" if tolerance is None else "polygonlabels"
+    write_atomic(out, json.dumps(tasks, ensure_ascii=False))
+    write_atomic(out.with_suffix(".config.xml"), _interface(used_values(album, used), kind))
+
+
+def _shapes(region: NDArray[np.bool_], tolerance: float | None) -> list[tuple[str, Any]]:
+    if tolerance is None:
+        return [("brushlabels", {"format": "rle", "rle": encode(region)})]
+    height, width = region.shape
+    return [
+        (
+            "polygonlabels",
+            {"points": [[100 * x / width, 100 * y / height] for x, y in ring], "closed": True},
+        )
+        for ring in outlines(region, tolerance)
+    ]
+
+
+def _result(label: str, shape: tuple[str, Any], photo: Photo) -> dict[str, Any]:
+    kind, value = shape
+    return {
+        "type": kind,
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": photo.size[1],
+        "original_height": photo.size[0],
+        "image_rotation": 0,
+        "value": {**value, kind: [label]},
+    }
+
+
+def _interface(values: dict[str, int], kind: str) -> str:
+    view, colours = ElementTree.Element("View"), palette()
+    ElementTree.SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true"})
+    labels = ElementTree.SubElement(view, _TAGS[kind], {"name": "label", "toName": "image"})
+    for name, value in values.items():
+        colour = "#{:02x}{:02x}{:02x}".format(*colours[value])
+        ElementTree.SubElement(labels, "Label", {"value": name, "background": colour})
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+    """Masks of Label Studio's JSON export, one for each task with an annotation.
+
+    Tasks without one, or with a cancelled one only, are left out. Later regions cover earlier
+    ones.
+
+    Raises:
+        InputError: the file is damaged, a task has several annotations or regions of another kind,
+            or names a photo or label that the run has not.
+    """
+    for number, task in enumerate(listed(read_json_file(path), path, "tasks"), start=1):
+        where = f"{path}: task {task.get('id', number)}"
+        with entry(where):
+            if "annotations" not in task or "data" not in task:
+                raise InputError(f"{where}: no annotations: export as JSON, not as JSON-MIN")
+            kept = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            if len(kept) > 1:
+                raise InputError(f"{where}: {len(kept)} annotations: keep one of them")
+            if not kept:
+                continue
+            data = task["data"]
+            photo = album.find(str(data.get("photo") or photo_of(address_of(data))), where)
+            results = [r for r in kept[0]["result"] if r["type"] != "choices"]
+            layers = [_layer(result, photo, album, where) for result in results]
+        yield photo, painted(layers, photo.size)
+
+
+def _layer(result: dict[str, Any], photo: Photo, album: Album, where: str) -> Region:
+    kind, value = result["type"], result["value"]
+    if kind not in _TAGS:
+        raise InputError(f"{where}: a region of type {kind}: draw it with brush or polygon")
+    if result.get("image_rotation"):
+        raise InputError(f"{where}: the photo was turned: turn it back and export again")
+    check_size(photo, (result["original_height"], result["original_width"]), where)
+    labels = value.get(kind, [])
+    if len(labels) != 1:
+        raise InputError(f"{where}: a region with {len(labels)} labels: give it one")
+    number = album.value(labels[0], where)
+    if kind == "brushlabels":
+        return number, decode(value["rle"], photo.size)
+    height, width = photo.size
+    ring = [
+        v * side / 100
+        for point in value["points"]
+        for v, side in zip(point, (width, height), strict=True)
+    ]
+    return number, filled([ring], photo.size)

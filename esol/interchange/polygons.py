@@ -1,0 +1,155 @@
+"""Polygons: outlines of regions along pixel borders, and back."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as run_lengths
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+Ring = list[tuple[int, int]]
+"""Corners (x, y) in pixels from the image's upper left corner; pixel (0, 0) fills 0 .. 1."""
+
+_ALL_AROUND = np.ones((3, 3), bool)
+
+
+def outlines(mask: Mask, tolerance: float) -> list[Ring]:
+    """Polygons without holes that together cover a region.
+
+    Outlines run along the borders of pixels. A part with a hole is cut in two through the hole,
+    as label tools have no holes. Corners are left out (Douglas and Peucker 1973) as long as the
+    outline moves by at most ``tolerance``; so a pixel whose centre is farther than that from the
+    region's border is on the same side as before, and at 0 the polygons are the region. Cuts stay
+    where they are. A part that would shrink to a line keeps all its corners.
+
+    Args:
+        mask: (H, W).
+        tolerance: pixels, at least 0.
+    """
+    rings = []
+    for piece, cuts, (top, left) in _pieces(mask, (), (0, 0)):
+        ring = _simplified(_ring(piece), cuts, tolerance)
+        rings.append([(x + left, y + top) for x, y in ring])
+    return rings
+
+
+def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
+    """Region of polygons, by the rule of COCO's tools.
+
+    Args:
+        rings: x, y, x, y .. of each, pixels.
+        size: height and width.
+
+    Raises:
+        ValueError: fewer than three corners, or a coordinate that is no number.
+    """
+    region = np.zeros(size, bool)
+    for ring in rings:
+        corners = np.asarray(ring, np.float64).reshape(-1, 2)
+        if len(corners) < 3 or not np.isfinite(corners).all():
+            raise ValueError("a polygon needs three corners")
+        inside = np.clip(corners, 0, (size[1], size[0]))
+        coded = run_lengths.frPyObjects([inside.ravel().tolist()], *size)
+        region |= run_lengths.decode(coded)[..., 0].astype(bool)
+    return region
+
+
+def _pieces(
+    mask: Mask, cuts: tuple[int, ...], corner: tuple[int, int]
+) -> list[tuple[Mask, tuple[int, ...], tuple[int, int]]]:
+    """Connected parts without holes: the part, columns of its cuts, its upper left corner."""
+    found = []
+    labels, _ = ndimage.label(mask)
+    for number, window in enumerate(ndimage.find_objects(labels), start=1):
+        piece = labels[window] == number
+        top, left = (part.start for part in window)
+        inner = tuple(cut - left for cut in cuts)
+        at = (corner[0] + top, corner[1] + left)
+        columns = _hole_columns(piece)
+        if not len(columns):
+            found.append((piece, inner, at))
+            continue
+        cut = int(columns[len(columns) // 2])
+        left_part, right_part = piece.copy(), piece.copy()
+        left_part[:, cut:] = False
+        right_part[:, :cut] = False
+        for part in (left_part, right_part):
+            found += _pieces(part, (*inner, cut), at)
+    return found
+
+
+def _hole_columns(piece: Mask) -> NDArray[np.intp]:
+    """Columns in which a part has holes."""
+    labels, count = ndimage.label(np.pad(~piece, 1, constant_values=True), _ALL_AROUND)
+    if count == 1:
+        return np.empty(0, np.intp)
+    return np.flatnonzero((labels[1:-1, 1:-1] > 1).any(axis=0))
+
+
+def _ring(piece: Mask) -> Ring:
+    """Corners of a part's outline, clockwise; where it touches itself, it turns right."""
+    padded = np.pad(piece, 1)
+    ways: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    # Steps with the region on their right-hand side, y pointing down.
+    for step, shift, start in (
+        ((1, 0), (-1, 0), (0, 0)),
+        ((0, 1), (0, 1), (1, 0)),
+        ((-1, 0), (1, 0), (1, 1)),
+        ((0, -1), (0, -1), (0, 1)),
+    ):
+        rows, columns = np.nonzero(padded & ~np.roll(padded, (-shift[0], -shift[1]), (0, 1)))
+        for x, y in zip(
+            (columns - 1 + start[0]).tolist(), (rows - 1 + start[1]).tolist(), strict=True
+        ):
+            ways.setdefault((x, y), []).append(step)
+    first = min(ways)
+    at, heading = first, (0, 0)
+    ring: Ring = []
+    while True:
+        steps = ways[at]
+        right = (-heading[1], heading[0])
+        step = right if right in steps else steps[0]
+        if at == first and ring:
+            break
+        if step != heading:
+            ring.append(at)
+        at, heading = (at[0] + step[0], at[1] + step[1]), step
+    return ring
+
+
+def _simplified(ring: Ring, cuts: Sequence[int], tolerance: float) -> Ring:
+    """The ring with fewer corners; those on a cut stay."""
+    if tolerance == 0:
+        return ring
+    points = np.asarray(ring, np.float64)
+    far = int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))
+    fixed = np.flatnonzero(np.isin(points[:, 0], cuts)).tolist()
+    anchors = sorted({0, far, *fixed})
+    kept = set(anchors)
+    for start, stop in zip(anchors, [*anchors[1:], anchors[0] + len(ring)], strict=True):
+        _keep(points, start, stop, tolerance, kept)
+    found = [ring[index] for index in sorted(kept)]
+    return found if len(found) > 2 else ring
+
+
+def _keep(
+    points: NDArray[np.float64], start: int, stop: int, tolerance: float, kept: set[int]
+) -> None:
+    """Add the corners that a chain cannot do without; indices beyond the end begin anew."""
+    chains = [(start, stop)]
+    while chains:
+        start, stop = chains.pop()
+        if stop - start < 2:
+            continue
+        inner = points[np.arange(start + 1, stop) % len(points)]
+        a, b = points[start % len(points)], points[stop % len(points)]
+        along = b - a
+        length = float(along @ along)
+        share = np.clip((inner - a) @ along / length, 0, 1) if length else np.zeros(len(inner))
+        distance = np.hypot(*(inner - a - share[:, None] * along).T)
+        if distance.max() <= tolerance:
+            continue
+        middle = start + 1 + int(distance.argmax())
+        kept.add(middle % len(points))
+        chains += [(start, middle), (middle, stop)]

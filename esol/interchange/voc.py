@@ -1,0 +1,164 @@
+"""PASCAL VOC's layout of masks, which is CVAT's "Segmentation mask 1.1" too."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.foreign import entry
+from esol.data.images import load_image, load_mask, palette, reading, save_mask
+from esol.data.sample import BACKGROUND, IGNORE
+from esol.errors import InputError
+from esol.files import atomic, make_folder, write_atomic
+from esol.interchange.album import Album, Photo, check_size
+from esol.interchange.coco import Masks
+from esol.interchange.regions import used_values
+from esol.interchange.sources import unpacked
+
+MASKS = "SegmentationClass"
+LABELS = "labelmap.txt"
+
+_LISTS = "ImageSets/Segmentation"
+_QUALITY = 95
+
+
+def write(album: Album, masks: Masks, out: Path, split: str) -> None:
+    """Write a folder as that of VOC 2012: JPEGImages, SegmentationClass, ImageSets, labelmap.txt.
+
+    Photos that are upright JPEG files are copied, others converted (quality 95).
+
+    Args:
+        album: photos and classes.
+        masks: (H, W) mask of a photo.
+        out: the folder to make; must be empty if it is there.
+        split: name of the list.
+
+    Raises:
+        InputError: the folder holds something, or a file cannot be read or written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: holds something; give a new folder")
+    make_folder(out)
+    for photo in album.photos:
+        _write_photo(photo, out / "JPEGImages" / f"{photo.name}.jpg")
+    _write_masks(album, masks, out, {photo.name: photo for photo in album.photos}, split)
+
+
+def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
+    """Write a ZIP file of masks, named as CVAT names photos; returns the values in them.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as place, atomic(out) as temporary:
+        folder, names = Path(place), {str(Path(p.file).with_suffix("")): p for p in album.photos}
+        used = _write_masks(album, masks, folder, names, "default")
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+                # A fixed date: equal masks give equal archives.
+                info = zipfile.ZipInfo(file.relative_to(folder).as_posix())
+                archive.writestr(info, file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return used
+
+
+def _write_masks(
+    album: Album, masks: Masks, out: Path, names: dict[str, Photo], split: str
+) -> set[int]:
+    used: set[int] = set()
+    for name, photo in names.items():
+        mask = masks(photo)
+        used |= set(np.unique(mask).tolist()) - {0}
+        save_mask(mask, out / MASKS / f"{name}.png")
+    write_atomic(out / _LISTS / f"{split}.txt", "".join(f"{name}\n" for name in names))
+    write_atomic(out / LABELS, _labelmap(used_values(album, used)))
+    return used
+
+
+def _labelmap(values: dict[str, int]) -> str:
+    colours = palette()
+    rows = ["# label:color_rgb:parts:actions"]
+    for name, value in {BACKGROUND: 0, **values}.items():
+        if ":" in name:
+            raise InputError(f"class {name!r}: {LABELS} has no colons in names: rename the class")
+        rows.append(f"{name}:{','.join(map(str, colours[value]))}::")
+    return "\n".join(rows) + "\n"
+
+
+def _write_photo(photo: Photo, out: Path) -> None:
+    with reading(photo.path) as image:
+        upright = image.format == "JPEG" and image.getexif().get(0x0112, 1) == 1
+    if upright:
+        write_atomic(out, photo.path.read_bytes())
+        return
+    with atomic(out) as temporary:
+        load_image(photo.path).save(temporary, quality=_QUALITY, subsampling=0)
+
+
+def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+    """Masks of a folder or ZIP file with SegmentationClass.
+
+    With labelmap.txt, colours say the class, and in grey masks the values, which count the lines
+    of the file from 0. Without, values are the run's own. VOC's border colour means ignored.
+
+    Raises:
+        InputError: there are none, one is damaged or of another size, or a photo, label or colour
+            is not known.
+    """
+    with unpacked(path) as folder:
+        root = folder / MASKS
+        if not root.is_dir():
+            raise InputError(f"{path}: no folder {MASKS} in it: give the folder or ZIP that has it")
+        table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
+        files = sorted(file for file in root.rglob("*.png") if not file.name.startswith("."))
+        for file in files:
+            photo = album.find(file.relative_to(root).as_posix(), str(file))
+            mask = load_mask(file) if table is None else _translated(file, table)
+            check_size(photo, (mask.shape[0], mask.shape[1]), str(file))
+            yield photo, mask
+
+
+def _read_labelmap(file: Path, album: Album) -> dict[tuple[int, ...], int]:
+    """Mask value of each colour, in the order of lines."""
+    values: dict[tuple[int, ...], int] = {}
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as UTF-8 text: export it again") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        with entry(f"{file}: line {number}"):
+            label, colour, *_ = line.split(":")
+            red, green, blue = map(int, colour.split(","))
+            values[red, green, blue] = album.value(label, f"{file}: line {number}")
+    return values
+
+
+def _translated(file: Path, table: dict[tuple[int, ...], int]) -> NDArray[np.uint8]:
+    """Mask of a file whose colours, or grey values, are those of a label map."""
+    with reading(file) as image:
+        if image.mode in ("1", "L"):
+            grey, order = np.asarray(image).astype(np.int64), [*table.values()]
+            lookup: dict[tuple[int, ...], int]
+            lookup = {(value,): found for value, found in enumerate(order)}
+            lookup[(IGNORE,)] = IGNORE
+            pixels = grey[..., None]
+        else:
+            pixels = np.asarray(image.convert("RGB")).astype(np.int64)
+            lookup = {tuple(palette()[IGNORE].tolist()): IGNORE, **table}
+    codes = pixels @ (256 ** np.arange(pixels.shape[-1]))
+    found, places = np.unique(codes, return_inverse=True)
+    known = {_code(colour): value for colour, value in lookup.items()}
+    unknown = [int(code) for code in found if int(code) not in known]
+    if unknown:
+        what = tuple(unknown[0] >> 8 * part & 255 for part in range(pixels.shape[-1]))
+        raise InputError(f"{file}: colour {what} is no label of {LABELS}: add or mend it")
+    values = np.array([known[int(code)] for code in found], np.uint8)
+    return values[places].reshape(codes.shape)
+
+
+def _code(colour: Iterable[int]) -> int:
+    return sum(part << 8 * place for place, part in enumerate(colour))

@@ -1,0 +1,314 @@
+"""What is refused on import, with nothing written; what an import leaves behind."""
+
+import json
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import NAMES, blank, make_run, masks_of, pseudo
+
+from esol.corrections import read_corrections
+from esol.data.images import load_mask, save_mask
+from esol.errors import InputError
+from esol.interchange.exports import export_masks
+from esol.interchange.imports import import_masks
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    return make_run(tmp_path)
+
+
+def refused(run: Path, file: Path, tool: str, *words: str) -> None:
+    before = sorted(run.rglob("*"))
+    with pytest.raises(InputError) as caught:
+        import_masks(file, run, source=tool)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+    assert sorted(run.rglob("*")) == before
+    assert not (run / "corrected").exists()
+
+
+def as_json(run: Path, tool: str, **options: object) -> tuple[Path, object]:
+    out = run.parent / f"{tool}.json"
+    export_masks(run, out, to=tool, **options)
+    content = json.loads(out.read_text())
+    if tool == "labelstudio":
+        for task in content:
+            task["annotations"] = task.pop("predictions")
+    return out, content
+
+
+def edited(content: object, *path: object, value: object) -> None:
+    for key in path[:-1]:
+        content = content[key]
+    content[path[-1]] = value
+
+
+COCO = [
+    (("images", 1, "file_name"), "../a b.jpg", "leads out"),
+    (("images", 1, "file_name"), "/etc/a b.jpg", "leads out"),
+    (("images", 1, "file_name"), "C:\\a b.jpg", "leads out"),
+    (("images", 1, "file_name"), "other.jpg", "no photo of this run"),
+    (("images", 1, "file_name"), "dog/0001.png", "no photo of this run"),
+    (("images", 1, "file_name"), "0001.png", "may be any of"),
+    (("images", 1, "file_name"), "cat/0001.jpg", "x 29 pixels"),
+    (("images", 1, "file_name"), 7, "damaged"),
+    (("images", 1, "width"), 40, "40 x 29 pixels"),
+    (("images", 1, "id"), None, "annotations of image"),
+    (("images", 1, "id"), [2], "damaged"),
+    (("images",), None, "no list"),
+    (("categories", 0, "name"), "wolf", "no class 'wolf'"),
+    (("annotations", 0, "category_id"), 99, "annotation 1: damaged"),
+    (("annotations", 0, "segmentation"), [], "box without a mask"),
+    (("annotations", 0, "segmentation"), [[1, 2, 3, 4]], "three corners"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": [5, 6]}, "do not fill"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "0"}, "damaged"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "zzzz"}, "damaged"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "P"}, "cut off"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "é"}, "no COCO text"),
+    (("annotations", 0, "segmentation"), {"size": [28, 41], "counts": [1]}, "41 x 28 pixels"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "words"), COCO)
+def test_coco_mistakes(run, path, value, words):
+    out, content = as_json(run, "coco")
+    edited(content, *path, value=value)
+    if path == ("images", 1, "file_name") and value == "cat/0001.jpg":
+        content["images"][1]["width"] = 40
+        words = "40 x 29 pixels"
+    out.write_text(json.dumps(content))
+    refused(run, out, "coco", "coco.json", words)
+
+
+RESULT = (0, "annotations", 0, "result", 0)
+STUDIO = [
+    ((0, "data", "photo"), "../x", "leads out"),
+    ((0, "data"), {"image": "/data/upload/1/0a1b2c3d-0001.png"}, "may be any of"),
+    ((*RESULT, "type"), "rectanglelabels", "brush or polygon"),
+    ((*RESULT, "original_width"), 7, "7 x 29 pixels"),
+    ((*RESULT, "value", "rle"), [0, 0, 1], "cut off"),
+    ((*RESULT, "value", "rle"), [300], "damaged"),
+    ((*RESULT, "value", "brushlabels"), ["wolf"], "no class 'wolf'"),
+    ((*RESULT, "value", "brushlabels"), ["dog", "dog"], "2 labels"),
+    ((*RESULT, "image_rotation"), 90, "turned"),
+    ((0, "annotations"), [{"result": []}, {"result": []}], "2 annotations"),
+    ((0,), {"image": "a.jpg", "label": "dog"}, "JSON-MIN"),
+    ((0,), "no task", "no list of objects"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "words"), STUDIO)
+def test_label_studio_mistakes(run, path, value, words):
+    out, content = as_json(run, "labelstudio")
+    edited(content, *path, value=value)
+    out.write_text(json.dumps(content))
+    refused(run, out, "labelstudio", "labelstudio.json", words)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('label="dog"', 'label="wolf"', "no class 'wolf'"),
+        ('width="41" height="29">', 'width="9" height="29">', "9 x 29 pixels"),
+        ('name="images/a b.jpg"', 'name="../a b.jpg"', "leads out"),
+        ('rle="', 'rle="3, ', "do not fill"),
+        ('rle="', 'rle="x, ', "damaged"),
+        ('left="', 'left="9', "leaves the photo"),
+        ("<mask label", "<box label", "a box, which is no region"),
+        ("</annotations>", "", "not an XML file"),
+        ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "entities"),
+        ("annotations>", "stuff>", "not CVAT"),
+    ],
+)
+def test_cvat_mistakes(run, old, new, words):
+    out = run.parent / "cvat.xml"
+    export_masks(run, out, to="cvat")
+    text = out.read_text()
+    assert old in text
+    count = -1 if "annotations>" in old else 1
+    # A damaged <mask> keeps its closing tag, as all of them stand alone.
+    out.write_text(text.replace(old, new, count))
+    refused(run, out, "cvat", "cvat.xml", words)
+
+
+def archive(run: Path, **files: bytes) -> Path:
+    out = run.parent / "masks.zip"
+    with zipfile.ZipFile(out, "w") as written:
+        for name, content in files.items():
+            written.writestr(name, content)
+    return out
+
+
+def test_archives_that_are_none_or_lead_out(run, tmp_path):
+    refused(run, archive(run, **{"../SegmentationClass/a.png": b"x"}), "voc", "leads out")
+    refused(run, archive(run, **{"/etc/a.png": b"x"}), "cvat", "leads out")
+    refused(run, archive(run, **{"else/a.png": b"x"}), "voc", "no folder SegmentationClass")
+    found = archive(run, **{"SegmentationClass/a b.png": b"no image"})
+    refused(run, found, "voc", f"{found}: SegmentationClass/a b.png", "not an image")
+    whole = tmp_path / "whole.zip"
+    export_masks(run, whole, to="cvat")
+    whole.write_bytes(whole.read_bytes()[:-400])
+    refused(run, whole, "cvat", "whole.zip", "not a whole ZIP file")
+    refused(run, tmp_path / "nowhere.zip", "voc", "nowhere.zip", "cannot be read")
+
+
+def test_masks_of_a_folder_are_looked_at(run, tmp_path):
+    folder = tmp_path / "folder"
+    masks = folder / "SegmentationClass"
+    save_mask(np.full((29, 41), 9, np.uint8), masks / "a b.png")
+    refused(run, folder, "voc", "a b.jpg", "value 9 is no class")
+    save_mask(np.zeros((2, 3), np.uint8), masks / "a b.png")
+    refused(run, folder, "voc", "a b.png", "3 x 2 pixels")
+    save_mask(np.zeros((29, 41), np.uint8), masks / "a b.png")
+    (folder / "labelmap.txt").write_text("dog:1,2::\n")
+    refused(run, folder, "voc", "labelmap.txt: line 1", "damaged")
+    (folder / "labelmap.txt").write_text("dog:1,2,3::\n")
+    refused(run, folder, "voc", "a b.png", "colour (0, 0, 0)")
+    (folder / "labelmap.txt").unlink()
+    save_mask(np.zeros((29, 41), np.uint8), masks / "images" / "a b.png")
+    refused(run, folder, "voc", "a b.jpg", "twice")
+
+
+def test_files_without_anything(run, tmp_path):
+    for tool, text in (("labelstudio", "[]"), ("coco", "{"), ("coco", "[]"), ("labelstudio", "{}")):
+        path = tmp_path / "file.json"
+        path.write_text(text)
+        refused(run, path, tool, "file.json")
+    refused(run, tmp_path / "nowhere.json", "coco", "nowhere.json", "cannot be read")
+
+
+def test_where_there_is_no_run_or_no_mask(run, tmp_path):
+    with pytest.raises(InputError, match="not a run folder"):
+        import_masks(tmp_path / "x.json", tmp_path, source="coco")
+    with pytest.raises(InputError, match="run the stage seeds"):
+        export_masks(run, tmp_path / "x.json", to="coco", what="seeds")
+    with pytest.raises(InputError, match="no such list"):
+        export_masks(run, tmp_path / "x.json", to="coco", split="val")
+    for tool, name in (("coco", "x.xml"), ("labelstudio", "x"), ("cvat", "x.json")):
+        with pytest.raises(InputError, match="name it NAME"):
+            export_masks(run, tmp_path / name, to=tool)
+    with pytest.raises(InputError, match="name another place"):
+        export_masks(run, run.parent / "data", to="voc")
+    (run / "07-masks" / "a b.png").unlink()
+    with pytest.raises(InputError, match=r"a b.png: no such mask \(1 of 4\)"):
+        export_masks(run, tmp_path / "x.json", to="coco")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_moved_data_is_asked_for(run, tmp_path):
+    moved = (run.parent / "data").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="--data"):
+        export_masks(run, tmp_path / "x.json", to="coco")
+    export_masks(run, tmp_path / "x.json", to="coco", data=moved)
+    blank(run)
+    found = import_masks(tmp_path / "x.json", run, source="coco", data=moved)
+    assert found["corrected"] == 4
+
+
+def test_two_imports_add_up_and_the_later_one_wins(run):
+    out, content = as_json(run, "labelstudio")
+    tasks = {task["data"]["photo"]: task["annotations"][0] for task in content}
+    whole = tasks["a b"]["result"]
+    tasks["a b"]["result"] = []
+    tasks["turned"]["result"] = tasks["turned"]["result"][1:]
+    out.write_text(json.dumps(content))
+    digest = sha256(out.read_bytes()).hexdigest()
+    found = import_masks(out, run, source="labelstudio")
+    assert found == {"photos": 4, "changed": 2, "corrected": 2}
+    assert masks_of_some(run, "a b").max() == 0
+    corrections = read_corrections(run)
+    assert set(corrections.files()) == {"a b", "turned"}
+    assert corrections.sources == {
+        digest: {"file": "labelstudio.json", "format": "labelstudio", "photos": 4, "changed": 2}
+    }
+    assert corrections.of(NAMES)["photos"] == 2
+    assert corrections.of(["cat/0001"]) == {}
+
+    # Taken back; neither a task without annotation nor a cancelled one says anything.
+    tasks["a b"]["result"] = whole
+    tasks["cat/0001"]["result"] = []
+    tasks["turned"]["was_cancelled"] = True
+    content[0]["annotations"] = []
+    out.write_text(json.dumps(content))
+    found = import_masks(out, run, source="labelstudio")
+    assert found == {"photos": 2, "changed": 1, "corrected": 2}
+    assert set(read_corrections(run).files()) == {"cat/0001", "turned"}
+    assert not (run / "corrected" / "a b.png").exists()
+    assert len(read_corrections(run).sources) == 2
+    read_corrections(run).check(read_corrections(run).classes)
+
+
+def masks_of_some(run: Path, name: str) -> np.ndarray:
+    return load_mask(run / "corrected" / f"{name}.png")
+
+
+def test_uploaded_photos_are_known_by_their_names(run):
+    out, content = as_json(run, "labelstudio")
+    for task in content:
+        del task["data"]["photo"]
+        if "a%20b" in task["data"]["image"]:
+            task["data"]["image"] = "/data/upload/3/0a1b2c3d-a%20b.jpg"
+    out.write_text(json.dumps(content))
+    before = blank(run)
+    import_masks(out, run, source="labelstudio")
+    for name, mask in before.items():
+        np.testing.assert_array_equal(masks_of(run / "corrected")[name], mask)
+
+
+def test_smaller_annotations_of_coco_lie_on_top(run):
+    out, content = as_json(run, "coco")
+    polygon = {"iscrowd": 0, "image_id": 2, "area": 1}
+    small = {"segmentation": [[1, 1, 4, 1, 4, 4, 1, 4]], "category_id": 1}
+    large = {"segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]], "category_id": 2}
+    for annotations in ([small, large], [large, small]):
+        content["annotations"] = [
+            {**a, **polygon, "id": i} for i, a in enumerate(annotations, start=1)
+        ]
+        out.write_text(json.dumps(content))
+        import_masks(out, run, source="coco")
+        mask = masks_of_some(run, "a b")
+        assert (mask[1:4, 1:4] == 1).all()
+        assert (mask == 2).sum() == 81 - 9
+
+
+def test_a_correction_of_polygons_is_told_from_their_tolerance(run):
+    out, content = as_json(run, "coco", tolerance=1.0)
+    speck = {"segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]], "category_id": 3, "id": 999}
+    content["annotations"].append({**speck, "image_id": 2, "iscrowd": 0, "area": 16})
+    mask = np.zeros((29, 41), np.uint8)
+    save_mask(mask, run / "07-masks" / "a b.png")
+    content["annotations"] = [
+        a for a in content["annotations"] if a["image_id"] != 2 or a["id"] == 999
+    ]
+    out.write_text(json.dumps(content))
+    found = import_masks(out, run, source="coco", tolerance=1.0)
+    assert found == {"photos": 4, "changed": 1, "corrected": 1}
+    assert (masks_of_some(run, "a b") == 3).sum() == 16
+
+
+def test_corrections_can_be_exported_and_are_guarded(run, tmp_path):
+    out, content = as_json(run, "coco")
+    content["annotations"] = []
+    content["images"] = content["images"][:1]
+    out.write_text(json.dumps(content))
+    import_masks(out, run, source="coco")
+    export_masks(run, tmp_path / "again", to="voc", what="corrected")
+    found = masks_of(tmp_path / "again" / "SegmentationClass")
+    assert not found[NAMES[0]].any()
+    np.testing.assert_array_equal(found["a b"], pseudo(run)["a b"])
+    corrections = read_corrections(run)
+    with pytest.raises(InputError, match="other classes"):
+        corrections.check(("cat", "dog"))
+    save_mask(np.ones((29, 41), np.uint8), run / "corrected" / f"{NAMES[0]}.png")
+    with pytest.raises(InputError, match="not what was imported"):
+        corrections.check(corrections.classes)
+    import_masks(out, run, source="coco")
+    read_corrections(run).check(corrections.classes)
+    (run / "corrected" / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged"):
+        read_corrections(run)
