@@ -1,8 +1,13 @@
 """Fixtures that any test may use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Test processes share the cores: threads of each would only wait for one another. Before torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
