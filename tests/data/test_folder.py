@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opened import refused, tags
 from PIL import Image
 
 from esol.data import open_dataset
 from esol.data.images import save_mask
 from esol.data.labels import split_tags
-from esol.data.sample import Dataset
 from esol.errors import InputError
 from esol.settings import Data
 
@@ -25,18 +25,6 @@ def labelled(root: Path, *rows: str, header: str = "image,labels") -> Path:
         photo(root / name)
     (root / "labels.csv").write_text("\n".join((header, *rows)) + "\n")
     return root
-
-
-def tags(data: Dataset, split: str = "train") -> dict[str, tuple[str, ...]]:
-    return {s.name: tuple(data.classes[k] for k in s.tags) for s in data.splits[split]}
-
-
-def refused(root: Path, *words: str, settings: Data | None = None) -> None:
-    with pytest.raises(InputError) as caught:
-        open_dataset(root, settings or Data())
-    message = str(caught.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize(

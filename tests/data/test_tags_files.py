@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from opened import refused, tags
 from PIL import Image
 
 from esol.data import open_dataset
 from esol.data.check import check, render
-from esol.data.sample import Dataset
-from esol.errors import InputError
 from esol.settings import Data
 
 BOTH = Data(evaluate=("train", "val"))
@@ -27,18 +26,6 @@ def write(path: Path, content: object) -> Path:
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def tags(data: Dataset, split: str = "train") -> dict[str, tuple[str, ...]]:
-    return {s.name: tuple(data.classes[k] for k in s.tags) for s in data.splits[split]}
-
-
-def refused(root: Path, *words: str, settings: Data | None = None) -> None:
-    with pytest.raises(InputError) as caught:
-        open_dataset(root, settings or Data())
-    message = str(caught.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
 
 
 def source(root: Path, settings: Data | None = None) -> str:

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
+from opened import refused, tags
 from PIL import Image
 
 from esol.data import open_dataset
 from esol.data.images import save_mask
-from esol.data.sample import Dataset
 from esol.data.voc import VOC_CLASSES
-from esol.errors import InputError
 from esol.settings import Data
 
 OBJECT = "<object><name>{0}</name><difficult>{1}</difficult><part><name>head</name></part></object>"
@@ -37,18 +35,6 @@ def voc(root: Path, masks: tuple[str, ...] = ("SegmentationClass",)) -> Path:
     (root / "ImageSets/Main/other.txt").write_text("a\n\nb\n")
     (root / "ImageSets/Main/cat_train.txt").write_text("a  1\nb -1\n")
     return root
-
-
-def tags(data: Dataset, split: str = "train") -> dict[str, tuple[str, ...]]:
-    return {s.name: tuple(data.classes[k] for k in s.tags) for s in data.splits[split]}
-
-
-def refused(root: Path, *words: str, settings: Data | None = None) -> None:
-    with pytest.raises(InputError) as caught:
-        open_dataset(root, settings or Data())
-    message = str(caught.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
 
 
 def test_tags_from_xml(tmp_path: Path) -> None:
