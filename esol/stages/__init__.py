@@ -1,6 +1,6 @@
 """The stages: settings and files in, files out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from esol.config import dump_settings
@@ -8,6 +8,7 @@ from esol.data import open_dataset
 from esol.distributed import barrier, from_main, main_process
 from esol.errors import InputError
 from esol.files import write_atomic, write_json
+from esol.lock import FolderLock
 from esol.progress import log
 from esol.runfolder import STAGES
 from esol.settings import LEARNS, Settings
@@ -66,16 +67,26 @@ def run(
     from_main(lambda: check_input(job, names))
     for note in job.data.notes:
         log.info("%s", note)
+    lock = FolderLock(job.run)
+    from_main(lock.acquire)
+    try:
+        _work(job, names, data, last)
+    finally:
+        lock.release()
+    return job.run
+
+
+def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
+    """Do the stages, and say what was done."""
     for name in names:
         BY_NAME[name](job)
     # Only now: a command that was refused must not change what the run says of itself.
     if main_process():
-        write_atomic(job.run / "settings.yaml", dump_settings(settings))
+        write_atomic(job.run / "settings.yaml", dump_settings(job.settings))
         write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
         if last == "evaluate":
             write_report(job.run)
     barrier()
-    return job.run
 
 
 def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:
