@@ -51,9 +51,11 @@ def test_all_fills_every_cell(plan, shown):
         assert {(line["row"], line["list"]) for line in found} == {
             (line.label, split) for line in TABLES[name].lines for split in ("train", "val")
         }
-        assert all(bool(line["ours"]) == (not line["missing"]) for line in found), name
-        # A network of one step may call everything background.
-        assert {line["missing"] for line in found} <= {"", "fg P: nothing predicted"}, name
+        # A network of one step may call everything background, or know few classes.
+        empty = {line["missing"] for line in found if not line["ours"]}
+        assert empty <= {"fg P: nothing predicted"}, name
+        other = {line["missing"] for line in found if line["ours"]} - {""}
+        assert all(told.endswith("classes never predicted, left out") for told in other), name
         assert (plan.out / f"{name}.md").read_text(encoding="utf-8") in shown
     assert "missing:" not in shown
 

@@ -29,11 +29,11 @@ def measured(row: str) -> dict[str, Any]:
     for number, kind in enumerate(MAPS):
         start = 0.1 * number + place
         found[kind] = {
-            "fixed": {"threshold": 0.3, **numbers(start)},
-            "best_on_ground_truth": {"threshold": 0.2, **numbers(start + 0.2)},
+            "fixed": {"threshold": 0.3, "per_class": {}, **numbers(start)},
+            "best_on_ground_truth": {"threshold": 0.2, "per_class": {}, **numbers(start + 0.2)},
         }
     for number, kind in enumerate(("crf", "masks", "segmentation")):
-        found[kind] = {"fixed": numbers(0.1 * number + 0.5 + place)}
+        found[kind] = {"fixed": {"per_class": {}, **numbers(0.1 * number + 0.5 + place)}}
     return found
 
 
