@@ -279,91 +279,15 @@ def _predict(rest: list[str]) -> int:
 
 
 def _export(rest: list[str]) -> int:
-    from esol.interchange import TOOLS, command
+    from esol.interchange.command import export_command
 
-    parser = Parser(
-        prog="esol export",
-        description="The segmentation model in one file, or masks for a label tool.",
-    )
-    parser.add_argument("run", help="run folder; for models also a file from esol export")
-    parser.add_argument("out", help="file to write; voc: folder")
-    choices = ["safetensors", "onnx", "voc-submission", *TOOLS]
-    parser.add_argument("--to", choices=choices, required=True, help="format")
-    command.add_flags(parser)
-    _add_submission(parser)
-    parsed = parser.parse_args(rest)
-    if parsed.to in TOOLS:
-        return command.export_command(parsed)
-    out = Path(parsed.out)
-    if parsed.to == "voc-submission":
-        return _submission(parsed, out)
-    from esol.export import export_bundle, export_onnx
-    from esol.predict import load
-
-    model = load(Path(parsed.run), "cpu")
-    if parsed.to == "onnx":
-        found = export_onnx(model, out)
-        print(f"differs from PyTorch by at most {found['largest_difference']:.1e} in probability")
-    else:
-        export_bundle(model, out)
-    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
-    return 0
+    return export_command(rest)
 
 
 def _import(rest: list[str]) -> int:
     from esol.interchange.command import import_command
 
     return import_command(rest)
-
-
-def _add_submission(parser: Parser) -> None:
-    """Flags of --to voc-submission, the first two of label tools too."""
-    only = "voc-submission: "
-    parser.add_argument(
-        "--data",
-        help=only + "folder with JPEGImages and ImageSets; label tools: the data folder, if it has"
-        " moved",
-    )
-    parser.add_argument(
-        "--list",
-        help=only + "list of ImageSets/Segmentation, default test; label tools: list of the data"
-        " set, default data.train",
-    )
-    parser.add_argument(
-        "--competition",
-        choices=["comp5", "comp6"],
-        default="comp6",
-        help=only + "comp5: VOC data alone; comp6: more, such as ImageNet weights",
-    )
-    parser.add_argument("--crf", choices=["on", "off"], help=only + "default: as trained")
-    parser.add_argument("--batch", type=int, default=8, help=only + "photos at a time")
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help=only + "where to predict"
-    )
-    parser.add_argument("--overwrite", action="store_true", help=only + "replace masks made before")
-
-
-def _submission(parsed: Namespace, out: Path) -> int:
-    from esol.predict import load
-    from esol.submission import voc_submission
-
-    if parsed.data is None:
-        raise InputError(
-            "--to voc-submission needs --data, the folder with JPEGImages and ImageSets"
-        )
-    found = voc_submission(
-        load(Path(parsed.run), parsed.device),
-        Path(parsed.data),
-        out,
-        split=parsed.list or "test",
-        competition=parsed.competition,
-        crf=None if parsed.crf is None else parsed.crf == "on",
-        batch=parsed.batch,
-        overwrite=parsed.overwrite,
-    )
-    print(f"{found['photos']} photos, masks in {found['masks']}")
-    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
-    return 0
 
 
 def _prepare(rest: list[str]) -> int:

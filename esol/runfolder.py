@@ -1,13 +1,10 @@
 """Run folder: what a stage was made from, whether to skip it, and what it left behind."""
 
 import hashlib
-import importlib.metadata
 import json
 import logging
-import platform
 import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,6 +17,7 @@ from esol.distributed import barrier, from_main, main_process, processes
 from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, write_atomic, write_json
 from esol.progress import log
+from esol.provenance import provenance
 from esol.settings import Settings
 
 FOLDERS = {
@@ -236,7 +234,7 @@ def _write_manifest(stage: Stage, started: float) -> None:
             "outputs": _digest(stage.path),
             "results": stage.results,
             "record": {
-                **_provenance(),
+                **provenance(),
                 "processes": processes(),
                 "seconds": round(time.monotonic() - started, 1),
                 "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -389,34 +387,3 @@ def _digest(path: Path) -> dict[str, Any]:
     for relative, file in _outputs(path):
         total.update(relative.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return {**_count(path), "sha256": total.hexdigest()}
-
-
-def _provenance() -> dict[str, str]:
-    """Versions and commit, as far as they are known here."""
-    packages = (
-        *("esol", "torch", "torchvision", "timm", "segmentation-models-pytorch"),
-        *("accelerate", "numpy", "pillow"),
-    )
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return {**versions, "python": platform.python_version(), "commit": _commit()}
-
-
-def _commit() -> str:
-    """Commit of the checkout this package runs from, "-dirty" appended where it was changed."""
-    here = Path(__file__).resolve().parent
-    if not (here.parent / ".git").exists():
-        return "not a checkout"
-    git = ["git", "-C", str(here.parent)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")

@@ -99,12 +99,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
     barrier()
-    accelerator = Accelerator(
-        # Parameters that the loss does not reach are found once, not at every step.
-        kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
-        mixed_precision=machine.precision if torch.cuda.is_available() else "no",
-        cpu=device_of(machine).type == "cpu",
-    )
+    accelerator = _accelerator(machine)
     # Dropout differs between the parts of a batch.
     set_seed(seed + rank())
     steps = total_steps(fit, len(inputs))
@@ -130,9 +125,8 @@ def fit(
                 each_epoch(done)
                 model.train()
             due = time.monotonic() - saved >= machine.checkpoint_seconds
-            told = gather((stop.is_set(), due))
-            stopping = any(stopped for stopped, _ in told)
-            if stopping or any(late for _, late in told):
+            stopping, due = map(any, zip(*gather((stop.is_set(), due)), strict=True))
+            if stopping or due:
                 _save(accelerator, folder, done)
                 saved = time.monotonic()
             if stopping:
@@ -142,6 +136,15 @@ def fit(
     copy_from_main(model.buffers())
     model.eval()
     return {"steps": steps, **metrics.last}
+
+
+def _accelerator(machine: Machine) -> Accelerator:
+    return Accelerator(
+        # Parameters that the loss does not reach are found once, not at every step.
+        kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
+        mixed_precision=machine.precision if torch.cuda.is_available() else "no",
+        cpu=device_of(machine).type == "cpu",
+    )
 
 
 def forget_checkpoints(folder: Path) -> None:

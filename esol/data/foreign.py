@@ -42,6 +42,17 @@ def read_xml_file(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: not an XML file ({error}): export it again") from error
 
 
+def parsed(path: Path) -> Any:
+    """Content of a JSON file, root of an XML file; None for a file that is neither, or damaged."""
+    read = {".json": read_json_file, ".xml": read_xml_file}.get(path.suffix.lower())
+    if read is None or not path.is_file():
+        return None
+    try:
+        return read(path)
+    except InputError:
+        return None
+
+
 def listed(things: Any, path: Path, what: str) -> list[dict[str, Any]]:
     """The things, if they are a list of objects.
 

@@ -1,4 +1,4 @@
-"""``esol export`` and ``esol import`` of masks: flags in, one call into the library."""
+"""``esol export`` and ``esol import``: flags in, one call into the library."""
 
 from pathlib import Path
 from typing import Any
@@ -8,46 +8,34 @@ from esol.errors import InputError
 from esol.interchange import TOOLS, WHAT
 
 
-def add_flags(parser: Parser) -> None:
-    """Flags of ``esol export`` to label tools."""
-    only = "label tools: "
-    parser.add_argument(
-        "--what", choices=list(WHAT), default="masks", help=only + "which masks of the run"
+def export_command(rest: list[str]) -> int:
+    """``esol export RUN OUT --to FORMAT``."""
+    parser = Parser(
+        prog="esol export",
+        description="The segmentation model in one file, or masks for a label tool.",
     )
-    parser.add_argument(
-        "--shapes",
-        choices=["rle", "polygons"],
-        default="rle",
-        help=only + "run lengths, exact, or polygons",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=1.0,
-        help=only + "pixels by which a polygon's outline may differ from the mask's; 0: exact",
-    )
-    parser.add_argument(
-        "--prefix", help="labelstudio: what comes before a photo's path to give its address"
-    )
+    parser.add_argument("run", help="run folder; for models also a file from esol export")
+    parser.add_argument("out", help="file to write; voc: folder")
+    choices = ["safetensors", "onnx", "voc-submission", *TOOLS]
+    parser.add_argument("--to", choices=choices, required=True, help="format")
+    _add_flags(parser)
+    _add_submission(parser)
+    parsed = parser.parse_args(rest)
+    if parsed.to in TOOLS:
+        return _masks(parsed)
+    out = Path(parsed.out)
+    if parsed.to == "voc-submission":
+        return _submission(parsed, out)
+    from esol.export import export_bundle, export_onnx
+    from esol.predict import load
 
-
-def export_command(parsed: Any) -> int:
-    """``esol export RUN OUT --to TOOL``."""
-    from esol.interchange.exports import export_masks
-    from esol.interchange.labelstudio import PREFIX
-
-    _check(parsed.tolerance)
-    found = export_masks(
-        parsed.run,
-        parsed.out,
-        to=parsed.to,
-        what=parsed.what,
-        split=parsed.list,
-        tolerance=parsed.tolerance if parsed.shapes == "polygons" else None,
-        prefix=PREFIX if parsed.prefix is None else parsed.prefix,
-        data=parsed.data,
-    )
-    print(f"{parsed.out}: {found['photos']} photos of {found['list']}")
+    model = load(Path(parsed.run), "cpu")
+    if parsed.to == "onnx":
+        found = export_onnx(model, out)
+        print(f"differs from PyTorch by at most {found['largest_difference']:.1e} in probability")
+    else:
+        export_bundle(model, out)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     return 0
 
 
@@ -85,6 +73,98 @@ def import_command(rest: list[str]) -> int:
         f" {found['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"
     )
     print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
+    return 0
+
+
+def _add_flags(parser: Parser) -> None:
+    """Flags of ``esol export`` to label tools."""
+    only = "label tools: "
+    parser.add_argument(
+        "--what", choices=list(WHAT), default="masks", help=only + "which masks of the run"
+    )
+    parser.add_argument(
+        "--shapes",
+        choices=["rle", "polygons"],
+        default="rle",
+        help=only + "run lengths, exact, or polygons",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1.0,
+        help=only + "pixels by which a polygon's outline may differ from the mask's; 0: exact",
+    )
+    parser.add_argument(
+        "--prefix", help="labelstudio: what comes before a photo's path to give its address"
+    )
+
+
+def _masks(parsed: Any) -> int:
+    from esol.interchange.exports import export_masks
+    from esol.interchange.labelstudio import PREFIX
+
+    _check(parsed.tolerance)
+    found = export_masks(
+        parsed.run,
+        parsed.out,
+        to=parsed.to,
+        what=parsed.what,
+        split=parsed.list,
+        tolerance=parsed.tolerance if parsed.shapes == "polygons" else None,
+        prefix=PREFIX if parsed.prefix is None else parsed.prefix,
+        data=parsed.data,
+    )
+    print(f"{parsed.out}: {found['photos']} photos of {found['list']}")
+    return 0
+
+
+def _add_submission(parser: Parser) -> None:
+    """Flags of --to voc-submission, the first two of label tools too."""
+    only = "voc-submission: "
+    parser.add_argument(
+        "--data",
+        help=only + "folder with JPEGImages and ImageSets; label tools: the data folder, if it has"
+        " moved",
+    )
+    parser.add_argument(
+        "--list",
+        help=only + "list of ImageSets/Segmentation, default test; label tools: list of the data"
+        " set, default data.train",
+    )
+    parser.add_argument(
+        "--competition",
+        choices=["comp5", "comp6"],
+        default="comp6",
+        help=only + "comp5: VOC data alone; comp6: more, such as ImageNet weights",
+    )
+    parser.add_argument("--crf", choices=["on", "off"], help=only + "default: as trained")
+    parser.add_argument("--batch", type=int, default=8, help=only + "photos at a time")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help=only + "where to predict"
+    )
+    parser.add_argument("--overwrite", action="store_true", help=only + "replace masks made before")
+
+
+def _submission(parsed: Any, out: Path) -> int:
+    from esol.predict import load
+    from esol.submission import voc_submission
+
+    if parsed.data is None:
+        raise InputError(
+            "--to voc-submission needs --data, the folder with JPEGImages and ImageSets"
+        )
+    found = voc_submission(
+        load(Path(parsed.run), parsed.device),
+        Path(parsed.data),
+        out,
+        split=parsed.list or "test",
+        competition=parsed.competition,
+        crf=None if parsed.crf is None else parsed.crf == "on",
+        batch=parsed.batch,
+        overwrite=parsed.overwrite,
+    )
+    print(f"{found['photos']} photos, masks in {found['masks']}")
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     return 0
 
 

@@ -58,7 +58,12 @@ class Job:
     def _saliency_folder(self) -> Path:
         return saliency_folder(self.data.root, self.settings.masks.saliency)
 
-    def saliency_digest(self, *lists: str) -> str:
+    @cached_property
+    def saliency_digest(self) -> str:
+        """That of the saliency maps of all lists; each is read once per job."""
+        return self.digest_saliency(*self.lists())
+
+    def digest_saliency(self, *lists: str) -> str:
         """SHA-256 over the saliency maps of some lists, "none" without.
 
         As long as there are no masks, each map is looked at on the way.

@@ -87,7 +87,7 @@ def check_saliency(job: Job) -> str:
     Raises:
         InputError: one is missing, unreadable or of another shape than its photo.
     """
-    return job.saliency_digest(*job.lists())
+    return job.saliency_digest
 
 
 def _maps(job: Job, sample: Sample) -> Maps:

@@ -60,7 +60,7 @@ def peer(job: Job) -> None:
         if "shrink" in after:
             reads |= {group: settings.group(group) for group in ("expand", "shrink")}
     if method == "eps":
-        reads["saliency files"] = job.saliency_digest(*lists)
+        reads["saliency files"] = job.digest_saliency(*lists)
     with job.enter("peer", *groups, after=after, lists=lists, reads=reads) as stage:
         if stage is not None:
             {"sccam": _sccam, "drs": _drs, "eps": _eps}[method](job, stage)

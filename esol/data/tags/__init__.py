@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from esol.data.foreign import parsed
 from esol.data.labels import Row, read_labels
 from esol.data.tags import coco, cvat, imagefolder, labelstudio, voc
 from esol.data.tags.lists import LISTS, folder_of
@@ -56,8 +57,9 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     candidates: list[tuple[Path, ...]] = [(path,) for path in _visible(root) if recognise(path)]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
+    forms = {path: recognise(path) for path in inside if path.is_file()}
     for form in _READERS:
-        files = tuple(path for path in inside if path.is_file() and recognise(path) == form)
+        files = tuple(path for path, found in forms.items() if found == form)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
         elif files:
@@ -70,7 +72,9 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
 
 def recognise(path: Path) -> str:
     """Format of a tags file other than labels.csv, "" if its content is of none."""
-    return next((form for form, reader in _READERS.items() if reader.recognise(path)), "")
+    content = parsed(path)
+    found = (form for form, reader in _READERS.items() if reader.recognise(path, content))
+    return next(found, "")
 
 
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:

@@ -6,7 +6,6 @@ from typing import Any
 from esol.data.foreign import entry, leads_out, listed, read_json_file
 from esol.data.labels import Row
 from esol.data.tags.lists import folder_of, list_of
-from esol.errors import InputError
 from esol.settings import Data
 
 ANYWHERE = True
@@ -14,14 +13,8 @@ ANYWHERE = True
 _GROUPS = {"images", "annotations", "categories"}
 
 
-def recognise(path: Path) -> bool:
-    """Whether this is such a file."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    try:
-        content = read_json_file(path)
-    except InputError:
-        return False
+def recognise(path: Path, content: Any) -> bool:
+    """Whether this is the content of such a file."""
     return isinstance(content, dict) and content.keys() >= _GROUPS
 
 

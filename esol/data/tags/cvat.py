@@ -2,25 +2,20 @@
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from esol.data.foreign import entry, leads_out, read_xml_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
-from esol.errors import InputError
 from esol.settings import Data
 
 ANYWHERE = True
 
 
-def recognise(path: Path) -> bool:
-    """Whether this is such a file."""
-    if path.suffix.lower() != ".xml" or not path.is_file():
-        return False
-    try:
-        root = read_xml_file(path)
-    except InputError:
-        return False
-    return root.tag == "annotations" and root.find("image") is not None
+def recognise(path: Path, content: Any) -> bool:
+    """Whether this is the root of such a file."""
+    xml = isinstance(content, ElementTree.Element)
+    return xml and content.tag == "annotations" and content.find("image") is not None
 
 
 def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:

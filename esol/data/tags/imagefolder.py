@@ -19,7 +19,7 @@ COLUMNS = ("label", "labels", "tag", "tags")
 ANYWHERE = False
 
 
-def recognise(path: Path) -> bool:
+def recognise(path: Path, content: Any) -> bool:
     """Whether this is such a file: by its name, which is fixed, and a column of photos."""
     if path.name not in FILES or not path.is_file():
         return False

@@ -8,7 +8,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from esol.data.foreign import entry, leads_out, read_json_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
-from esol.errors import InputError
 from esol.settings import Data
 
 ANYWHERE = True
@@ -16,14 +15,8 @@ ANYWHERE = True
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
-def recognise(path: Path) -> bool:
+def recognise(path: Path, content: Any) -> bool:
     """Whether this is a list of tasks."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    try:
-        content = read_json_file(path)
-    except InputError:
-        return False
     return isinstance(content, list) and any(
         isinstance(task, dict) and {"data", "annotations"} <= task.keys() for task in content
     )

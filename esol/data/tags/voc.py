@@ -1,25 +1,23 @@
 """A folder of PASCAL VOC's XML files, boxes alone will do: tags are the names of objects."""
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from esol.data.foreign import entry, read_xml_file
+from esol.data.foreign import entry, parsed, read_xml_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
-from esol.errors import InputError
 from esol.settings import Data
 
 ANYWHERE = True
 
 
-def recognise(path: Path) -> bool:
+def recognise(path: Path, content: Any) -> bool:
     """Whether this is a folder whose first XML file is such a one."""
     if not path.is_dir():
         return False
     first = min(path.glob("*.xml"), default=None)
-    try:
-        return first is not None and read_xml_file(first).tag == "annotation"
-    except InputError:
-        return False
+    root = None if first is None else parsed(first)
+    return root is not None and root.tag == "annotation"
 
 
 def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
