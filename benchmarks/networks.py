@@ -32,8 +32,8 @@ class Linear(nn.Module):
         return {"cam": self.v(features)}
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) images -> (N, K, h, w) maps, before ReLU."""
-        maps: Tensor = self.v(self.backbone(images))
+        """(N, 3, H, W) images -> (N, K, h, w) maps, before ReLU; as timm's network computes it."""
+        maps: Tensor = self.v(self.backbone.network.forward_features(images))
         return maps
 
 

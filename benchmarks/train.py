@@ -4,13 +4,13 @@
 
 The plain loop reads each photo, computes the frozen backbone's features and steps the sampler of
 Expansion, then that of Shrinkage, with ``torchvision.ops.deform_conv2d``. Ours is what ``esol run``
-does: the frozen-weight layer and, where the settings have it, features from the cache. Both draw
-the same photos. The error is that of the learned offset branches after the same steps, length of
-the difference over length, the larger of the two; it is taken with plain SGD in both stages,
-because the first steps of Adam go by the gradient's sign, which near 0 is chance. The cache's 16
-bits are part of it. Filling the cache is timed apart and is in neither side: it happens once for
-three stages, and costs more than it saves in these two alone. So the headline is the row in which
-both sides compute the features at each step.
+does: the frozen-weight layer, the backbone's batch norms folded and, where the settings have it,
+features from the cache. Both draw the same photos. The error is that of the learned offset branches
+after the same steps, length of the difference over length, the larger of the two; it is taken with
+plain SGD in both stages, because the first steps of Adam go by the gradient's sign, which near 0 is
+chance. The cache's 16 bits are part of it. Filling the cache is timed apart and is in neither side:
+it happens once for three stages, and costs more than it saves in these two alone. So the headline
+is the row in which both sides compute the features at each step.
 """
 
 import copy
@@ -144,6 +144,7 @@ def compare(
 def trained(start: Localizer, inputs: Inputs, settings: Settings, folder: Path) -> Localizer:
     """Ours: both stages as ``esol run`` trains them."""
     model = copy.deepcopy(start)
+    model.backbone.fold()
     for part, losses, chosen in stages(model, settings):
         with tempfile.TemporaryDirectory(dir=folder) as path:
             fit(
@@ -189,7 +190,7 @@ def looped(start: Localizer, inputs: Inputs, settings: Settings) -> Localizer:
             set_rate(optimizer, step, chosen.steps, chosen)
             tags = batch.tags.to(device)
             with torch.no_grad():
-                features = model.backbone(batch.inputs.to(device))
+                features = model.backbone.network.forward_features(batch.inputs.to(device))
             with torch.set_grad_enabled(stage == 0):
                 x1 = sampled(features, model.expansion.w1, branches(model)[0])
                 x1 = clip_features(x1, model.expansion.clip)

@@ -136,8 +136,6 @@ class Reader:
             return torch.stack(rows).to(device)
         batch = self._pixels(view.scale)
         batch = (batch.flip(3) if view.mirrored else batch).to(device)
-        # Channels last: the layout in which convolutions are computed.
-        batch = batch.contiguous(memory_format=torch.channels_last)
         pixels = batch.shape[2] * batch.shape[3]
         count = len(batch) if device.type != "cpu" else max(1, PIECE // pixels)
         return torch.cat([backbone(part) for part in torch.split(batch, count)])

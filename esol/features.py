@@ -1,5 +1,6 @@
 """Feature cache: a backbone's features of each photo and its mirror image, computed once."""
 
+import copy
 import hashlib
 import json
 import shutil
@@ -134,6 +135,7 @@ def compute_features(
         return cache
     make_folder(cache.folder)
     device = next(backbone.parameters()).device
+    backbone = copy.deepcopy(backbone).fold()  # the caller's may have to be saved yet
     _check_room(backbone, photos, settings, cache.folder, device)
     start = len(groups) - len(todo)
     for group in track(todo, "features", total=len(groups), start=start, unit="batches"):

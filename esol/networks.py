@@ -79,10 +79,11 @@ def new_classifier(settings: Settings, classes: int) -> Classifier:
 
 
 def frozen_classifier(settings: Settings, classes: int, weights: Path) -> Classifier:
-    """Classifier as stage 1 left it, with nothing that learns."""
+    """Classifier as stage 1 left it, with nothing that learns, its backbone folded."""
     backbone = fixed_backbone(settings)
     classifier = Classifier(backbone, new_head(settings, backbone, classes))
     load_weights(classifier, weights)
+    backbone.fold()
     return classifier.requires_grad_(False).eval()
 
 

@@ -1,5 +1,6 @@
 """Masks for new photos, from a trained segmentation network and nothing else."""
 
+import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.files import sha256
+from esol.models.folding import fold_batch_norm
 from esol.networks import device_of
 from esol.predict_folder import predict_folder
 from esol.progress import log
@@ -81,6 +83,8 @@ class Model:
     ) -> None:
         self.device = torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
+        folded = copy.deepcopy(self.segmenter)  # the segmenter itself may have to be saved
+        self._network = folded if fold_batch_norm(folded) else self.segmenter
         self.description = description
         self.classes: tuple[str, ...] = tuple(description["classes"])
         self.source = source
@@ -243,7 +247,7 @@ class Model:
         height, width = images.shape[2:]
         short = [max(0, 32 - width), max(0, 32 - height)]
         padded = F.pad(images, (0, short[0], 0, short[1])) if any(short) else images
-        logits: Tensor = self.segmenter(padded)
+        logits: Tensor = self._network(padded)
         return logits[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:

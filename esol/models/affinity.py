@@ -203,6 +203,7 @@ def _resized(project: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _features(network: Any, images: Tensor) -> list[Tensor]:
+    images = images.contiguous(memory_format=torch.channels_last)
     features: list[Tensor] = network.forward_intermediates(images, intermediates_only=True)
     return features
 

@@ -73,6 +73,7 @@ def peer_networks(job: Job) -> tuple[Network, ...]:
         network = new_peer(job, kind, trained=True)
         load_weights(network, stage_path(job.run, "peer") / WEIGHTS.format(kind))
         network.requires_grad_(False).eval()
+        network.backbone.fold()
         found.append(network.to(device_of(job.settings.machine)))
     return tuple(found)
 

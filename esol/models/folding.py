@@ -1,0 +1,96 @@
+"""Batch norm with fixed statistics, folded into the convolution before it.
+
+A fixed batch norm is a factor and a summand per channel, and so is part of the convolution whose
+output nothing else reads. As a pass of its own over the activations it takes a third of the time of
+a MobileNetV2 on a CPU.
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from timm.layers import Conv2dSame
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_PLAIN = (nn.Conv2d, Conv2dSame)
+"""Convolutions that use their weight as it is; a weight-standardized one does not."""
+
+
+@torch.no_grad()
+def fold_batch_norm(network: nn.Module) -> int:
+    """Fold what can be folded, in place; the outputs stay the same but for rounding.
+
+    Which layer reads which is found by ``torch.fx``. Where a module's ``forward`` branches on its
+    input and cannot be followed, its parts are, one by one. Batch norms that do not come straight
+    after a convolution of their own stay as they are.
+
+    Args:
+        network: nothing in it learns, batch norms are in evaluation mode.
+
+    Returns:
+        How many batch norms are gone.
+
+    Raises:
+        ValueError: a batch norm is in training mode.
+    """
+    if any(module.training for module in network.modules() if isinstance(module, _BatchNorm)):
+        raise ValueError("a batch norm in training mode cannot be folded; call eval() before")
+    modules = dict(network.named_modules())
+    try:
+        pairs = _pairs(_Tracer().trace(network), modules)
+    except Exception:  # whatever a forward does with what is no tensor
+        return sum(fold_batch_norm(part) for part in network.children())
+    for convolution, norm in pairs:
+        _fold(modules[convolution], modules[norm])
+        parent, _, name = norm.rpartition(".")
+        setattr(modules[parent], name, _rest(modules[norm]))
+    return len(pairs)
+
+
+class _Tracer(fx.Tracer):
+    """Follows a network down to its convolutions and norms, an activation after the norm in it."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (*_PLAIN, _BatchNorm)) or not list(m.children())
+
+
+def _pairs(graph: fx.Graph, modules: dict[str, nn.Module]) -> list[tuple[str, str]]:
+    """Names of convolutions and of the norms that alone read them; both are used once."""
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    found = []
+    for node in graph.nodes:
+        if node.op != "call_module" or not isinstance(modules[node.target], _BatchNorm):
+            continue
+        source = node.args[0]
+        if (
+            isinstance(source, fx.Node)
+            and source.op == "call_module"
+            and type(modules[str(source.target)]) in _PLAIN
+            and len(source.users) == calls[source.target] == calls[node.target] == 1
+            and modules[node.target].running_mean is not None
+        ):
+            found.append((str(source.target), str(node.target)))
+    return found
+
+
+def _fold(convolution: Any, norm: Any) -> None:
+    """In double precision, so that only the result is rounded."""
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    scale, shift = (variance + norm.eps).rsqrt(), -mean
+    if norm.affine:
+        scale = scale * norm.weight.double()
+    shift = shift * scale
+    if norm.affine:
+        shift = shift + norm.bias.double()
+    weight = convolution.weight
+    if convolution.bias is not None:
+        shift = shift + scale * convolution.bias.double()
+    weight.copy_(weight.double() * scale.view(-1, 1, 1, 1))
+    convolution.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
+
+
+def _rest(norm: nn.Module) -> nn.Module:
+    """What a norm does besides: timm's has an activation in it."""
+    act = getattr(norm, "act", None)
+    return act if isinstance(act, nn.Module) else nn.Identity()
