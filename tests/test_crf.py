@@ -315,3 +315,29 @@ def test_wrong_helper_arguments_are_named():
     for bad, floor in ((torch.zeros(2, 2), 1e-5), (torch.zeros(2, 2, 2), 0.0)):
         with pytest.raises(ValueError, match="probabilities"):
             unary_from_probabilities(bad, floor)
+
+
+def test_weights_beyond_the_range_of_exponentials():
+    """Messages of several hundred nats: the softmax must still be one."""
+    generator = torch.Generator().manual_seed(0)
+    unary = torch.rand(3, 12, 15, generator=generator)
+    image = torch.randint(0, 256, (12, 15, 3), generator=generator, dtype=torch.uint8)
+    sizes = {"spatial": (2.0, 300.0), "bilateral": (4.0, 200.0, 500.0)}
+    marginals = dense_crf(unary, image, **sizes, iterations=5)
+    assert torch.isfinite(marginals).all()
+    assert torch.allclose(marginals.sum(0), torch.ones(12, 15))
+    assert torch.equal(marginals.argmax(0), marginals.round().argmax(0))
+
+
+def test_kept_lattices_do_not_mix_photos():
+    """The lattice of place serves all photos of a size, and says nothing of their colours."""
+    generator = torch.Generator().manual_seed(1)
+    unary = torch.rand(2, 9, 11, generator=generator)
+    first, second = (
+        torch.randint(0, 256, (9, 11, 3), generator=generator, dtype=torch.uint8) for _ in range(2)
+    )
+    sizes = {"spatial": (3.0, 3.0), "bilateral": (50.0, 5.0, 10.0)}
+    alone = dense_crf(unary, second, **sizes)
+    dense_crf(unary, first, **sizes)
+    dense_crf(unary.mT.contiguous(), first.transpose(0, 1).contiguous(), **sizes)
+    assert torch.equal(alone, dense_crf(unary, second, **sizes))

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 BLOCK: Final = 1 << 18  # pixels built at a time: bounds the memory, leaves usual photos whole
 TILE: Final = 1 << 17  # values updated at a time: what fits a processor's cache
+SAFE: Final = 80.0  # exponents up to here overflow in no sum of labels
 NARROW: Final = 1 << 30  # codes below are 32-bit integers: faster to sort and to find
 _bag = functools.partial(F.embedding_bag, mode="sum")
 
@@ -59,7 +60,9 @@ def dense_crf(
     state = torch.softmax(-unary, dim=0).t().contiguous()
     if iterations:
         blocks = _pieces(slice(0, height * width), BLOCK)
-        filters = [_Filter(image, [spatial[0]] * 2, spatial[1], blocks)]
+        # The part of place is that of every photo of this size: kept, unless it is large.
+        of_place = _kept_filter if len(blocks) == 1 else _place_filter
+        filters = [of_place(height, width, *spatial, image.device)]
         sizes = [bilateral[0]] * 2 + [bilateral[1]] * 3
         filters.append(_Filter(image, sizes, bilateral[2], blocks))
         _mean_field(unary, state, filters, iterations)
@@ -124,18 +127,40 @@ def _pieces(whole: slice, size: int) -> list[slice]:
 
 def _mean_field(unary: Tensor, state: Tensor, filters: list["_Filter"], iterations: int) -> None:
     """Update the (N, L) state in place; unary is (L, N). Takes the filters, to free them."""
-    tile = max(1, TILE // len(unary))
-    for _ in range(iterations):
+    labels = len(unary)
+    tile, ones = max(1, TILE // labels), unary.new_ones(labels, 1)
+    least = unary.amin(0).unsqueeze(1)
+    highest, safe = 0.0, False
+    for first in [True] + [False] * (iterations - 1):
         rows = [kernel.gather(state) for kernel in filters]
         for i, block in enumerate(filters[0].pixels):
             for part in _pieces(block, tile):
                 message = filters[0].scatter(rows[0], i, part)
                 message += filters[1].scatter(rows[1], i, part)
-                # Labels first: PyTorch's softmax of short rows is many times slower.
-                logits = unary.new_empty(len(unary), len(message))
-                torch.sub(message.t(), unary[:, part], out=logits)
-                state[part] = torch.softmax(logits, dim=0).t()
+                if first:
+                    highest = max(highest, float((message @ ones).amax()))
+                message += least[part]
+                message -= unary[:, part].t()
+                if not safe:
+                    message -= message.amax(1, keepdim=True)
+                message.exp_()
+                torch.div(message, message @ ones, out=state[part])
+        # No message is negative, and a pixel's add up to the same in every iteration. With the
+        # smallest unary 0, the largest exponent of a pixel lies between 0 and that sum.
+        safe = highest < SAFE
     filters.clear()
+
+
+def _place_filter(
+    height: int, width: int, size: float, weight: float, device: torch.device
+) -> "_Filter":
+    """The Gaussian of place for photos of a size."""
+    blank = torch.empty(height, width, 3, dtype=torch.uint8, device=device)
+    return _Filter(blank, [size] * 2, weight, _pieces(slice(0, height * width), BLOCK))
+
+
+_kept_filter = functools.lru_cache(maxsize=4)(_place_filter)
+"""At most 20 MB each."""
 
 
 @dataclass
@@ -179,6 +204,9 @@ class _Filter:
         codes, self.blocks = _Codes.of(image, sizes, pixels), []
         for block in pixels:
             self.blocks.append(_block(*codes.simplices(_features(image, sizes, block))))
+        largest = max(len(block.corners) for block in self.blocks)
+        axes = len(sizes) + 1
+        self._every = torch.arange(0, largest * axes, axes, dtype=torch.int32, device=image.device)
         found = self._merge()
         self.count, self.neighbours = len(found), codes.neighbours(found)
         self._normalise()
@@ -202,7 +230,8 @@ class _Filter:
         begin = self.pixels[block].start
         part = slice(part.start - begin, part.stop - begin)
         corners, weights = self.blocks[block].corners[part], self.blocks[block].weights[part]
-        return _bag(corners, rows, per_sample_weights=weights)
+        bounds = self._every[: len(corners)]
+        return _bag(corners.view(-1), rows, bounds, per_sample_weights=weights.view(-1))
 
     def _merge(self) -> Tensor:
         """Number the vertices of all blocks alike; returns their codes, in order."""
