@@ -138,7 +138,8 @@ class Reader:
         batch = (batch.flip(3) if view.mirrored else batch).to(device)
         pixels = batch.shape[2] * batch.shape[3]
         count = len(batch) if device.type != "cpu" else max(1, PIECE // pixels)
-        return torch.cat([backbone(part) for part in torch.split(batch, count)])
+        parts = [backbone(part) for part in torch.split(batch, count)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _pixels(self, scale: float) -> Tensor:
         """(N, 3, H, W) photos at a scale; the last scale's are kept, for their mirror images."""

@@ -19,10 +19,10 @@ def to_tensor(image: Image.Image) -> Tensor:
 
     A value v of 0 .. 255 becomes (v / 255 - mean) / std, roughly -2.1 .. 2.7.
     """
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
     mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    return ((pixels.to(torch.float32) / 255 - mean) / std).contiguous()
+    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
 def squash_mask(mask: NDArray[np.uint8], side: int) -> Tensor:

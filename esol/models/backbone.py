@@ -81,10 +81,11 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> (N, C, ~H / stride, ~W / stride) features."""
-        if self.frozen:
+        frozen = self.frozen
+        if frozen:
             # The layout in which convolutions are computed.
             images = images.contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             features: Tensor = self._forward(images)
         return features
 
