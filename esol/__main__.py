@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.logging import RichHandler
 
+from esol import __version__
 from esol.config import (
     Parser,
     check_keys,
@@ -62,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0 if given else 2
     if given[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("esol"))
+        print(__version__)
         return 0
     handler = RichHandler(console=console, show_path=False, show_level=False)
     plain = logging.StreamHandler(sys.stderr)
