@@ -76,7 +76,11 @@ def test_weights_from_a_file_with_or_without_classifier(tmp_path):
             r"'vit_tiny_patch16_224': does not take photos of any size.*such as resnet50",
         ),
         ({"name": "vit_tiny_r_s16_p8_224"}, "such as resnet50"),
-        ({"name": "convnext_atto", "stride": 4}, "own stride is 32; try backbone.stride: 8 or 16"),
+        (
+            {"name": "convnext_atto", "stride": 4},
+            r"'convnext_atto', backbone\.stride = 4: .*; set backbone\.stride: 8 or 16 or 32, or",
+        ),
+        ({"name": "hrnet_w18_small"}, r"set backbone\.stride: 32, or take"),
         ({"learn": ("layer9",)}, r"layer9.*layer1.*'\*' for all"),
         ({"weights": "missing.safetensors"}, "no such file"),
     ],

@@ -12,7 +12,7 @@ from esol.errors import InputError
 from esol.models.dilation import SIDE, dilate, feature_map
 from esol.models.weights import classifier_prefixes, read_weights, reason
 
-OTHER = "take a convolutional network, such as resnet50, convnext_tiny or mobilenetv2_100"
+OTHER = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """The way out of a network that does not fit; docs/backbones.md has more."""
 
 
@@ -110,24 +110,30 @@ def _fit_stride(network: nn.Module, name: str, stride: int) -> int:
         InputError: it gives no feature maps, or cannot have that stride.
     """
     found = _shape(network, name)
-    if found[-1] < SIDE // stride:
-        own = SIDE // found[-1]
-        try:
-            dilate(network, stride)
-            found = _shape(network, name)
-        except (InputError, RuntimeError, TypeError, ValueError) as error:
-            raise _stride_error(name, stride, own) from error
-    if found[-1] != SIDE // stride:
-        raise _stride_error(name, stride, SIDE // found[-1])
+    own = SIDE // found[-1]
+    if own > stride:
+        found = _dilated(network, name, stride) or found
+    if SIDE // found[-1] != stride:
+        near = [s for s in (8, 16) if stride < s < own and _can_have(name, s)]
+        raise InputError(
+            f"backbone.name = {name!r}, backbone.stride = {stride}: out of reach of this network;"
+            f" set backbone.stride: {' or '.join(map(str, [*near, own]))}, or {OTHER}"
+        )
     return found[1]
 
 
-def _stride_error(name: str, stride: int, own: int) -> InputError:
-    between = [str(s) for s in (8, 16, 32) if stride < s <= own] or [str(own)]
-    return InputError(
-        f"backbone.name = {name!r}, backbone.stride = {stride}: out of reach of this network, whose"
-        f" own stride is {own}; try backbone.stride: {' or '.join(between)}, or {OTHER}"
-    )
+def _dilated(network: nn.Module, name: str, stride: int) -> tuple[int, ...] | None:
+    """Shape of the features of the dilated network; None if it has come to grief."""
+    try:
+        dilate(network, stride)
+        return _shape(network, name)
+    except (InputError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _can_have(name: str, stride: int) -> bool:
+    shape = _dilated(_create(name, stride, pretrained=False), name, stride)
+    return shape is not None and SIDE // shape[-1] == stride
 
 
 def _shape(network: nn.Module, name: str) -> tuple[int, ...]:
