@@ -94,7 +94,7 @@ def _create(name: str, stride: int, *, pretrained: bool) -> nn.Module:
             # It cannot be asked for this stride, or for any.
             network = make()
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
-        if not pretrained:
+        if not pretrained or isinstance(error, TypeError | AssertionError):
             raise InputError(f"backbone.name = {name!r}: {reason(error)}; {OTHER}") from error
         raise InputError(
             f"backbone.weights = 'imagenet': {name} could not be downloaded ({reason(error)});"
