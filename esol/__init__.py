@@ -12,6 +12,9 @@ as a library. The command line says the same: ``esol --help``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+"""The one place of the version: the build reads it here."""
+
 if TYPE_CHECKING:
     from esol.config import dump_settings, load_settings
     from esol.data import Dataset, Sample, open_dataset

@@ -10,6 +10,8 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.logging import RichHandler
 
+from esol import __version__
+from esol.completion import SHELLS, asked, complete, script
 from esol.config import (
     Parser,
     check_keys,
@@ -43,6 +45,7 @@ From image tags to segmentation masks.
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
   esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all,
                                             and our own: ablations, masks
+  esol completion SHELL                     script to complete commands: bash, zsh, fish
 
 Over several GPUs or machines: torchrun --nproc-per-node N -m esol run|STAGE|predict ...
 
@@ -58,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if the reader of the output has gone.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if asked():
+        return complete([*COMMANDS, *STAGES], _dispatch)
     if not given or given[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0 if given else 2
     if given[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("esol"))
+        print(__version__)
         return 0
     handler = RichHandler(console=console, show_path=False, show_level=False)
     plain = logging.StreamHandler(sys.stderr)
@@ -106,27 +109,16 @@ def _refused(message: str) -> int:
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "demo": _demo,
-        "check": _check,
-        "run": _run,
-        "report": _report,
-        "predict": _predict,
-        "export": _export,
-        "import": _import,
-        "prepare": _prepare,
-        "reproduce": _reproduce,
-    }
     measures = command == "evaluate" and any(a == "--gt" or a.startswith("--gt=") for a in rest)
-    if processes() > 1 and (measures or command in commands.keys() - {"run", "predict"}):
+    if processes() > 1 and (measures or command in COMMANDS.keys() - {"run", "predict"}):
         raise InputError(f"esol {command} is not shared by processes; call it without torchrun")
-    if command in commands:
-        return commands[command](rest)
+    if command in COMMANDS:
+        return COMMANDS[command](rest)
     if measures:
         return _evaluate_masks(rest)
     if command in STAGES:
         return _stage(command, rest)
-    raise InputError(f"no command {command!r}; there are: {', '.join([*commands, *STAGES])}")
+    raise InputError(f"no command {command!r}; there are: {', '.join([*COMMANDS, *STAGES])}")
 
 
 def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Settings, list[str]]:
@@ -161,8 +153,6 @@ _OVERWRITE = {
 
 
 def _run(rest: list[str]) -> int:
-    from esol.stages import run
-
     choices = {"choices": list(STAGES)}
     parser = settings_parser(
         "run",
@@ -175,6 +165,8 @@ def _run(rest: list[str]) -> int:
         },
     )
     parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    from esol.stages import run
+
     run(
         settings,
         data,
@@ -189,13 +181,13 @@ def _run(rest: list[str]) -> int:
 
 
 def _stage(command: str, rest: list[str]) -> int:
-    from esol.stages import run
-
     text = f"Run the stage {command} alone."
     if command == "evaluate":
         text += " To measure any folder of masks: esol evaluate MASKS --gt DIR [--list FILE]."
     parser = settings_parser(command, "[CONFIG] DATA OUT", text, **_OVERWRITE)
     parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    from esol.stages import run
+
     run(settings, data, out, first=command, last=command, overwrite=parsed["overwrite"])
     if command == "evaluate":
         _show(Path(out))
@@ -203,11 +195,11 @@ def _stage(command: str, rest: list[str]) -> int:
 
 
 def _demo(rest: list[str]) -> int:
-    from esol.demo import demo
-
     parser = Parser(prog="esol demo", description="Synthetic set, whole pipeline, report.")
     parser.add_argument("out", nargs="?", default="runs/demo", help="run folder")
     out = Path(parser.parse_args(rest).out)
+    from esol.demo import demo
+
     demo(out, load_settings("demo"))
     _show(out)
     return 0
@@ -241,8 +233,6 @@ def _report(rest: list[str]) -> int:
 
 
 def _predict(rest: list[str]) -> int:
-    from esol.predict import load, predict_folder
-
     parser = Parser(prog="esol predict", description="Masks for new photos, no tags needed.")
     parser.add_argument("run", help="run folder, or a model file from esol export")
     parser.add_argument("images", nargs="+", help="photos, folders, or patterns in quotes")
@@ -257,6 +247,8 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--overwrite", action="store_true", help="replace masks made before")
     parsed = parser.parse_args(rest)
+    from esol.predict import load, predict_folder
+
     found = predict_folder(
         load(Path(parsed.run), parsed.device),
         parsed.images,
@@ -341,6 +333,31 @@ def _show(run: Path) -> None:
 
     if main_process():
         print_summary(run)
+
+
+def _completion(rest: list[str]) -> int:
+    parser = Parser(
+        prog="esol completion",
+        description="Script with which a shell completes commands, settings and values.",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="which shell; docs/completion.md")
+    print(script(parser.parse_args(rest).shell))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "demo": _demo,
+    "check": _check,
+    "run": _run,
+    "report": _report,
+    "predict": _predict,
+    "export": _export,
+    "import": _import,
+    "prepare": _prepare,
+    "reproduce": _reproduce,
+    "completion": _completion,
+}
+"""Besides the stages."""
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from esol.completion import asked, names_or_files, offer_values
 from esol.errors import InputError
 from esol.settings import Settings
 
@@ -18,6 +19,11 @@ def config_folder() -> Path:
     """Folder of the configurations: inside an installed package, or beside it in a checkout."""
     installed = Path(str(files("esol"))) / "configs"
     return installed if installed.is_dir() else installed.parent.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Names of the configurations that come with esol."""
+    return sorted(file.stem for file in config_folder().glob("*.yaml"))
 
 
 def find_config(given: str) -> Path:
@@ -34,7 +40,7 @@ def find_config(given: str) -> Path:
     named = config_folder() / f"{given}.yaml"
     if named.is_file():
         return named
-    names = ", ".join(sorted(file.stem for file in config_folder().glob("*.yaml")))
+    names = ", ".join(config_names())
     raise InputError(f"{given}: no such settings file; by name there are: {names}")
 
 
@@ -71,6 +77,14 @@ _VALUE = "expected one of "
 class Parser(ArgumentParser):
     """Parser whose errors are one line, without the usage text."""
 
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        """As ever; a shell that asks for completion is answered instead, and the process ends."""
+        parsed = super().parse_args(*arguments, **options)
+        if asked():
+            # jsonargparse answers above. Should it not, a command must not be run in its place.
+            raise SystemExit(1)
+        return parsed
+
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise the message as an InputError."""
         line = " ".join(part.strip(" -") for part in str(message).splitlines() if part.strip())
@@ -106,7 +120,8 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
         usage=f"esol {command} {positionals} [--group.setting VALUE ...]",
         print_config=None,
     )
-    parser.add_argument("paths", nargs="*", help=positionals)
+    paths: Any = parser.add_argument("paths", nargs="*", help=positionals)
+    paths.completer = names_or_files(config_names)
     parser.add_argument("--config", action="config", help="settings file; flags override it")
     parser.add_argument(
         "--print_config", action="store_true", help="print all settings as YAML, and stop"
@@ -114,6 +129,8 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
     for name, arguments in options.items():
         parser.add_argument(f"--{name}", **arguments)
     parser.add_class_arguments(Settings)
+    if asked():
+        offer_values(parser, Settings)
     return parser
 
 

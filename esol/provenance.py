@@ -5,14 +5,16 @@ import platform
 import subprocess
 from pathlib import Path
 
+from esol import __version__
+
 
 def provenance() -> dict[str, str]:
     """Versions and commit, as far as they are known here."""
     packages = (
-        *("esol", "torch", "torchvision", "timm", "segmentation-models-pytorch"),
+        *("torch", "torchvision", "timm", "segmentation-models-pytorch"),
         *("accelerate", "numpy", "pillow"),
     )
-    versions = {}
+    versions = {"esol": __version__}
     for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)

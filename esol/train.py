@@ -35,6 +35,7 @@ from esol.networks import device_of
 from esol.progress import log, track
 from esol.runfolder import CHECKPOINT
 from esol.settings import Fit, Machine
+from esol.tracking import tracked, tracker_arguments
 
 METRICS = "metrics.jsonl"
 LOGGED_STEPS = 200
@@ -83,7 +84,7 @@ def fit(
         inputs: training examples by index.
         groups: parameters and their learning rate as a multiple of ``fit.lr``.
         fit: optimiser, schedule, batch.
-        machine: device, precision, checkpoint interval.
+        machine: device, precision, checkpoint interval, tracker.
         folder: stage folder; gets metrics.jsonl and, while training, one checkpoint folder.
         seed: of batches, augmentation and dropout.
         label: for progress.
@@ -99,7 +100,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
     barrier()
-    accelerator = _accelerator(machine)
+    accelerator = _accelerator(machine, folder)
     # Dropout differs between the parts of a batch.
     set_seed(seed + rank())
     steps = total_steps(fit, len(inputs))
@@ -107,11 +108,12 @@ def fit(
     optimizer = _optimizer(groups, fit)
     step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
     done = _resume(accelerator, folder)
-    metrics = _Metrics(folder / METRICS, keep=done, every=max(1, steps // LOGGED_STEPS))
+    every = max(1, steps // LOGGED_STEPS)
+    metrics = _Metrics(folder / METRICS, accelerator, keep=done, every=every)
     saved = time.monotonic()
     model.train()
     batches = inputs.batches(fit.batch, seed=seed, start=done, stop=steps, workers=machine.workers)
-    with _stop_signals() as stop:
+    with _stop_signals() as stop, tracked(accelerator, machine, folder, done):
         for batch in track(batches, label, total=steps, start=done, unit="steps"):
             # A process whose photo cannot be read is missed here, not amid a backward pass.
             barrier()
@@ -138,12 +140,13 @@ def fit(
     return {"steps": steps, **metrics.last}
 
 
-def _accelerator(machine: Machine) -> Accelerator:
+def _accelerator(machine: Machine, folder: Path) -> Accelerator:
     return Accelerator(
         # Parameters that the loss does not reach are found once, not at every step.
         kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
         mixed_precision=machine.precision if torch.cuda.is_available() else "no",
         cpu=device_of(machine).type == "cpu",
+        **tracker_arguments(machine, folder),
     )
 
 
@@ -261,11 +264,13 @@ def _resume(accelerator: Accelerator, folder: Path) -> int:
 class _Metrics:
     """metrics.jsonl: one line per logged step, no times in it, so equal runs give equal files.
 
-    Losses are means over the processes; the main one writes them.
+    Losses are means over the processes; the main one writes them. Accelerate's tracker, if there
+    is one, is told the same.
     """
 
-    def __init__(self, path: Path, *, keep: int, every: int) -> None:
+    def __init__(self, path: Path, accelerator: Accelerator, *, keep: int, every: int) -> None:
         self.path = path
+        self.accelerator = accelerator
         self.every = every
         self.last: dict[str, float] = {}
         if not main_process():
@@ -281,8 +286,10 @@ class _Metrics:
         self.last = {name: sum(one[name] for one in told) / len(told) for name in values}
         if not main_process():
             return
+        line = {**self.last, "rate": rate}
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **self.last, "rate": rate}) + "\n")
+            stream.write(json.dumps({"step": step, **line}) + "\n")
+        self.accelerator.log(line, step=step)
 
 
 def _step_of(line: str) -> float:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from esol.errors import InputError
 from esol.files import sha256
 from esol.models.backbone import Backbone
+from esol.models.dilation import dilate, feature_map
 from esol.models.weights import reason, weights_digest
 
 NAME = "test_resnet"
@@ -69,8 +71,17 @@ def test_weights_from_a_file_with_or_without_classifier(tmp_path):
     ("changes", "message"),
     [
         ({"name": "resnet5000"}, "no such network"),
-        ({"name": "vit_tiny_patch16_224"}, "vit_tiny"),
-        ({"learn": ("layer9",)}, "layer9.*layer1"),
+        (
+            {"name": "vit_tiny_patch16_224"},
+            r"'vit_tiny_patch16_224': does not take photos of any size.*such as resnet50",
+        ),
+        ({"name": "vit_tiny_r_s16_p8_224"}, "such as resnet50"),
+        (
+            {"name": "convnext_atto", "stride": 4},
+            r"'convnext_atto', backbone\.stride = 4: .*; set backbone\.stride: 8 or 16 or 32, or",
+        ),
+        ({"name": "hrnet_w18_small"}, r"set backbone\.stride: 32, or take"),
+        ({"learn": ("layer9",)}, r"layer9.*layer1.*'\*' for all"),
         ({"weights": "missing.safetensors"}, "no such file"),
     ],
 )
@@ -99,6 +110,53 @@ def test_download_that_fails_says_what_to_do(monkeypatch):
     monkeypatch.setattr("esol.models.backbone.timm.create_model", refuse)
     with pytest.raises(InputError, match=r"could not be downloaded.*safetensors"):
         backbone(weights="imagenet")
+
+
+def test_features_that_are_no_map_are_refused(monkeypatch):
+    """As a vision transformer's that takes photos of any size."""
+    made = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, num_classes=0)
+    monkeypatch.setattr("esol.models.backbone.timm.create_model", lambda *_, **__: made)
+    with pytest.raises(InputError, match=r"gives no feature maps .* but \(1, 17, 192\).*resnet50"):
+        backbone(name="vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100"])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilating_is_what_timm_does_where_it_can(name, stride):
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, output_stride=stride).eval()
+    ours = timm.create_model(name).eval()
+    ours.load_state_dict(theirs.state_dict())
+    dilate(ours, stride)
+    photo = torch.rand(1, 3, 96, 61)
+    assert torch.equal(ours.forward_features(photo), theirs.forward_features(photo))
+
+
+@pytest.mark.parametrize("name", ["vgg11", "densenet121"])
+@pytest.mark.parametrize("stride", [4, 16])
+def test_a_dilated_network_keeps_the_cells_that_it_had(name, stride):
+    """Timm cannot dilate these; without layers that see the whole map each old cell is the same."""
+    torch.manual_seed(0)
+    network = timm.create_model(name).eval()
+    photo = torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        before = network.forward_features(photo)
+        dilate(network, stride)
+        after = network.forward_features(photo)
+    assert after.shape[-2:] == (96 // stride, 64 // stride)
+    every = 32 // stride
+    torch.testing.assert_close(after[..., ::every, ::every], before, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(after[..., 1::every, 1::every], before)
+
+
+def test_measuring_a_network_changes_nothing_in_it():
+    network = timm.create_model("test_resnet")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    feature_map(network)
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_real_weights_fit(shared):

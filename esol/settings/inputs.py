@@ -156,5 +156,9 @@ class Machine:
     checkpoint_seconds: float = 30.0
     """Seconds between training checkpoints; 0: at every step."""
 
+    track: Literal["none", "tensorboard", "wandb"] = "none"
+    """Where training curves go besides metrics.jsonl; wandb stays offline unless the environment
+    variable WANDB_MODE says otherwise. Needs the extra track."""
+
     def __post_init__(self) -> None:
         at_least_zero(self, "machine", "workers", "checkpoint_seconds")

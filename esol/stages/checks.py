@@ -15,6 +15,7 @@ from esol.runfolder import finished
 from esol.stages.job import Job
 from esol.stages.masking import check_saliency
 from esol.stages.peer import new_peer
+from esol.tracking import check_tracker
 
 
 def check_input(job: Job, stages: Sequence[str]) -> None:
@@ -25,6 +26,7 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     """
     if job.run.resolve() == job.data.root.resolve():
         raise InputError(f"{job.run} is the data folder; give another folder for the results")
+    check_tracker(job.settings.machine)
     todo = [stage for stage in stages if job.overwrite or not finished(job.run, stage)]
     _check_lists(job, todo)
     _check_batches(job, todo)
