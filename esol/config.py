@@ -150,7 +150,7 @@ def dump_settings(settings: Settings) -> str:
     """All settings as YAML that ``load_settings`` reads back.
 
     Examples:
-        >>> print(dump_settings(Settings())[:21])
+        >>> print(dump_settings(Settings())[:20])
         seed: 0
         method: esol
     """

@@ -93,7 +93,7 @@ def load_maps(path: Path) -> Maps:
     Examples:
         >>> found = load_maps(Path("runs/mine/04-cams/shrinkage/00001.npz"))
         >>> found.size, found.maps.shape, found.full().shape  # a photo with two tags
-        ((56, 64), (2, 14, 16), (2, 56, 64))
+        ((62, 64), (2, 16, 16), (2, 62, 64))
     """
     try:
         stored, classes, size = _read(path)

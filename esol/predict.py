@@ -277,7 +277,7 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
         >>> model = load("runs/mine")
         >>> found = model.predict("photos/images/00002.jpg")
         >>> found.mask.shape, found.scores.shape, model.classes[0]
-        ((49, 64), (7, 49, 64), 'anchor')
+        ((64, 49), (7, 64, 49), 'anchor')
     """
     path = Path(path)
     if path.is_dir():

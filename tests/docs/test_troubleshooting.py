@@ -18,6 +18,8 @@ import esol.stages.localize
 from esol.__main__ import main
 from esol.data.synthetic import write_synthetic
 from esol.lock import FolderLock
+from esol.losses import Batch, Losses, classify_losses
+from esol.models.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -78,6 +80,11 @@ def truncated() -> None:
     path.write_bytes(path.read_bytes()[:900])
 
 
+def one_unicorn() -> None:
+    Path("photos/classes.txt").unlink()
+    SPOILED["A tag that is no class"]()
+
+
 def classified() -> None:
     assert main(["classify", SMOKE, "photos", "runs/mine"]) == 0
 
@@ -95,7 +102,8 @@ SPOILED: dict[str, Callable[[], object]] = {
     "A mask of the wrong kind": mask(lambda image: image.convert("RGB")),
     "A mask of another size": mask(lambda image: image.resize((20, 20))),
     "A value in a mask that is no class": mask(with_value),
-    "Too few photos of a class": labels(lambda text: text.replace("anchor", "anchor unicorn", 1)),
+    "A tag that is no class": labels(lambda text: text.replace("anchor", "anchor unicorn", 1)),
+    "Too few photos of a class": one_unicorn,
     "A misspelt setting": lambda: Path("mine.yaml").write_text("expand: {alpa: 1}\n"),
     "No run there": lambda: Path("runs/mine").mkdir(parents=True),
     "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),
@@ -104,7 +112,7 @@ SPOILED: dict[str, Callable[[], object]] = {
 }
 """Heading -> what is done to good photos, or beforehand, for its messages to come."""
 
-ADDED = {"Nothing is measured": BARE, "Too few photos of a class": ["--data.labels=labels.csv"]}
+ADDED = {"Nothing is measured": BARE}
 """Heading -> flags that its command is given besides."""
 
 
@@ -161,7 +169,8 @@ def pretend(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(esol.stages.localize, "fit", lock)  # keeps it while the test runs
     elif heading == "Interrupted":
 
-        def interrupting(*_: object) -> None:
+        def interrupting(model: Classifier, batch: Batch) -> Losses:
             os.kill(os.getpid(), signal.SIGINT)
+            return classify_losses(model, batch)
 
         monkeypatch.setattr(esol.stages.localize, "classify_losses", interrupting)
