@@ -1,6 +1,6 @@
-.PHONY: check format lint types test
+.PHONY: check format lint types test docs
 
-check: lint types test
+check: lint types test docs
 
 format:
 	ruff format .
@@ -15,3 +15,6 @@ types:
 
 test:
 	pytest
+
+docs:
+	mkdocs build --strict

@@ -89,6 +89,11 @@ def load_maps(path: Path) -> Maps:
 
     Raises:
         InputError: the file is missing, damaged or of another kind.
+
+    Examples:
+        >>> found = load_maps(Path("runs/mine/04-cams/shrinkage/00001.npz"))
+        >>> found.size, found.maps.shape, found.full().shape  # a photo with two tags
+        ((62, 64), (2, 16, 16), (2, 62, 64))
     """
     try:
         stored, classes, size = _read(path)

@@ -276,6 +276,12 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
 
     Raises:
         InputError: no such file, not a model file, damaged, of a newer version; no such device.
+
+    Examples:
+        >>> model = load("runs/mine")
+        >>> found = model.predict("photos/images/00002.jpg")
+        >>> found.mask.shape, found.scores.shape, model.classes[0]
+        ((64, 49), (7, 64, 49), 'anchor')
     """
     path = Path(path)
     if path.is_dir():

@@ -24,6 +24,11 @@ def seed(
 
     Raises:
         ValueError: shapes or order are not as above.
+
+    Examples:
+        >>> scores = np.array([[[0.9, 0.2, 0.1]], [[0.4, 0.5, 0.3]]], np.float32)
+        >>> seed(scores, np.array([2, 6]), threshold=0.3)  # classes 2 and 6 are mask values 3 and 7
+        array([[3, 7, 0]], dtype=uint8)
     """
     check(scores, classes)
     top, winner = strongest(scores)

@@ -116,6 +116,13 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
 
     Raises:
         InputError: not a run folder, evaluation not finished, or the data set is gone.
+
+    Returns:
+        The page.
+
+    Examples:
+        >>> write_report(Path("runs/mine"), photos=4).as_posix()
+        'runs/mine/report.html'
     """
     if photos < 0:
         raise InputError(f"--photos {photos}: give 0 or more")

@@ -30,6 +30,11 @@ def open_dataset(root: Path | str, settings: Data) -> Dataset:
 
     Raises:
         InputError: the layout is not recognised, or a file, list or class is missing or wrong.
+
+    Examples:
+        >>> data = open_dataset("photos", Data(evaluate=("val",)))
+        >>> data.kind, data.classes[:3], {name: len(of) for name, of in data.splits.items()}
+        ('folder', ('anchor', 'bullseye', 'checker'), {'train': 18, 'val': 6})
     """
     return to_dataset(read_layout(root, settings), settings)
 

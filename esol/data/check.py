@@ -90,6 +90,11 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
     Raises:
         InputError: there is nothing to check: no known layout, no such list, an unreadable labels
             file.
+
+    Examples:
+        >>> report = check("photos", Data())
+        >>> report.photos, report.problems, len(report.classes)
+        ({'train': 18}, (), 6)
     """
     reading = read_layout(root, settings)
     # Where every row is wrong there are no classes: the rows' problems are the answer then.

@@ -31,6 +31,14 @@ def deform_conv2d_frozen(
 
     Raises:
         ValueError: the shapes do not fit.
+
+    Examples:
+        A 1 x 1 kernel that samples one cell further to the right:
+
+        >>> row = torch.arange(4.0).view(1, 1, 1, 4)
+        >>> right = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+        >>> deform_conv2d_frozen(row, right, torch.ones(1, 1, 1, 1))
+        tensor([[[[1., 2., 3., 0.]]]])
     """
     n, c, h, w = input.shape
     o, _, k, k2 = weight.shape

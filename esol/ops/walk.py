@@ -178,6 +178,14 @@ def random_walk(
 
     Raises:
         ValueError: the shapes do not fit.
+
+    Examples:
+        One score in a row of six cells, with an edge in the fourth, which it does not cross:
+
+        >>> scores = torch.tensor([[[1.0, 0, 0, 0, 0, 0]]])
+        >>> edge = torch.tensor([[0.0, 0, 0, 1, 0, 0]])
+        >>> [round(score, 2) for score in random_walk(scores, edge)[0, 0].tolist()]
+        [0.33, 0.33, 0.33, 0.0, 0.0, 0.0]
     """
     k, h, w = scores.shape
     if edge.shape != (h, w):

@@ -1,0 +1,65 @@
+"""Pages: links hold, pictures are small, what is generated is up to date, no page is lost."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import esol
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def made(name: str) -> ModuleType:
+    """A script of docs/make."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "make" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_settings_page_is_up_to_date():
+    script = made("settings")
+    assert script.page() == script.PAGE.read_text(encoding="utf-8"), (
+        "docs/settings.md is not what the settings say: run python docs/make/settings.py"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for link in LINK.findall(text):
+        if link.startswith(("http://", "https://")):
+            continue
+        target = page.parent / link.partition("#")[0]
+        assert target.exists(), link
+        # What is outside docs/ is not on the site.
+        assert page == ROOT / "README.md" or target.resolve().is_relative_to(DOCS), link
+
+
+def test_pictures_are_small():
+    pictures = list((DOCS / "pictures").iterdir())
+    assert pictures
+    assert all(path.stat().st_size < 100_000 for path in pictures)
+
+
+def test_every_page_is_in_the_navigation():
+    # The file's own tags are mkdocs' business.
+    config = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
+    listed = {page for part in config["nav"] for pages in part.values() for page in pages}
+    there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    tables = {page for page in there if page.startswith("results/voc-animals-1000/")}
+    assert listed == there - tables | {"results/voc-animals-1000/README.md", "tutorial.md"}
+
+
+def test_every_public_name_is_on_the_python_page():
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: esol\.(\w+)$", page, re.M)) == sorted(esol.__all__)

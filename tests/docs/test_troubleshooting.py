@@ -1,0 +1,176 @@
+"""Every message quoted in docs/troubleshooting.md is what the program says today."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import esol.models.backbone
+import esol.stages.localize
+from esol.__main__ import main
+from esol.data.synthetic import write_synthetic
+from esol.lock import FolderLock
+from esol.losses import Batch, Losses, classify_losses
+from esol.models.classifier import Classifier
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "troubleshooting.md"
+SMOKE = str(ROOT / "tests" / "smoke.yaml")
+CONFIG = "tags-folder-cpu"
+"""Named by the page's commands; the tests' own settings take its place."""
+
+BARE = ["--refine.methods=[]", "--masks.source=seeds", "--segment.network=none"]
+
+
+def sections() -> dict[str, list[tuple[str, list[str]]]]:
+    """Heading -> its commands, each with the lines that it must print."""
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for part in re.split(r"^### ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        heading, _, text = part.partition("\n")
+        commands: list[tuple[str, list[str]]] = []
+        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+            for line in block.splitlines():
+                if line.startswith("$ "):
+                    commands.append((line.removeprefix("$ "), []))
+                else:
+                    commands[-1][1].append(line)
+        if commands:
+            found[heading] = commands
+    return found
+
+
+def labels(change: Callable[[str], str]) -> Callable[[], None]:
+    def spoil() -> None:
+        path = Path("photos/labels.csv")
+        path.write_text(change(path.read_text()))
+
+    return spoil
+
+
+def mask(change: Callable[[Image.Image], Image.Image]) -> Callable[[], None]:
+    def spoil() -> None:
+        path = Path("photos/masks/00003.png")
+        with Image.open(path) as image:
+            changed = change(image.copy())
+        changed.save(path)
+
+    return spoil
+
+
+def with_value(image: Image.Image) -> Image.Image:
+    image.putpixel((0, 0), 9)
+    return image
+
+
+def no_layout() -> None:
+    shutil.rmtree("photos")
+    Path("photos").mkdir()
+
+
+def truncated() -> None:
+    path = Path("photos/images/00003.jpg")
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def one_unicorn() -> None:
+    Path("photos/classes.txt").unlink()
+    SPOILED["A tag that is no class"]()
+
+
+def classified() -> None:
+    assert main(["classify", SMOKE, "photos", "runs/mine"]) == 0
+
+
+def unmeasured() -> None:
+    shutil.rmtree("photos/masks")
+    assert main(["run", SMOKE, "photos", "runs/mine", "--until", "segment", *BARE]) == 0
+
+
+SPOILED: dict[str, Callable[[], object]] = {
+    "No known layout": no_layout,
+    "The header of labels.csv": labels(lambda text: text.partition("\n")[2]),
+    "A row without its photo": lambda: Path("photos/images/00003.jpg").unlink(),
+    "A damaged photo": truncated,
+    "A mask of the wrong kind": mask(lambda image: image.convert("RGB")),
+    "A mask of another size": mask(lambda image: image.resize((20, 20))),
+    "A value in a mask that is no class": mask(with_value),
+    "A tag that is no class": labels(lambda text: text.replace("anchor", "anchor unicorn", 1)),
+    "Too few photos of a class": one_unicorn,
+    "A misspelt setting": lambda: Path("mine.yaml").write_text("expand: {alpa: 1}\n"),
+    "No run there": lambda: Path("runs/mine").mkdir(parents=True),
+    "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),
+    "Made with other settings": classified,
+    "Nothing is measured": unmeasured,
+}
+"""Heading -> what is done to good photos, or beforehand, for its messages to come."""
+
+ADDED = {"Nothing is measured": BARE}
+"""Heading -> flags that its command is given besides."""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("troubles") / "photos"
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    return root
+
+
+def test_the_page_has_its_sections():
+    assert set(SPOILED) <= set(sections())
+    assert len(sections()) > 20
+
+
+@pytest.mark.parametrize("heading", sections())
+def test_message_is_what_the_program_says(heading, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    SPOILED.get(heading, lambda: None)()
+    pretend(heading, monkeypatch)
+    for command, expected in sections()[heading]:
+        program, *arguments = shlex.split(command)
+        assert program == "esol"
+        if heading != "Weights cannot be downloaded":
+            arguments = [SMOKE if word == CONFIG else word for word in arguments]
+        capsys.readouterr()
+        try:
+            code = main([*arguments, *ADDED.get(heading, [])])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        found = "".join(capsys.readouterr())
+        assert expected
+        for line in expected:
+            pattern = re.escape(line).replace(re.escape("..."), ".+")
+            assert re.search(f"^{pattern}$", found, re.MULTILINE), found
+        refused = any(line.startswith(("esol: ", "problem: ")) for line in expected)
+        assert code == (130 if heading == "Interrupted" else 2 if refused else 0)
+
+
+def pretend(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bring about what does not depend on files: no network, no GPU, another process, Ctrl-C."""
+    if heading == "Weights cannot be downloaded":
+
+        def unreachable(*_: object, **__: object) -> None:
+            raise OSError("We couldn't connect to 'https://huggingface.co' to load the files")
+
+        monkeypatch.setattr(esol.models.backbone.timm, "create_model", unreachable)
+    elif heading == "No GPU":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    elif heading == "Someone else works on it":
+        lock = FolderLock(Path("runs/mine"))
+        lock.acquire()
+        monkeypatch.setattr(esol.stages.localize, "fit", lock)  # keeps it while the test runs
+    elif heading == "Interrupted":
+
+        def interrupting(model: Classifier, batch: Batch) -> Losses:
+            os.kill(os.getpid(), signal.SIGINT)
+            return classify_losses(model, batch)
+
+        monkeypatch.setattr(esol.stages.localize, "classify_losses", interrupting)
