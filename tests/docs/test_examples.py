@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import io
+import json
 import pkgutil
 import re
 from importlib import import_module
@@ -14,6 +15,7 @@ from PIL import Image
 import esol
 from esol.bundle import save_bundle
 from esol.data.voc import VOC_CLASSES
+from esol.interchange.exports import export_masks
 from esol.models.segmenter import Segmenter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,7 @@ def folder(tmp_path_factory):
             assert text in readme
             readme = readme.replace(text, smaller)
         execute(label, readme)
+        corrected_masks(Path("corrected.json"))
         yield place
 
 
@@ -69,6 +72,15 @@ def voc_network(path: Path) -> None:
     test = {"resize": "squash", "size": 32, "longest": 32, "scales": [1.0], "flip": False}
     crf = {"iterations": 0}
     save_bundle(path, network, {**test, "crf": crf, "classes": list(VOC_CLASSES)})
+
+
+def corrected_masks(path: Path) -> None:
+    """The run's masks as a label tool gives them back, one photo's taken away by hand."""
+    export_masks("runs/mine", path, to="coco")
+    content = json.loads(path.read_text())
+    wrong = content["annotations"][0]["image_id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != wrong]
+    path.write_text(json.dumps(content))
 
 
 def execute(label: str, text: str) -> dict[str, object]:
