@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from esol.__main__ import COMMANDS as BESIDES
 from esol.__main__ import main
 from esol.config import config_folder, find_config, settings_parser, to_settings
 from esol.runfolder import STAGES
@@ -20,8 +21,7 @@ PAGES.remove(ROOT / "docs" / "troubleshooting.md")
 # Of past days, with the flags of their time.
 PAGES.remove(ROOT / "docs" / "LOG.md")
 
-COMMANDS = ("demo", "check", "run", "predict", "export", "import", "evaluate", "report")
-COMMANDS += ("prepare", "reproduce", *STAGES)
+COMMANDS = (*BESIDES, *STAGES)
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*[a-z\d]")
 
 
@@ -84,7 +84,7 @@ def test_command_exists_with_its_flags(page, text):
 @pytest.mark.parametrize(("page", "text"), flags_alone(), ids=lambda value: value[:60])
 def test_flag_alone_is_one_of_some_command(page, text):
     known = frozenset().union(*(help_of(command) for command in COMMANDS))
-    others = {"--nproc-per-node"}  # torchrun's
+    others = {"--nproc-per-node", "--build-arg", "--user"}  # torchrun's and docker's
     assert set(FLAG.findall(text)) <= known | help_of("evaluate", "--gt", "x") | others
 
 
