@@ -1,4 +1,4 @@
-.PHONY: check format lint types test
+.PHONY: check format lint types test slow audit
 
 check: lint types test
 
@@ -15,3 +15,9 @@ types:
 
 test:
 	pytest
+
+slow:  # minutes long; figures are in docs/robustness.md
+	pytest -n 0 -m slow -s
+
+audit:  # needs pip-audit and the network
+	pip-audit --strict --no-deps --disable-pip -r constraints.txt
