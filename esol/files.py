@@ -75,6 +75,20 @@ def append(path: Path, text: str) -> None:
         stream.write(text)
 
 
+def sync_folder(path: Path) -> None:
+    """Wait until the files of a folder, which has no folders in it, are on the disk.
+
+    Raises:
+        OSError: they cannot get there.
+    """
+    for each in (*path.iterdir(), path):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it; when killed, none of its files are missing in it.
 

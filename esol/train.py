@@ -30,7 +30,7 @@ from esol.distributed import (
     rank,
 )
 from esol.errors import InputError
-from esol.files import append, remove_folder, write_atomic
+from esol.files import append, remove_folder, sync_folder, write_atomic
 from esol.losses import Batch, Losses
 from esol.models.weights import reason
 from esol.networks import device_of
@@ -240,13 +240,16 @@ def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
     # The main process writes weights and optimiser, each one its random states.
     try:
         accelerator.save_state(str(temporary))
+        barrier()
+        if main_process():
+            # The one before is removed: a power cut must not take both.
+            sync_folder(temporary)
     # PyTorch and safetensors have errors of their own for a disk that is full.
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise InputError(
             f"{final}: cannot be written ({reason(error)}); make room on the disk"
         ) from error
-    barrier()
     if main_process():
         if final.exists():
             remove_folder(final)

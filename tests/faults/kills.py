@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,26 @@ def contents(run: Path) -> dict[str, bytes]:
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     """Names of files that differ, or that only one has."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def copied(whole: Path, run: Path, until: str) -> Path:
+    """A run folder that has come as far as a stage."""
+    names = [*FOLDERS.values()]
+    for folder in names[: names.index(FOLDERS[until]) + 1]:
+        if (whole / folder).exists():
+            shutil.copytree(whole / folder, run / folder)
+    return run
+
+
+def unlike(run: Path, whole: Path) -> list[str]:
+    """Names of files of a run's stages, all finished, that differ from those of another run."""
+    stages = [folder for folder in FOLDERS.values() if (run / folder).exists()]
+    assert all((run / folder / "manifest.json").exists() for folder in stages)
+    one, other = (
+        {name: file for name, file in contents(each).items() if name.split("/")[0] in stages}
+        for each in (run, whole)
+    )
+    return differences(one, other)
 
 
 def plans(

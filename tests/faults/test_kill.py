@@ -125,8 +125,8 @@ def killed_from_outside(
 
 def test_the_commands_own_process_is_killed(photos: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    signals = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-    assert killed_from_outside(photos, run, signals, 40) == 3
+    signals = (signal.SIGKILL, signal.SIGINT)
+    assert killed_from_outside(photos, run, signals, 60) == 2
     with started(photos, run) as process:
         assert process.wait() == 0
     assert differences(contents(run), contents(whole)) == []
@@ -146,6 +146,7 @@ def test_the_commands_own_process_is_killed_often(
     assert differences(contents(run), contents(whole)) == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_loaders_can_be_started_again_at_once(
     photos: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kills import SMOKE, contents, differences
+from kills import SMOKE, contents, copied, differences, unlike
 
 import esol
 from esol.outputs import outputs
@@ -34,16 +34,19 @@ def vanishing(data: Path, stage: str, count: int) -> dict[str, object]:
 
 @pytest.mark.parametrize(("stage", "count"), [("classify", 25), ("cams", 40), ("refine", 30)])
 def test_photos_that_vanish_in_the_middle(stage, count, data, run, refused: Refused, whole):
-    folder = data.parent / "run"
-    message = refused(folder, data=data, kill=vanishing(data, stage, count))
+    folder, until = data.parent / "run", ("--until", stage)
+    if stage != "classify":
+        before = {"cams": "shrink", "refine": "seeds"}
+        copied(whole, folder, before[stage])
+    message = refused(folder, data=data, kill=vanishing(data, stage, count), flags=until)
     assert str(data) in message
     os.rename(f"{data}-away", data)
-    assert run(folder, data=data)["code"] == 0
-    assert differences(contents(folder), contents(whole)) == ["run.json"]
+    assert run(folder, data=data, flags=until)["code"] == 0
+    assert unlike(folder, whole) == []
 
 
 def test_masks_that_vanish_before_they_are_measured(data, run, refused: Refused, whole):
-    folder = data.parent / "run"
+    folder = copied(whole, data.parent / "run", "segment")
     away = [str(data / "masks"), f"{data}-masks"]
     kill = {"folder": f"{FOLDERS['evaluate']}/", "count": 3, "move": away}
     assert f"{data}/masks" in refused(folder, data=data, kill=kill)
@@ -54,34 +57,33 @@ def test_masks_that_vanish_before_they_are_measured(data, run, refused: Refused,
 
 def test_a_stage_folder_that_is_moved_away_is_not_finished_without_its_files(run, whole, tmp_path):
     """Its new folder got the manifest, over the few files written since."""
-    folder = tmp_path / "run"
+    folder, until = copied(whole, tmp_path / "run", "shrink"), ("--until", "cams")
     away = [str(folder / FOLDERS["cams"]), str(tmp_path / "away")]
     kill = {"folder": f"{FOLDERS['cams']}/", "count": 60, "move": away}
-    answer = run(folder, kill=kill)
+    answer = run(folder, kill=kill, flags=until)
     assert answer["code"] == 2
     assert "was removed while it was worked on" in answer["stderr"].splitlines()[-1]
     assert not (folder / FOLDERS["cams"] / "manifest.json").exists()
     shutil.rmtree(folder / FOLDERS["cams"])
-    assert run(folder)["code"] == 0
-    assert differences(contents(folder), contents(whole)) == []
+    assert run(folder, flags=until)["code"] == 0
+    assert unlike(folder, whole) == []
 
 
 @pytest.mark.parametrize("name", ["05-seeds", "05-seeds/identity.json", "05-seeds/log.txt"])
 def test_a_folder_where_a_file_belongs_or_the_other_way_round(
     name, run, refused: Refused, whole, tmp_path
 ):
-    folder = tmp_path / "run"
-    assert run(folder, flags=("--until", "cams"))["code"] == 0
+    folder, until = copied(whole, tmp_path / "run", "cams"), ("--until", "seeds")
     target = folder / name
     target.parent.mkdir(exist_ok=True)
     if target.suffix:
         target.mkdir()
     else:
         target.write_text("a file")
-    assert str(folder / "05-seeds") in refused(folder)
+    assert str(folder / "05-seeds") in refused(folder, flags=until)
     target.rmdir() if target.suffix else target.unlink()
-    assert run(folder)["code"] == 0
-    assert differences(contents(folder), contents(whole)) == []
+    assert run(folder, flags=until)["code"] == 0
+    assert unlike(folder, whole) == []
 
 
 def test_cut_and_removed_outputs_are_made_again(run, whole, tmp_path):
@@ -113,8 +115,7 @@ def test_a_photo_called_like_a_checkpoint_has_outputs(tmp_path):
 
 
 def test_a_clock_that_goes_back(run, whole, tmp_path):
-    folder = tmp_path / "run"
-    assert run(folder, flags=("--until", "shrink"))["code"] == 0
+    folder = copied(whole, tmp_path / "run", "shrink")
     for path in folder.rglob("*"):
         os.utime(path, (4e9, 4e9))
     answer = run(folder, clock="back")
@@ -173,8 +174,9 @@ def test_a_run_outlives_the_reader_of_its_log(photos: Path, tmp_path: Path):
     assert (tmp_path / "run" / FOLDERS["expand"] / "manifest.json").exists()
 
 
-def test_an_interruption_between_trainings_is_one_line(run, tmp_path):
+def test_an_interruption_between_trainings_is_one_line(run, whole, tmp_path):
+    folder = copied(whole, tmp_path / "run", "shrink")
     kill = {"folder": f"{FOLDERS['cams']}/", "count": 30, "signal": signal.SIGINT}
-    answer = run(tmp_path / "run", kill=kill)
+    answer = run(folder, kill=kill)
     assert answer["code"] == 130
     assert answer["stderr"].splitlines()[-1].startswith("esol: interrupted; the same command goes")
