@@ -36,7 +36,8 @@ def atomic(path: Path, sync: bool = False) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be made or written to, or the disk is full, also in the block.
     """
-    make_folder(path.parent)
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Not derived from the name: a photo's name may already be as long as the file system allows.
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
     try:

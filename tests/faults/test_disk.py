@@ -123,7 +123,9 @@ def test_a_user_without_the_right_to_write(tmp_path):
         write_atomic(pathlib.Path(sys.argv[1]) / "a" / "b.txt", "x")"""
     command = [sys.executable, "-c", code, str(folder)]
     told = subprocess.run(command, capture_output=True, text=True).stderr.splitlines()[-1]
-    assert told.startswith(f"esol.errors.InputError: {folder}/a: cannot be written (Permission")
+    assert told.startswith(
+        f"esol.errors.InputError: {folder}/a/b.txt: cannot be written (Permission"
+    )
     assert list(folder.iterdir()) == []
 
 
