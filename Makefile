@@ -1,4 +1,4 @@
-.PHONY: check format lint types test docs
+.PHONY: check format lint types test docs slow audit
 
 check: lint types test docs
 
@@ -18,3 +18,9 @@ test:
 
 docs:
 	mkdocs build --strict
+
+slow:  # minutes long; figures are in docs/robustness.md
+	pytest -n 0 -m slow -s
+
+audit:  # needs pip-audit and the network
+	pip-audit --strict --no-deps --disable-pip -r constraints.txt

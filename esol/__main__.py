@@ -1,13 +1,12 @@
 """``esol COMMAND``: settings from YAML and flags, then one call into the library."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from jsonargparse import Namespace
-from rich.console import Console
 from rich.logging import RichHandler
 
 from esol import __version__
@@ -22,10 +21,11 @@ from esol.config import (
     to_settings,
 )
 from esol.distributed import GoneError, end, first, main_process, processes
-from esol.errors import InputError
+from esol.errors import InputError, printable
 from esol.progress import console
 from esol.runfolder import STAGES
 from esol.settings import Settings
+from esol.streams import Screen, abandon_output, open_closed_streams
 
 USAGE = f"""usage: esol COMMAND ...
 
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 for a mistake in what was given, after one line saying which; 130 if interrupted; 141
         if the reader of the output has gone.
     """
+    open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if asked():
         return complete([*COMMANDS, *STAGES], _dispatch)
@@ -90,11 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _refused(str(error))
     except BrokenPipeError:
-        # Who reads our output has seen enough; what is left must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who reads our output has seen enough.
+        abandon_output()
         return 141
     except OSError as error:
-        return _refused(f"{error.filename or 'a file'}: {error.strerror or error}")
+        abandon_output()
+        # What we write to files has its name.
+        name = error.filename or "standard output, or a file that is read"
+        return _refused(f"{name}: {error.strerror or error}")
     except KeyboardInterrupt:
         if main_process():
             print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -104,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refused(message: str) -> int:
     """One line, from whichever process is first to say so."""
     if first(message):
-        print(f"esol: {message}", file=sys.stderr)
+        # Whoever read our errors may be gone.
+        with suppress(OSError):
+            print(f"esol: {printable(message)}", file=sys.stderr, flush=True)
     return 2
 
 
@@ -212,7 +218,7 @@ def _check(rest: list[str]) -> int:
     _, settings, (data,) = _parse(parser, rest, paths=1)
     report = check(Path(data), settings.data, settings.masks.saliency)
     # Not wrapped where it is not a terminal: file names stay whole.
-    Console(soft_wrap=not sys.stdout.isatty()).print(render(report))
+    Screen(soft_wrap=not sys.stdout.isatty()).print(render(report))
     return 2 if report.problems else 0
 
 

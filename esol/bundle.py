@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from esol.errors import InputError
-from esol.files import atomic, plain
+from esol.files import plain
 from esol.models.segmenter import Segmenter
 from esol.settings.masks import Crf
+from esol.tensors import save_tensors
 
 BUNDLE = "model.safetensors"
 """The file's name in a run folder, in that of the stage segment."""
@@ -62,11 +62,7 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
     if len(content["classes"]) + 1 != segmenter.labels:
         raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
     metadata = {KEY: json.dumps({"version": VERSION, **content}, ensure_ascii=False)}
-    state = {
-        key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()
-    }
-    with atomic(Path(path)) as temporary:
-        save_file(state, temporary, metadata)
+    save_tensors(Path(path), segmenter.state_dict(), metadata)
 
 
 def redescribe(path: Path | str, description: dict[str, Any]) -> None:

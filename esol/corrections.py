@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from esol.data.foreign import leads_out
 from esol.errors import InputError
 from esol.files import read_json, sha256
 
@@ -84,6 +85,8 @@ def read_corrections(run: Path) -> Corrections:
         return Corrections(folder)
     content = read_json(path)
     keys = {"classes", "photos", "sources"}
-    if not isinstance(content, dict) or content.keys() != keys:
+    whole = isinstance(content, dict) and content.keys() == keys
+    # Names become paths.
+    if not whole or any(leads_out(PurePosixPath(name)) for name in content["photos"]):
         raise InputError(f"{path} is damaged; remove {folder} and run esol import again")
     return Corrections(folder, tuple(content["classes"]), content["photos"], content["sources"])

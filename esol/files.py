@@ -5,8 +5,10 @@ import json
 import math
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +34,23 @@ def atomic(path: Path, sync: bool = False) -> Iterator[Path]:
         block raises, the temporary file is removed and ``path`` is left as it was.
 
     Raises:
-        InputError: the folder cannot be made or written to.
+        InputError: the folder cannot be made or written to, or the disk is full, also in the block.
     """
-    with _explained(path):
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     # Not derived from the name: a photo's name may already be as long as the file system allows.
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
     try:
-        yield temporary
-        with _explained(path):
+        with written(path, temporary):
+            yield temporary
             if sync:
                 with temporary.open("rb+") as stream:
                     os.fsync(stream.fileno())
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # In a folder that has become read-only or is gone, there is nothing to remove.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes | str, sync: bool = False) -> None:
@@ -56,8 +60,45 @@ def write_atomic(path: Path, data: bytes | str, sync: bool = False) -> None:
         InputError: the file cannot be written (no right, no space, a folder of that name).
     """
     content = data.encode() if isinstance(data, str) else data
-    with atomic(path, sync) as temporary, _explained(path):
+    with atomic(path, sync) as temporary:
         temporary.write_bytes(content)
+
+
+def append(path: Path, text: str) -> None:
+    """Add text, as UTF-8, at the end of a file, which is made if it is not there.
+
+    A kill or a full disk may leave the beginning of it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with written(path), path.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the files of a folder, which has no folders in it, are on the disk.
+
+    Raises:
+        OSError: they cannot get there.
+    """
+    for each in (*path.iterdir(), path):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; when killed, none of its files are missing in it.
+
+    Its name changes first to one that nothing reads.
+    """
+    with written(path):
+        gone = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        path.rename(gone)
+        shutil.rmtree(gone)
 
 
 def write_json(path: Path, content: Any, sync: bool = False) -> None:
@@ -123,13 +164,43 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def require_room(folder: Path, needed: int) -> None:
+    """Check the space on the disk before anything is written.
+
+    Args:
+        folder: an existing folder.
+        needed: bytes.
+
+    Raises:
+        InputError: less is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free: make room"
+        )
+
+
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def written(path: Path, *names: Path) -> Iterator[None]:
+    """Turn the system's errors while a file is written into an InputError that names it.
+
+    Args:
+        path: the file.
+        names: other names of it. If there are any, errors of further files pass: they are not
+            about this one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         yield
     except OSError as error:
+        about = error.filename is None or str(error.filename) in map(str, (path, *names))
+        if (names and not (about and error.errno)) or isinstance(error, BrokenPipeError):
+            raise
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); "
+            f"{path}: cannot be written ({error.strerror or error}); "
             "check the folder's rights and free space, or name another"
         ) from error
 
@@ -140,5 +211,22 @@ def make_folder(path: Path) -> None:
     Raises:
         InputError: it cannot be made.
     """
-    with _explained(path):
+    with written(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder in the system's place for such, removed at the end.
+
+    Raises:
+        InputError: there is no such place, or nothing can be written to it.
+    """
+    try:
+        place = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise InputError(
+            f"TMPDIR: no temporary folder can be made ({error.strerror}); set it to one with room"
+        ) from error
+    with place as name:
+        yield Path(name)

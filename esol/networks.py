@@ -4,17 +4,17 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from esol.distributed import local_rank, processes
 from esol.errors import InputError
-from esol.files import atomic
 from esol.models.backbone import Backbone
 from esol.models.classifier import Classifier, Head
 from esol.models.samplers import Expansion, Localizer, OffsetBranch, Shrinkage
 from esol.models.segmenter import Segmenter
 from esol.settings import Machine, Sampler, Segment, Settings
+from esol.tensors import save_tensors
 
 
 def device_of(machine: Machine) -> torch.device:
@@ -120,11 +120,7 @@ def _branch(convolution: nn.Conv2d, settings: Sampler) -> OffsetBranch:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's parameters and buffers as safetensors, atomically."""
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
-    }
-    with atomic(path) as temporary:
-        save_file(state, temporary)
+    save_tensors(path, module.state_dict())
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

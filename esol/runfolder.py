@@ -1,6 +1,5 @@
 """Run folder: what a stage was made from, whether to skip it, and what it left behind."""
 
-import hashlib
 import json
 import logging
 import resource
@@ -15,7 +14,15 @@ from typing import Any
 from esol.corrections import read_corrections
 from esol.distributed import barrier, from_main, main_process, processes
 from esol.errors import InputError
-from esol.files import TEMPORARY, make_folder, write_atomic, write_json
+from esol.files import (
+    TEMPORARY,
+    append,
+    make_folder,
+    remove_folder,
+    write_atomic,
+    write_json,
+)
+from esol.outputs import count, digest, remove_cut, write_sizes
 from esol.progress import log
 from esol.provenance import provenance
 from esol.settings import Settings
@@ -39,12 +46,6 @@ STAGES = tuple(FOLDERS)
 
 VERSIONS = dict.fromkeys(STAGES, 1) | {"refine": 2, "segment": 2}
 """Raised when a stage's numbers change for the same settings: old results are not reused."""
-
-
-CHECKPOINT = "checkpoint-"
-"""Beginning of the names of training checkpoints, which are no outputs."""
-
-NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt")
 
 
 @dataclass(frozen=True)
@@ -227,11 +228,16 @@ def _enter(
 
 
 def _write_manifest(stage: Stage, started: float) -> None:
+    if not (stage.path / "identity.json").is_file():
+        raise InputError(
+            f"{stage.path} was removed while it was worked on; remove what is there, and run again"
+        )
+    write_sizes(stage.path)
     write_json(
         stage.path / "manifest.json",
         {
             "identity": stage.identity,
-            "outputs": _digest(stage.path),
+            "outputs": digest(stage.path),
             "results": stage.results,
             "record": {
                 **provenance(),
@@ -247,14 +253,25 @@ def _write_manifest(stage: Stage, started: float) -> None:
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Write what is logged to a file too, after what earlier attempts wrote."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+
+
+class _LogFile(logging.Handler):
+    """Adds lines to a file. Logging's own would print a traceback where it cannot, and go on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        append(path, "")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        append(self.path, f"{self.format(record)}\n")
 
 
 def _unchanged(
@@ -294,7 +311,7 @@ def _clear(path: Path, kept: Sequence[str]) -> None:
     stay = {*kept, "identity.json", *(["log.txt"] if kept else [])}
     for entry in [entry for entry in path.iterdir() if entry.name not in stay]:
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            remove_folder(entry)
         else:
             entry.unlink()
     if kept:
@@ -306,11 +323,14 @@ def _is_whole(path: Path) -> bool:
     manifest = path / "manifest.json"
     if not manifest.is_file():
         return False
-    stored, found = _read(manifest)["outputs"], _count(path)
+    stored, found = _read(manifest)["outputs"], count(path)
     if found == {name: stored[name] for name in found}:
         return True
     log.warning("%s: files were removed or changed since it was finished; working on it", path)
     manifest.unlink()
+    # What is there is not made again; cut files must not stay.
+    if cut := remove_cut(path):
+        log.warning("%s: %d files of another size are made again, first %s", path, len(cut), cut[0])
     return False
 
 
@@ -322,7 +342,7 @@ def remove_leftovers(path: Path) -> None:
     stage = path.name in FOLDERS.values()
     found = path.rglob(f"{TEMPORARY}*") if stage else path.glob(f"{TEMPORARY}*")
     for leftover in list(found):
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink(missing_ok=True)
@@ -364,26 +384,3 @@ def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: 
             return _first_difference(old, new, f"{prefix}{key}.")
         return f"{prefix}{key} = {old}, not {new}"
     return ""
-
-
-def _outputs(path: Path) -> Iterator[tuple[str, Path]]:
-    """Relative name and path of every output file, in order."""
-    for file in sorted(path.rglob("*")):
-        relative = file.relative_to(path).as_posix()
-        whole = not file.name.startswith(TEMPORARY) and relative not in NOT_OUTPUTS
-        if whole and CHECKPOINT not in relative and file.is_file():
-            yield relative, file
-
-
-def _count(path: Path) -> dict[str, int]:
-    """Number and total size of the output files: what can be checked in no time."""
-    sizes = [file.stat().st_size for _, file in _outputs(path)]
-    return {"files": len(sizes), "bytes": sum(sizes)}
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    """Number and size of the output files, and one SHA-256 over their names and contents."""
-    total = hashlib.sha256()
-    for relative, file in _outputs(path):
-        total.update(relative.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return {**_count(path), "sha256": total.hexdigest()}

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from esol.config import load_settings
@@ -16,6 +15,7 @@ from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
 from esol.runfolder import current, finished, mask_folders, output_of, read_manifest, stage_path
 from esol.settings import Settings
+from esol.streams import Screen
 
 TITLES = {
     "cam": "CAM",
@@ -60,7 +60,7 @@ def print_summary(run: Path) -> None:
     """Print the numbers of a run's evaluation, if it has one, and where its files are."""
     if finished(run, "evaluate"):
         content = _metrics_of(run)
-        console = Console()
+        console = Screen()
         if not console.is_terminal:
             console.width = 100
         for split, found in content["lists"].items():

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, load, set_seed
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -30,16 +30,24 @@ from esol.distributed import (
     rank,
 )
 from esol.errors import InputError
+from esol.files import append, remove_folder, sync_folder, write_atomic
 from esol.losses import Batch, Losses
+from esol.models.weights import reason
 from esol.networks import device_of
+from esol.outputs import CHECKPOINT
 from esol.progress import log, track
-from esol.runfolder import CHECKPOINT
 from esol.settings import Fit, Machine
 from esol.tracking import tracked, tracker_arguments
 
 METRICS = "metrics.jsonl"
 LOGGED_STEPS = 200
 """About this many steps of a stage are written to metrics.jsonl."""
+
+_DAMAGE = (
+    *(OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError),
+    *(SafetensorError, UnpicklingError),
+)
+"""What is raised on checkpoints whose files are damaged, or are something else."""
 
 LossFunction = Callable[[Any, Batch], Losses]
 
@@ -155,7 +163,7 @@ def forget_checkpoints(folder: Path) -> None:
     if not main_process():
         return
     for path in folder.glob(f"*{CHECKPOINT}*"):
-        shutil.rmtree(path)
+        remove_folder(path)
 
 
 def total_steps(fit: Fit, photos: int) -> int:
@@ -223,21 +231,35 @@ def _to(batch: Batch, device: torch.device) -> Batch:
 
 
 def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
-    """Write a checkpoint folder under a temporary name, rename it, drop the older ones."""
+    """Write a checkpoint folder under a temporary name, rename it, drop the older ones.
+
+    Raises:
+        InputError: it cannot be written; the one before is still there.
+    """
     temporary, final = folder / f".tmp-{CHECKPOINT}{step}", folder / f"{CHECKPOINT}{step:08d}"
     if main_process() and temporary.exists():
         shutil.rmtree(temporary)
     barrier()
     # The main process writes weights and optimiser, each one its random states.
-    accelerator.save_state(str(temporary))
-    barrier()
+    try:
+        accelerator.save_state(str(temporary))
+        barrier()
+        if main_process():
+            # The one before is removed: a power cut must not take both.
+            sync_folder(temporary)
+    # PyTorch and safetensors have errors of their own for a disk that is full.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"{final}: cannot be written ({reason(error)}); make room on the disk"
+        ) from error
     if main_process():
         if final.exists():
-            shutil.rmtree(final)
+            remove_folder(final)
         temporary.rename(final)
         for old in folder.glob(f"{CHECKPOINT}*"):
             if old != final:
-                shutil.rmtree(old)
+                remove_folder(old)
     barrier()
 
 
@@ -254,11 +276,20 @@ def _resume(accelerator: Accelerator, folder: Path) -> int:
         )
     try:
         accelerator.load_state(str(newest))
-    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
+        _check_random(newest)
+    except _DAMAGE as error:
         raise InputError(f"{newest} is damaged; remove it and run again") from error
     step = int(newest.name.removeprefix(CHECKPOINT))
     log.info("going on from step %d", step)
     return step
+
+
+def _check_random(checkpoint: Path) -> None:
+    """Accelerate goes on with other random states where it cannot read those of a checkpoint."""
+    # Like all that Accelerate loads of a checkpoint, without executing what a pickle may ask for.
+    states = load(checkpoint / f"random_states_{rank()}.pkl")
+    if not torch.equal(states["torch_manual_seed"], torch.get_rng_state()):
+        raise ValueError("random states")
 
 
 class _Metrics:
@@ -277,7 +308,11 @@ class _Metrics:
             return
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= keep]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        if kept:
+            last: dict[str, float] = json.loads(kept[-1])
+            self.last = {name: last[name] for name in last.keys() - {"step", "rate"}}
+        # At once or not at all: these lines are not written a second time.
+        write_atomic(path, "".join(f"{line}\n" for line in kept))
 
     def log(self, step: int, steps: int, values: Losses, rate: float) -> None:
         if step % self.every and step != steps:
@@ -287,8 +322,7 @@ class _Metrics:
         if not main_process():
             return
         line = {**self.last, "rate": rate}
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **line}) + "\n")
+        append(self.path, json.dumps({"step": step, **line}) + "\n")
         self.accelerator.log(line, step=step)
 
 

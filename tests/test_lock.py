@@ -1,6 +1,9 @@
 """Two runs of one folder."""
 
+import errno
+import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -61,3 +64,100 @@ def test_a_refused_lock_is_not_released(tmp_path):
     with pytest.raises(InputError):
         second.acquire()
     first.release()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "",
+        "process 1 on another-machine, since 2020-01-01 00:00\n",
+        f"process {os.getpid()} on {platform.node()}, since 2099-01-01 00:00\n",
+        "\xff\x00 no text",
+    ],
+    ids=["nothing", "another machine", "a living process", "no text"],
+)
+def test_what_is_left_of_an_owner_keeps_nobody_out(tmp_path, left):
+    """The number of a killed process may be another one's by now."""
+    (tmp_path / OWNER).write_bytes(left.encode("latin-1"))
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    assert (tmp_path / OWNER).read_text().startswith(f"process {os.getpid()} on ")
+    with pytest.raises(InputError, match=f"process {os.getpid()} on"):
+        FolderLock(tmp_path).acquire()
+    lock.release()
+    assert not (tmp_path / OWNER).exists()
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
+    """It was an error without a name."""
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    lock.release()
+    assert "no locks (No locks available)" in caplog.text
+
+
+def test_the_lock_is_open_for_writing_as_nfs_asks(tmp_path, monkeypatch):
+    """NFS answers EBADF to an exclusive lock on what is open for reading, as any folder is."""
+
+    def nfs(handle, operation):
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    lock.release()
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(tmp_path, monkeypatch):
+    flock, calls = fcntl.flock, []
+
+    def late(handle, operation):
+        if not calls:
+            # Its owner has just gone, and a third process come.
+            (tmp_path / OWNER).unlink()
+        calls.append(handle)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    assert len(calls) == 2
+    assert (tmp_path / OWNER).read_text().startswith("process ")
+    with pytest.raises(InputError, match="is working on it"):
+        FolderLock(tmp_path).acquire()
+    lock.release()
+
+
+def test_a_link_in_the_place_of_the_owner_is_not_written_through(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "run" / OWNER).symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(InputError, match=r"\.owner: cannot be written"):
+        FolderLock(tmp_path / "run").acquire()
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_loaders_do_not_inherit_the_lock(tmp_path):
+    """Killed, their run is gone, and they live on for seconds."""
+    code = HOLD.replace('print("locked"', 'import os; child = os.fork(); print(child or "child"', 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        told = {holder.stdout.readline().strip() for _ in range(2)}
+        holder.kill()
+        holder.wait()
+        (child,) = (int(line) for line in told - {"child"})
+        try:
+            os.kill(child, 0)
+            lock = FolderLock(tmp_path)
+            lock.acquire()
+            lock.release()
+        finally:
+            os.kill(child, signal.SIGKILL)

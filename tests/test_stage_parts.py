@@ -11,11 +11,11 @@ from esol.bundle import BUNDLE, load_bundle
 from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
+from esol.outputs import NOT_OUTPUTS, digest
 from esol.predict import load
 from esol.runfolder import (
     VERSIONS,
     Part,
-    _digest,
     current,
     finished,
     read_manifest,
@@ -253,7 +253,7 @@ def exchanged(done, photos, tmp_path, monkeypatch, stage, flags, kept) -> Path:
     after, expected = (read_manifest(folder, stage) for folder in (copy, fresh))
     assert {**after, "record": 0} == {**expected, "record": 0}
     now = inodes(stage_path(copy, stage))
-    own = {"identity.json", "manifest.json", "settings.yaml", "log.txt"}
+    own = set(NOT_OUTPUTS)
     same = {name for name in now if before.get(name) == now[name]} - own
     assert same == {name for name in now if name.startswith(kept or ("none",))}
     return copy
@@ -294,7 +294,7 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
 
     def change(name: str) -> None:
         shutil.copy(masks / f"{names['train'][0]}.png", masks / f"{name}.png")
-        manifest = read_manifest(copy, "masks") | {"outputs": _digest(masks)}
+        manifest = read_manifest(copy, "masks") | {"outputs": digest(masks)}
         (masks / "manifest.json").write_text(json.dumps(manifest))
         assert not current(copy, "segment")
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
+from esol.data.foreign import leads_out
 from esol.data.images import load_mask
 from esol.data.reading import Entry, Reading, require_lists, to_dataset
 from esol.data.sample import Dataset
@@ -171,7 +173,7 @@ def _entries(
     entries: dict[str, Entry] = {}
     for image in coco.dataset["images"]:
         path = PurePosixPath(image["file_name"])
-        name = str(path.with_suffix(""))
+        name = str(path.with_suffix("")) if path.name else ""
         problem = _image_problem(image, path, folder)
         if problem or name in entries:
             problems.append(f"{file}: image id {image['id']}: {problem or f'{path} comes twice'}")
@@ -191,8 +193,9 @@ def _entries(
 def _image_problem(image: Mapping[str, Any], path: PurePosixPath, folder: Path) -> str:
     if not isinstance(image["id"], int):
         return "the id is no integer"
-    if path.is_absolute() or ".." in path.parts:
+    if not path.name or leads_out(path):
         return f"{path} leads out of the data folder"
-    if not (folder / path).is_file():
+    # Not Path's: that fails where a name is longer than any file's.
+    if not os.path.isfile(folder / path):
         return f"{folder / path} is missing: add the photo"
     return ""

@@ -19,6 +19,7 @@ from esol.interchange import coco, cvat, labelstudio, voc
 from esol.interchange.album import Album, Photo
 from esol.interchange.runs import album_of, check_classes, opened
 from esol.interchange.sources import digest_of
+from esol.lock import FolderLock
 from esol.progress import track
 from esol.runfolder import stage_path
 
@@ -59,18 +60,29 @@ def import_masks(
 
     Raises:
         InputError: the file is damaged, holds no correction, or has a photo, class or size that
-            the run has not; or the run has no pseudo masks.
+            the run has not; or the run has no pseudo masks; or another process works on it.
         ValueError: another tool.
     """
     if source not in _READERS:
         raise ValueError(f"no tool {source!r}")
-    run, corrected = Path(run), Path(corrected)
+    run = Path(run)
     settings, dataset = opened(run, data)
     check_classes(run, "masks", dataset)
-    earlier = read_corrections(run)
-    earlier.check_classes(dataset.classes)
     lists = settings.cams.lists or tuple(dataset.splits)
     album = album_of(dataset, dataset.samples(*(name for name in lists if name in dataset.splits)))
+    lock = FolderLock(run)
+    lock.acquire()
+    try:
+        return _imported(Path(corrected), run, album, source, tolerance)
+    finally:
+        lock.release()
+
+
+def _imported(
+    corrected: Path, run: Path, album: Album, source: str, tolerance: float | None
+) -> dict[str, Any]:
+    earlier = read_corrections(run)
+    earlier.check_classes(album.classes)
     digest, photos, seen = digest_of(corrected), dict(earlier.photos), set[str]()
     # Inside the run, so that renaming is enough; the next command clears what a kill leaves.
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run) as place:
@@ -99,7 +111,7 @@ def import_masks(
     sources = {key: value for key, value in earlier.sources.items() if key in used}
     write_json(
         run / FOLDER / MANIFEST,
-        {"classes": dataset.classes, "photos": photos, "sources": sources | {digest: here}},
+        {"classes": album.classes, "photos": photos, "sources": sources | {digest: here}},
         sync=True,
     )
     for name in earlier.photos.keys() - photos.keys():

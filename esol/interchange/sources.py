@@ -1,7 +1,8 @@
 """Sources: files that others made, opened with care."""
 
+import errno
 import hashlib
-import tempfile
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from esol.data.foreign import leads_out
 from esol.errors import InputError
-from esol.files import sha256
+from esol.files import sha256, temporary_folder
 
 UNPACKED_LIMIT = 8 * 2**30
 """Archives of more bytes than this are refused."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -26,13 +29,16 @@ def unpacked(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 _check_archive(archive, path)
+                if _size(archive) > shutil.disk_usage(folder).free:
+                    raise _no_room(path, folder)
                 archive.extractall(folder)
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise _no_room(path, folder) from error
             raise InputError(f"{path}: not a whole ZIP file ({error}): export it again") from error
         try:
             yield folder
@@ -44,8 +50,20 @@ def _check_archive(archive: zipfile.ZipFile, path: Path) -> None:
     for name in archive.namelist():
         if leads_out(PurePosixPath(name.replace("\\", "/"))):
             raise InputError(f"{path}: {name!r} leads out of the archive: export it again")
-    if sum(info.file_size for info in archive.infolist()) > UNPACKED_LIMIT:
+    if _size(archive) > UNPACKED_LIMIT:
         raise InputError(f"{path}: more than {UNPACKED_LIMIT >> 30} GiB unpacked: split it")
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    """Bytes of all files, as the archive says; of none of them more are unpacked."""
+    return sum(info.file_size for info in archive.infolist())
+
+
+def _no_room(path: Path, folder: Path) -> InputError:
+    return InputError(
+        f"{path}: no room to unpack it to {folder.parent}: make room there, or set TMPDIR to"
+        " another folder"
+    )
 
 
 def digest_of(path: Path) -> str:

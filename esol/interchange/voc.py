@@ -1,6 +1,5 @@
 """PASCAL VOC's layout of masks, which is CVAT's "Segmentation mask 1.1" too."""
 
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from esol.data.foreign import entry
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
-from esol.files import atomic, make_folder, write_atomic
+from esol.files import atomic, make_folder, temporary_folder, write_atomic
 from esol.interchange.album import Album, Photo, check_size
 from esol.interchange.coco import Masks
 from esol.interchange.regions import used_values
@@ -53,8 +52,8 @@ def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
     Raises:
         InputError: the file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as place, atomic(out) as temporary:
-        folder, names = Path(place), {str(Path(p.file).with_suffix("")): p for p in album.photos}
+    with temporary_folder() as folder, atomic(out) as temporary:
+        names = {str(Path(p.file).with_suffix("")): p for p in album.photos}
         used = _write_masks(album, masks, folder, names, "default")
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(file for file in folder.rglob("*") if file.is_file()):

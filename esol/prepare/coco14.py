@@ -9,8 +9,8 @@ from esol.data.images import save_mask
 from esol.data.reading import Reading
 from esol.data.tags import LABELS
 from esol.errors import InputError
-from esol.files import write_atomic
-from esol.prepare.archives import Archive, Member, find, require_room, store_all
+from esol.files import require_room, write_atomic
+from esol.prepare.archives import Archive, Member, find, store_all
 from esol.prepare.state import Prepared, finish, start
 from esol.progress import track
 from esol.settings import Data

@@ -12,8 +12,8 @@ from esol.data.images import image_size
 from esol.data.tags import LABELS
 from esol.data.voc import read_voc
 from esol.errors import InputError
-from esol.files import write_atomic
-from esol.prepare.archives import Archive, Member, find, link_or_copy, require_room, store_all
+from esol.files import require_room, write_atomic
+from esol.prepare.archives import Archive, Member, find, link_or_copy, store_all
 from esol.prepare.augmented import augmented_masks
 from esol.prepare.state import Prepared, finish, start
 from esol.settings import Data

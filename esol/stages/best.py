@@ -15,8 +15,8 @@ from esol.files import make_folder, read_json, write_json
 from esol.histogram import Histogram
 from esol.maps import Maps
 from esol.networks import load_weights, save_weights
+from esol.outputs import CHECKPOINT
 from esol.progress import log
-from esol.runfolder import CHECKPOINT
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_samples
 

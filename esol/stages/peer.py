@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from esol.cam import Network, Reader, View, batches_of_one_size
@@ -18,7 +18,7 @@ from esol.data.inputs import Inputs
 from esol.data.sample import Sample
 from esol.distributed import from_main, gather, share
 from esol.features import compute_features
-from esol.files import atomic, make_folder
+from esol.files import make_folder, read_json, write_json
 from esol.maps import load_maps
 from esol.networks import device_of, fixed_backbone, load_weights, new_backbone, new_head
 from esol.peers.drs import (
@@ -35,14 +35,18 @@ from esol.runfolder import Stage, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Fit
 from esol.stages.best import BestOnTruth
-from esol.stages.job import Job
+from esol.stages.job import Job, learned
 from esol.stages.localize import localizer, plain_classifier
 from esol.stages.photo_maps import map_photos
 from esol.stages.training import classifier_groups, finish, tagged_inputs
-from esol.train import LossFunction, fit
+from esol.tensors import save_tensors
+from esol.train import LossFunction, fit, forget_checkpoints
 
 WEIGHTS = "{}.safetensors"
 """File of the weights of a network, by the kind of its maps."""
+
+CHOSEN = "{}.chosen.json"
+"""File that says which checkpoint was chosen on the ground truth, if one was."""
 
 
 def peer(job: Job) -> None:
@@ -108,11 +112,15 @@ def _trained(
     folder: Path,
 ) -> PeerNetwork:
     """Train from the start, unless that was done before; writes FOLDER/KIND.safetensors."""
-    path = folder / WEIGHTS.format(kind)
+    path, chosen = folder / WEIGHTS.format(kind), folder / CHOSEN.format(kind)
     torch.manual_seed(job.settings.seed)
     network = new_peer(job, kind).to(device_of(job.settings.machine))
     if from_main(path.exists):
         load_weights(network, path)
+        forget_checkpoints(folder)
+        stage.results |= learned(folder)
+        if from_main(chosen.exists):
+            stage.results |= read_json(chosen)
         return network.eval()
     make_folder(folder)
     best = None
@@ -132,7 +140,9 @@ def _trained(
         each_epoch=best.look if best else None,
     )
     if best:
-        stage.results |= {f"{kind}_{key}": value for key, value in best.restore().items()}
+        found = {f"{kind}_{key}": value for key, value in best.restore().items()}
+        stage.results |= found
+        from_main(lambda: write_json(chosen, found))
     finish(network, path)
     return network
 
@@ -183,9 +193,7 @@ def _sublabels(
                 seed=job.settings.seed,
                 iterations=chosen.iterations,
             )
-            make_folder(folder)
-            with atomic(path) as temporary:
-                save_file({"sublabels": found}, temporary)
+            save_tensors(path, {"sublabels": found})
 
         from_main(write)
     return load_file(path)["sublabels"]

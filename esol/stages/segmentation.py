@@ -15,9 +15,10 @@ from esol.distributed import from_main, share
 from esol.losses import segment_losses
 from esol.models.segmenter import Segmenter
 from esol.networks import device_of, new_segmenter
+from esol.outputs import CHECKPOINT
 from esol.predict import load
 from esol.progress import log, track
-from esol.runfolder import CHECKPOINT, Part, Stage, stage_path
+from esol.runfolder import Part, Stage, stage_path
 from esol.stages.job import Job, learned
 from esol.train import METRICS, fit, forget_checkpoints
 

@@ -1,6 +1,7 @@
 """What is refused on import, with nothing written; what an import leaves behind."""
 
 import json
+import os
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ from esol.data.images import load_mask, save_mask
 from esol.errors import InputError
 from esol.interchange.exports import export_masks
 from esol.interchange.imports import import_masks
+from esol.lock import FolderLock
 
 
 @pytest.fixture
@@ -312,3 +314,14 @@ def test_corrections_can_be_exported_and_are_guarded(run, tmp_path):
     (run / "corrected" / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="damaged"):
         read_corrections(run)
+
+
+def test_an_import_waits_for_no_run_and_disturbs_none(run, tmp_path):
+    """A run that began meanwhile removed what the import had laid down."""
+    file = tmp_path / "coco.json"
+    export_masks(run, file, to="coco")
+    lock = FolderLock(run)
+    lock.acquire()
+    refused(run, file, "coco", f"process {os.getpid()} on", "is working on it")
+    lock.release()
+    assert not (run / "corrected").exists()

@@ -1,0 +1,58 @@
+"""Every package that an installation brings along is pinned to one version."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [re.fullmatch(r"([\w.-]+)==(\S+?)(\s*;.*)?(\s+#.*)?", line) for line in lines]
+    kept = zip(lines, found, strict=True)
+    wrong = [line for line, match in kept if line and match is None and line[0] != "#"]
+    assert wrong == [], "one package with one version on each line"
+    return {canonicalize_name(match[1]): match[2] for match in found if match}
+
+
+def needed() -> dict[str, str]:
+    """Package -> who needs it: of esol with its tests, and of what these need in turn."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    first = [*project["dependencies"], *extras["onnx"], *extras["test"]]
+    todo = [(Requirement(text), "esol") for text in first]
+    found: dict[str, str] = {}
+    while todo:
+        wanted, by = todo.pop()
+        name = canonicalize_name(wanted.name)
+        if name in found or name == "esol":
+            continue
+        marked = wanted.marker
+        if marked and not any(marked.evaluate({"extra": e}) for e in ("", *wanted.extras)):
+            continue
+        found[name] = by
+        try:
+            inner = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # Not of this system; its own needs are none here.
+        for text in inner:
+            requirement = Requirement(text)
+            chosen = ("", *wanted.extras)
+            if not requirement.marker or any(
+                requirement.marker.evaluate({"extra": extra}) for extra in chosen
+            ):
+                requirement.marker = None
+                todo.append((requirement, name))
+    return found
+
+
+def test_everything_is_pinned():
+    pinned, wanted = pins(), needed()
+    assert len(wanted) > 40
+    loose = {name: by for name, by in wanted.items() if name not in pinned}
+    assert loose == {}
