@@ -25,7 +25,7 @@ def asked() -> bool:
 
 def script(shell: str) -> str:
     """What a shell has to read for ``esol`` to be completed in it."""
-    return shellcode(["esol"], shell=shell)
+    return shellcode(["esol"], True, shell)
 
 
 def complete(commands: Iterable[str], dispatch: Callable[[str, list[str]], object]) -> int:

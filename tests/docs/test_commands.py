@@ -84,7 +84,8 @@ def test_command_exists_with_its_flags(page, text):
 @pytest.mark.parametrize(("page", "text"), flags_alone(), ids=lambda value: value[:60])
 def test_flag_alone_is_one_of_some_command(page, text):
     known = frozenset().union(*(help_of(command) for command in COMMANDS))
-    others = {"--nproc-per-node", "--build-arg", "--user"}  # torchrun's and docker's
+    # Of torchrun, docker, pip-audit.
+    others = {"--nproc-per-node", "--build-arg", "--user", "--strict"}
     assert set(FLAG.findall(text)) <= known | help_of("evaluate", "--gt", "x") | others
 
 
