@@ -250,9 +250,10 @@ def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
     # PyTorch and safetensors have errors of their own for a disk that is full.
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise InputError(
-            f"{final}: cannot be written ({reason(error)}); make room on the disk"
-        ) from error
+        # PyTorch tells which of its lines failed, not why.
+        cut = "inline_container" in str(error)
+        why = "not all bytes were taken" if cut else reason(error)
+        raise InputError(f"{final}: cannot be written ({why}); make room on the disk") from error
     if main_process():
         if final.exists():
             remove_folder(final)

@@ -143,18 +143,31 @@ def test_a_link_in_the_place_of_the_owner_is_not_written_through(tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
+FORK = """
+import os
+hear, tell = os.pipe()
+child = os.fork()
+if child:
+    os.read(hear, 1)
+    print(child, flush=True)
+else:
+    os.write(tell, b"x")
+time.sleep(600)
+"""
+
+
 def test_loaders_do_not_inherit_the_lock(tmp_path):
     """Killed, their run is gone, and they live on for seconds."""
-    code = HOLD.replace('print("locked"', 'import os; child = os.fork(); print(child or "child"', 1)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as holder:
+    command = [sys.executable, "-c", HOLD.replace("time.sleep(600)", FORK), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
-        told = {holder.stdout.readline().strip() for _ in range(2)}
-        holder.kill()
-        holder.wait()
-        (child,) = (int(line) for line in told - {"child"})
+        assert holder.stdout.readline() == "locked\n"
+        child = int(holder.stdout.readline())
         try:
+            with pytest.raises(InputError, match=f"process {holder.pid} on"):
+                FolderLock(tmp_path).acquire()
+            holder.kill()
+            holder.wait()
             os.kill(child, 0)
             lock = FolderLock(tmp_path)
             lock.acquire()

@@ -70,6 +70,7 @@ def test_a_disk_of_any_size(kilobytes, disk, run, whole):
         assert "Traceback" not in answer["stderr"]
         assert str(folder) in told
         assert "cannot be written" in told
+        assert ".cc:" not in told, "where PyTorch's source failed tells nobody anything"
     before = finished(folder)
     disk("size=64m")
     assert differences(before, finished(folder)) == []

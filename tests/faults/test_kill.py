@@ -68,7 +68,7 @@ def test_kills_in_the_stage_of_other_methods(
 def test_many_kills(
     killer: Server, photos: Path, tmp_path: Path, method: str, stages: list[str], each: int
 ) -> None:
-    """60 kills; the figures are in docs/robustness.md."""
+    """60 kills in all; the figures are in docs/robustness.md."""
     started = time.monotonic()
     kills = killed_and_whole(killer, photos, tmp_path, method, stages, each)
     assert sum(kills.values()) == each * len(stages)
