@@ -1,18 +1,19 @@
-"""``esol run`` on real photos: seconds and peak memory of each stage, and how they grow.
+"""``esol run`` on real photos: seconds, peak memory and disk of each stage, and how they grow.
 
     python benchmarks/pipeline.py DATA CONFIG [--photos 100 200 400 800] [--price 2.5] [FLAGS]
 
 Further flags are settings, as of ``esol run``. Every stage runs in a process of its own, so that
 its peak memory is its own; seconds and memory are those of the manifests, without the start of the
 process. The ratio is seconds a photo of the smallest run over those of the largest: 1 where time
-is linear, more where it grows less. Projections to VOC 2012 and COCO 2014 take the straight line
-through the two largest runs; for segmentation and IRNet they hold for these settings alone.
+is linear, more where it grows less. Projections to larger sets take the straight line through the
+two largest runs; for segmentation and IRNet they hold for these settings alone.
 """
 
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from common import Report, Taken, middle, parser_of
 
@@ -21,7 +22,19 @@ from esol.data.images import load_mask
 from esol.runfolder import FOLDERS, finished, read_manifest, stage_path
 
 SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
-SETS = {"VOC 2012 (10,582 photos)": 10_582, "COCO 2014 (82,081 photos)": 82_081}
+SETS = {
+    "VOC 2012 (10,582 photos)": 10_582,
+    "COCO 2014 (82,081 photos)": 82_081,
+    "a million photos": 1_000_000,
+}
+
+
+class Cost(NamedTuple):
+    """Of one stage, or of all: seconds, peak memory in MB, bytes left on disk."""
+
+    seconds: float
+    memory: int
+    disk: float
 
 
 def main() -> None:
@@ -42,18 +55,19 @@ def main() -> None:
             run = Path(name, str(count))
             given = [options.config, data, str(run), f"--data.limit={count}", *flags]
             found[count] = measured(given, run, count, together=options.quick)
-            whole = sum(seconds for seconds, _ in found[count].values())
-            report.peak = max(memory for _, memory in found[count].values())
-            for stage, (seconds, memory) in found[count].items():
-                print(f"| {count} photos | {stage} | {seconds:.1f} s | {memory} MB |", flush=True)
-            report.add(f"{count} photos, all stages", whole, 0.0)
+            report.peak = max(cost.memory for cost in found[count].values())
+            for stage, cost in found[count].items():
+                each = f"{cost.seconds:.1f} s | {cost.memory} MB | {cost.disk / count / 1e3:.1f} kB"
+                print(f"| {count} photos | {stage} | {each} a photo |", flush=True)
+            report.add(f"{count} photos, all stages", total(found[count]).seconds, 0.0)
     for stage in found[counts[0]]:
         print(f"{stage}: " + growth(counts, [found[count][stage] for count in counts]))
-    totals = {count: sum(seconds for seconds, _ in found[count].values()) for count in counts}
+    totals = {count: total(found[count]).seconds for count in counts}
+    disks = {count: total(found[count]).disk for count in counts}
     for text, size in SETS.items():
-        hours = line(totals, size) / 3600
-        cost = f", cost {hours * options.price:.2f}" if options.price else ""
-        print(f"{text}: {hours:.1f} h projected{cost}")
+        hours, disk = line(totals, size) / 3600, line(disks, size) / 1e9
+        price = f", cost {hours * options.price:.2f}" if options.price else ""
+        print(f"{text}: {hours:.1f} h, {disk:.1f} GB projected{price}")
     helping = middle(lambda: call(["--help"]), 2 if options.quick else 5)
     report.add("esol --help", helping, None)
     first, last = (totals[count] / count for count in (counts[0], counts[-1]))
@@ -61,10 +75,8 @@ def main() -> None:
     report.finish(report.add(case, Taken(first, last, first / last), 0.0))
 
 
-def measured(
-    given: list[str], run: Path, count: int, *, together: bool
-) -> dict[str, tuple[float, int]]:
-    """Stage -> its seconds and peak memory in MB; every photo must have got its mask.
+def measured(given: list[str], run: Path, count: int, *, together: bool) -> dict[str, Cost]:
+    """Stage -> what it cost, and the feature cache's disk; every photo must have got its mask.
 
     ``together``: all stages in one process, which is quicker, but peaks are then those so far.
     """
@@ -76,8 +88,11 @@ def measured(
         if not finished(run, stage):
             print(f"{stage}: off in these settings", flush=True)
             continue
-        record = read_manifest(run, stage)["record"]
-        found[stage] = (float(record["seconds"]), int(record["peak_memory_mib"] * 2**20 / 1e6))
+        manifest = read_manifest(run, stage)
+        record, memory = manifest["record"], manifest["record"]["peak_memory_mib"] * 2**20 / 1e6
+        found[stage] = Cost(record["seconds"], int(memory), manifest["outputs"]["bytes"])
+    cached = sum(file.stat().st_size for file in (run / "cache").rglob("*") if file.is_file())
+    found["feature cache"] = Cost(0.0, 0, cached)
     masks = [path for path in stage_path(run, "masks").rglob("*.png") if load_mask(path).size]
     if len(masks) < count:
         raise SystemExit(f"{run}: {len(masks)} masks of {count} photos")
@@ -94,15 +109,21 @@ def call(arguments: list[str]) -> None:
     )
 
 
-def growth(counts: list[int], found: list[tuple[float, int]]) -> str:
+def total(found: dict[str, Cost]) -> Cost:
+    """Of all stages: the sum of seconds and bytes, the largest memory."""
+    seconds, memory, disk = zip(*found.values(), strict=True)
+    return Cost(sum(seconds), max(memory), sum(disk))
+
+
+def growth(counts: list[int], found: list[Cost]) -> str:
     """Milliseconds a photo and memory, run by run."""
-    each = [1000 * seconds / count for count, (seconds, _) in zip(counts, found, strict=True)]
+    each = [1000 * cost.seconds / count for count, cost in zip(counts, found, strict=True)]
     times = ", ".join(f"{value:.0f}" for value in each)
-    return f"{times} ms a photo; {', '.join(str(memory) for _, memory in found)} MB"
+    return f"{times} ms a photo; {', '.join(str(cost.memory) for cost in found)} MB"
 
 
 def line(totals: dict[int, float], size: int) -> float:
-    """Seconds for a larger set: the straight line through the two largest runs."""
+    """Value for a larger set: the straight line through the two largest runs."""
     (one, first), (two, second) = ([(0, 0.0), *totals.items()])[-2:]
     return second + (size - two) * (second - first) / (two - one)
 

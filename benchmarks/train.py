@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=64, help="photos of the training list")
     parser.add_argument("--steps", type=int, default=4, help="timed steps of each stage")
     parser.add_argument("--batch", type=int, help="photos a step, as in the settings if not given")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read our photos")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     report = Report("train", options)
@@ -67,7 +68,12 @@ def main() -> None:
             settings = load_settings(options.config, *flags)
         settings = replace(
             settings,
-            machine=replace(settings.machine, device=options.device, checkpoint_seconds=1e9),
+            machine=replace(
+                settings.machine,
+                device=options.device,
+                workers=options.workers,
+                checkpoint_seconds=1e9,
+            ),
             expand=replace(settings.expand, fit=timed(settings.expand.fit, options)),
             shrink=replace(settings.shrink, fit=timed(settings.shrink.fit, options)),
         )
