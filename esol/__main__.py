@@ -1,5 +1,6 @@
 """``esol COMMAND``: settings from YAML and flags, then one call into the library."""
 
+import io
 import logging
 import os
 import sys
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(version("esol"))
         return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names that the terminal's encoding lacks are printed as \xf6, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = RichHandler(console=console, show_path=False, show_level=False)
     plain = logging.StreamHandler(sys.stderr)
     logging.basicConfig(
