@@ -199,26 +199,37 @@ def _predicted(
 ) -> Iterator[NDArray[np.uint8]]:
     """Write the files of each group; the mask of every photo once its files are there."""
     for group in groups:
-        photos: list[tuple[_Job, Image.Image]] = []
-        for job in group:
-            try:
-                photos.append((job, load_image(job.photo)))
-            except InputError as error:
-                bad[job.photo] = error
-        if not photos:
-            continue
-        working = model.working([photo for _, photo in photos], longest)
-        for index, (job, photo) in enumerate(photos):
-            size = (photo.height, photo.width)
-            probabilities = model.finished(working[index : index + 1], photo, crf)
-            mask, _ = labelled(probabilities, size, with_scores=False)
-            if job.soft:
-                save_soft(job.soft, probabilities[0], model.classes, size)
-            if job.overlay:
-                with atomic(job.overlay) as temporary:
-                    laid_over(photo, mask).save(temporary, quality=90)
-            save_mask(mask, job.mask)
-            yield mask
+        # A generator of its own: its photos are given back before the next are read.
+        yield from _of_group(model, group, longest, crf, bad)
+
+
+def _of_group(
+    model: "Model",
+    group: list[_Job],
+    longest: int | None,
+    crf: bool | None,
+    bad: dict[Path, InputError],
+) -> Iterator[NDArray[np.uint8]]:
+    photos: list[tuple[_Job, Image.Image]] = []
+    for job in group:
+        try:
+            photos.append((job, load_image(job.photo)))
+        except InputError as error:
+            bad[job.photo] = error
+    if not photos:
+        return
+    working = model.working([photo for _, photo in photos], longest)
+    for index, (job, photo) in enumerate(photos):
+        size = (photo.height, photo.width)
+        probabilities = model.finished(working[index : index + 1], photo, crf)
+        mask, _ = labelled(probabilities, size, with_scores=False)
+        if job.soft:
+            save_soft(job.soft, probabilities[0], model.classes, size)
+        if job.overlay:
+            with atomic(job.overlay) as temporary:
+                laid_over(photo, mask).save(temporary, quality=90)
+        save_mask(mask, job.mask)
+        yield mask
 
 
 def _groups(

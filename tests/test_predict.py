@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from esol.bundle import KEY, load_bundle, redescribe, save_bundle
-from esol.data.images import load_mask, palette
+from esol.data.images import load_image, load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.models.segmenter import Segmenter
@@ -395,6 +396,21 @@ def test_large_photos_do_not_go_together(tmp_path, monkeypatch):
     assert found["predicted"] == 5
     # Two of 80 or 88 x 60 pixels fit, three do not.
     assert [shape[0] for shape in net.seen] == [2, 2, 1]
+
+
+def test_a_photo_is_given_back_before_the_next_is_read(tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", "a.png", "b.png", "c.png")
+    read = []
+
+    def reading(path):
+        assert [photo for photo in read if photo() is not None] == []
+        image = load_image(path)
+        read.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr("esol.predict_folder.load_image", reading)
+    predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", batch=1, overlay=True)
+    assert len(read) == 3
 
 
 def test_no_photo_is_searched_for_among_all_others(tmp_path, monkeypatch):

@@ -146,6 +146,10 @@ def reading(path: Path) -> Iterator[Image.Image]:
         raise InputError(
             f"{path}: more than {PIXEL_LIMIT / 1e6:.0f} megapixels: make the image smaller"
         ) from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: not enough memory to read it: make the image smaller, or give more memory"
+        ) from error
     # Pillow's decoders answer corrupt bytes with almost any exception: struct.error, SyntaxError,
     # KeyError, zlib.error and more have been seen.
     except Exception as error:

@@ -177,6 +177,19 @@ def test_pillows_warning_at_half_the_limit_is_no_fault_of_the_photo(tmp_path: Pa
         assert image_size(path) == (10_000, 10_000)
 
 
+def test_a_photo_too_large_for_the_memory_is_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(PIXELS).save(path)
+
+    def exhausted(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", exhausted)
+    refused(path, "not enough memory", "smaller")
+
+
 def voc_colour(value: int) -> list[int]:
     """The rule of the VOC development kit, bit by bit."""
     colour = [0, 0, 0]
