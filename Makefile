@@ -1,4 +1,4 @@
-.PHONY: check format lint types test docs slow audit
+.PHONY: check format lint types test docs slow audit coverage
 
 check: lint types test docs
 
@@ -24,3 +24,6 @@ slow:  # minutes long; figures are in docs/robustness.md
 
 audit:  # needs pip-audit and the network
 	pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+coverage:
+	pytest --cov --cov-report=term

@@ -1,5 +1,6 @@
 """``esol COMMAND``: settings from YAML and flags, then one call into the library."""
 
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(__version__)
         return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names that the terminal's encoding lacks are printed as \xf6, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = RichHandler(console=console, show_path=False, show_level=False)
     plain = logging.StreamHandler(sys.stderr)
     logging.basicConfig(

@@ -20,13 +20,16 @@ from esol.errors import InputError
 from esol.files import atomic, plain, read_json, write_atomic, write_json
 from esol.panels import colour
 from esol.progress import track
-from esol.tiles import labelled
+from esol.tiles import BAND, labelled
 
 if TYPE_CHECKING:
     from esol.predict import Model
 
 CLASSES = "classes.json"
 """Names and colours of the mask values, and which model and settings made the masks."""
+
+TOGETHER = 100_000_000
+"""Pixels that the photos of one batch hold at most, unless it is a single photo: 400 MB."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,16 @@ def predict_folder(
     begun, out = time.monotonic(), Path(out)
     jobs = _jobs(images, out, soft, overlay)
     from_main(lambda: _describe(model, out, jobs, longest, crf, overwrite))
-    left = [job for job in jobs if overwrite or not job.done]
+    wanted = {job.mask for job in jobs if overwrite or not job.done}
     bad: dict[Path, InputError] = {}
     found = dict.fromkeys(model.classes, 0)
     # Grouped with those that are done: a photo's last bit may depend on its companions.
     groups = _groups(model, jobs, batch, longest, bad)
-    groups = [group for group in groups if any(job in left for job in group)]
-    left = [job for group in groups for job in group]
+    groups = [group for group in groups if any(job.mask in wanted for job in group)]
+    left = sum(map(len, groups))
     # Before any file is written, all processes have seen which were there.
     barrier()
-    mine, before = share(groups), len(jobs) - len(left)
+    mine, before = share(groups), len(jobs) - left
     masks = _predicted(model, mine, longest, crf, bad)
     for mask in track(
         masks, "predict", total=before + sum(map(len, mine)), start=before, unit="photos"
@@ -121,8 +124,8 @@ def predict_folder(
         )
     return {
         "photos": len(jobs),
-        "predicted": len(left),
-        "skipped": len(jobs) - len(left),
+        "predicted": left,
+        "skipped": len(jobs) - left,
         "seconds": time.monotonic() - begun,
         "classes": found,
     }
@@ -135,8 +138,13 @@ def laid_over(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
         photo: RGB, W x H pixels.
         mask: (H, W) class numbers.
     """
-    tinted = Image.blend(photo, colour(mask).convert("RGB"), 0.5)
-    return Image.composite(tinted, photo, Image.fromarray((mask > 0) & (mask < 255)))
+    result = photo.copy()
+    for top in range(0, photo.height, BAND):
+        box = (0, top, photo.width, min(top + BAND, photo.height))
+        part = mask[box[1] : box[3]]
+        tinted = Image.blend(photo.crop(box), colour(part).convert("RGB"), 0.5)
+        result.paste(tinted, box, Image.fromarray((part > 0) & (part < 255)))
+    return result
 
 
 def save_soft(
@@ -191,26 +199,37 @@ def _predicted(
 ) -> Iterator[NDArray[np.uint8]]:
     """Write the files of each group; the mask of every photo once its files are there."""
     for group in groups:
-        photos: list[tuple[_Job, Image.Image]] = []
-        for job in group:
-            try:
-                photos.append((job, load_image(job.photo)))
-            except InputError as error:
-                bad[job.photo] = error
-        if not photos:
-            continue
-        working = model.working([photo for _, photo in photos], longest)
-        for index, (job, photo) in enumerate(photos):
-            size = (photo.height, photo.width)
-            probabilities = model.finished(working[index : index + 1], photo, crf)
-            mask, _ = labelled(probabilities, size, with_scores=False)
-            if job.soft:
-                save_soft(job.soft, probabilities[0], model.classes, size)
-            if job.overlay:
-                with atomic(job.overlay) as temporary:
-                    laid_over(photo, mask).save(temporary, quality=90)
-            save_mask(mask, job.mask)
-            yield mask
+        # A generator of its own: its photos are given back before the next are read.
+        yield from _of_group(model, group, longest, crf, bad)
+
+
+def _of_group(
+    model: "Model",
+    group: list[_Job],
+    longest: int | None,
+    crf: bool | None,
+    bad: dict[Path, InputError],
+) -> Iterator[NDArray[np.uint8]]:
+    photos: list[tuple[_Job, Image.Image]] = []
+    for job in group:
+        try:
+            photos.append((job, load_image(job.photo)))
+        except InputError as error:
+            bad[job.photo] = error
+    if not photos:
+        return
+    working = model.working([photo for _, photo in photos], longest)
+    for index, (job, photo) in enumerate(photos):
+        size = (photo.height, photo.width)
+        probabilities = model.finished(working[index : index + 1], photo, crf)
+        mask, _ = labelled(probabilities, size, with_scores=False)
+        if job.soft:
+            save_soft(job.soft, probabilities[0], model.classes, size)
+        if job.overlay:
+            with atomic(job.overlay) as temporary:
+                laid_over(photo, mask).save(temporary, quality=90)
+        save_mask(mask, job.mask)
+        yield mask
 
 
 def _groups(
@@ -220,20 +239,35 @@ def _groups(
     longest: int | None,
     bad: dict[Path, InputError],
 ) -> list[list[_Job]]:
-    """Photos of one working size together, at most ``batch``; tiled ones alone."""
-    by_size: dict[tuple[int, int], list[_Job]] = {}
+    """Photos of one working size together, at most ``batch`` of them; tiled ones alone."""
+    by_size: dict[tuple[int, int], list[tuple[_Job, int]]] = {}
     for job in jobs:
         try:
             height, width = image_size(job.photo)
         except InputError as error:
             bad[job.photo] = error
             continue
-        by_size.setdefault(model.working_size((width, height), longest), []).append(job)
-    groups = []
-    for size, members in by_size.items():
-        most = batch if max(size) <= model.tile else 1
-        groups += [members[i : i + most] for i in range(0, len(members), most)]
-    return groups
+        size = model.working_size((width, height), longest)
+        by_size.setdefault(size, []).append((job, width * height))
+    return [
+        group
+        for size, members in by_size.items()
+        for group in _cut(members, batch if max(size) <= model.tile else 1)
+    ]
+
+
+def _cut(members: list[tuple[_Job, int]], most: int) -> Iterator[list[_Job]]:
+    """At most so many photos, and no more pixels than ``TOGETHER``, in a group."""
+    group: list[_Job] = []
+    held = 0
+    for job, pixels in members:
+        if group and (len(group) == most or held + pixels > TOGETHER):
+            yield group
+            group, held = [], 0
+        group.append(job)
+        held += pixels
+    if group:
+        yield group
 
 
 def _describe(

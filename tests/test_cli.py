@@ -189,6 +189,28 @@ def test_check_passes_a_good_set_and_fails_a_bad_one(call, photos, tmp_path):
     assert "00003.jpg" in out
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-1", "utf-8"])
+def test_names_that_a_terminal_cannot_show_do_not_stop_it(photos, tmp_path, encoding):
+    data = Path(shutil.copytree(photos, tmp_path / "data"))
+    for name in ("labels.csv", "classes.txt"):
+        text = (
+            (data / name)
+            .read_text(encoding="utf-8")
+            .replace("anchor", "größe")
+            .replace("checker", "犬")
+        )
+        (data / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "esol", "check", str(data)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding)
+    assert ("größe" if encoding != "ascii" else r"gr\xf6\xdfe") in shown
+    assert ("犬" if encoding == "utf-8" else r"\u72ac") in shown
+
+
 def test_until_then_from_gives_the_bytes_of_one_run(call, finished_run, photos, tmp_path):
     out = tmp_path / "run"
     assert call("run", SMOKE, photos, out, *FLAGS, "--until", "expand")[0] == 0
@@ -359,6 +381,20 @@ def test_a_kill_before_the_identity_is_written_leaves_a_usable_folder(call, phot
 def test_mistakes_are_found_before_anything_is_trained(refused, photos, tmp_path, flags):
     refused("run", SMOKE, photos, tmp_path / "out", *flags)
     assert not (tmp_path / "out" / FOLDERS["classify"] / "manifest.json").exists()
+
+
+def test_a_training_that_runs_away_names_the_photos(call, photos, tmp_path):
+    flags = ["--classify.fit.optimizer=sgd", "--classify.fit.lr=1e6", "--classify.fit.batch=4"]
+    code, _, err = call("classify", SMOKE, photos, tmp_path / "run", *flags)
+    assert (code, "Traceback" in err) == (2, False)
+    message = err.splitlines()[-1]
+    assert message.startswith("esol: loss or gradient is not finite; lower the stage's fit.lr")
+    named = message.rpartition(": ")[2].split(", ")
+    assert len(set(named)) == 4
+    assert {f"images/{name}.jpg" for name in named} < {
+        path.relative_to(photos).as_posix() for path in Path(photos).glob("images/*")
+    }
+    assert not finished(tmp_path / "run", "classify")
 
 
 def test_an_out_that_cannot_be_made_is_one_line(refused, photos, tmp_path):

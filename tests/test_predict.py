@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from esol.bundle import KEY, load_bundle, redescribe, save_bundle
-from esol.data.images import load_mask, palette
+from esol.data.images import load_image, load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.models.segmenter import Segmenter
 from esol.predict import Model, load, predict_folder
+from esol.predict_folder import laid_over
 from esol.runfolder import output_of, stage_path, work_on
 from esol.tiles import labelled, spans, stretched, weights
 
@@ -382,6 +384,56 @@ def test_photos_of_one_working_size_go_together(tmp_path):
     for i in range(5):
         one, other = (load_mask(tmp_path / folder / f"{i}.png") for folder in ("together", "alone"))
         assert np.array_equal(one, other)
+
+
+def test_large_photos_do_not_go_together(tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png", "e.png")
+    monkeypatch.setattr("esol.predict_folder.TOGETHER", 2 * 88 * 60)
+    net = Colours()
+    found = predict_folder(
+        model(net, longest=40, resize="squash"), [tmp_path / "photos"], tmp_path / "out"
+    )
+    assert found["predicted"] == 5
+    # Two of 80 or 88 x 60 pixels fit, three do not.
+    assert [shape[0] for shape in net.seen] == [2, 2, 1]
+
+
+def test_a_photo_is_given_back_before_the_next_is_read(tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", "a.png", "b.png", "c.png")
+    read = []
+
+    def reading(path):
+        assert [photo for photo in read if photo() is not None] == []
+        image = load_image(path)
+        read.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr("esol.predict_folder.load_image", reading)
+    predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", batch=1, overlay=True)
+    assert len(read) == 3
+
+
+def test_no_photo_is_searched_for_among_all_others(tmp_path, monkeypatch):
+    """With 20,000 photos that took longer than the network."""
+    write_photos(tmp_path / "photos", *(f"{number}.png" for number in range(40)))
+    compared = []
+    monkeypatch.setattr(
+        "esol.predict_folder._Job.__eq__", lambda one, other: compared.append(one) or one is other
+    )
+    assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 40
+    assert len(compared) <= 40
+
+
+def test_an_overlay_is_the_same_in_bands(monkeypatch):
+    image, rng = noise(80, 64), np.random.default_rng(0)
+    mask = rng.choice([0, 1, 2, 255], (64, 80)).astype(np.uint8)
+    whole = np.asarray(laid_over(image, mask))
+    monkeypatch.setattr("esol.predict_folder.BAND", 7)
+    assert np.array_equal(laid_over(image, mask), whole)
+    plain, kept = np.asarray(image), ((mask == 0) | (mask == 255))
+    assert np.array_equal(whole[kept], plain[kept])
+    tinted = (plain[~kept].astype(int) + palette()[mask[~kept]]) // 2
+    assert np.abs(whole[~kept].astype(int) - tinted).max() <= 1
 
 
 def test_files_and_patterns(tmp_path):

@@ -131,12 +131,47 @@ def test_metrics_cut_off_by_a_kill_are_repaired(tmp_path):
     assert path.read_text() == whole
 
 
-def test_not_finite_loss_names_the_photos(tmp_path):
-    def broken(network, batch):
-        return {"loss": losses(network, batch)["loss"] * math.nan}
+def spoiled(value, step):
+    """Losses that are ``value`` at one step, or have such a gradient."""
+    calls = 0
 
-    with pytest.raises(InputError, match=r"not finite.*p\d"):
-        train(tmp_path, model(), broken)
+    def broken(network, batch):
+        nonlocal calls
+        calls += 1
+        found = losses(network, batch)
+        if calls != step:
+            return found
+        if value == "gradient":
+            zero = (network[0].weight * 0).square().sum()
+            return {**found, "loss": found["loss"] + zero.sqrt()}
+        return {**found, "loss": found["loss"] * value}
+
+    return broken
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "gradient"])
+def test_what_is_not_finite_stops_training_and_spoils_nothing(value, tmp_path):
+    whole, again = model(), model()
+    (tmp_path / "whole").mkdir()
+    train(tmp_path / "whole", whole)
+    batches = list(examples().batches(4, seed=7, start=0, stop=12, workers=0))
+    with pytest.raises(InputError) as caught:
+        train(tmp_path, model(), spoiled(value, 6))
+    message = str(caught.value)
+    assert message.startswith("loss or gradient is not finite; lower the stage's fit.lr")
+    assert message.endswith(f"photos of this batch: {', '.join(batches[5].names)}")
+    assert [path.name for path in tmp_path.glob("*checkpoint*")] == ["checkpoint-00000005"]
+    train(tmp_path, again)
+    for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    one, two = (folder / "metrics.jsonl" for folder in (tmp_path / "whole", tmp_path))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("rate", [math.inf, 1e300, 1.1e6, 0.0, -1.0, math.nan])
+def test_rates_that_no_training_survives(rate):
+    with pytest.raises(InputError, match=r"a\.lr"):
+        Fit(lr=rate).check("a")
 
 
 def test_every_photo_is_drawn_once_per_epoch():
@@ -146,9 +181,10 @@ def test_every_photo_is_drawn_once_per_epoch():
     assert names[:PHOTOS] != names[PHOTOS:]
 
 
-def test_a_step_depends_on_seed_and_step_alone():
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_step_depends_on_seed_and_step_alone(workers):
     whole = list(examples().batches(4, seed=0, start=0, stop=6, workers=0))
-    later = list(examples().batches(4, seed=0, start=4, stop=6, workers=2))
+    later = list(examples().batches(4, seed=0, start=4, stop=6, workers=workers))
     other = list(examples().batches(4, seed=1, start=4, stop=6, workers=0))
     for one, two, three in zip(whole[4:], later, other, strict=True):
         assert one.names == two.names

@@ -1,5 +1,6 @@
 """Photos and masks on disk: every way in and out goes through this file."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +53,10 @@ def load_image(path: Path | str) -> Image.Image:
         orientation = _orientation(image)
         image.load()
         rgb = _to_rgb(image, Path(path))
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
+    # A large photo takes as much memory as the rest of the program: two copies at most.
+    del image
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
     # Metadata left in place would have the next reader turn the photo a second time.
     rgb.info = {}
     return rgb
@@ -131,7 +134,7 @@ def palette() -> NDArray[np.uint8]:
 def reading(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong while it is open becomes an InputError naming it."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
@@ -143,10 +146,21 @@ def reading(path: Path) -> Iterator[Image.Image]:
         raise InputError(
             f"{path}: more than {PIXEL_LIMIT / 1e6:.0f} megapixels: make the image smaller"
         ) from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: not enough memory to read it: make the image smaller, or give more memory"
+        ) from error
     # Pillow's decoders answer corrupt bytes with almost any exception: struct.error, SyntaxError,
     # KeyError, zlib.error and more have been seen.
     except Exception as error:
         raise InputError(f"{path}: {_reason(path, error)}: replace or remove the file") from error
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open without Pillow's warning, which comes at half of the limit that is told as an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -102,6 +102,10 @@ class Backbone:
         return not self.learn and self.norm == "frozen"
 
 
+MOST_LR = 1e6
+"""Above any learning rate that trains, and far from what a float32 cannot hold."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """Optimisation of one trained stage. The learning rate falls as (1 - step / steps) ** power."""
@@ -135,6 +139,7 @@ class Fit:
         positive(self, prefix, "epochs", "batch", "lr")
         at_least_zero(self, prefix, "steps", "weight_decay", "power")
         check(0 <= self.momentum < 1, f"{prefix}.momentum", self.momentum, "in [0, 1)")
+        check(self.lr <= MOST_LR, f"{prefix}.lr", self.lr, f"at most {MOST_LR:g}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Every kind of image file loads correctly or is refused in one line."""
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -166,6 +167,27 @@ def test_bombs_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.M
     refused(path, "megapixels")
     with pytest.raises(InputError, match="megapixels"):
         image_size(path)
+
+
+def test_pillows_warning_at_half_the_limit_is_no_fault_of_the_photo(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    bomb(path, 10_000, 10_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_size(path) == (10_000, 10_000)
+
+
+def test_a_photo_too_large_for_the_memory_is_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(PIXELS).save(path)
+
+    def exhausted(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", exhausted)
+    refused(path, "not enough memory", "smaller")
 
 
 def voc_colour(value: int) -> list[int]:
