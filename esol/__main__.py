@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from esol.config import (
     to_settings,
 )
 from esol.distributed import GoneError, end, first, main_process, processes
-from esol.errors import InputError
+from esol.errors import InputError, visible
+from esol.files import encodable
 from esol.progress import console
 from esol.runfolder import STAGES
 from esol.settings import Settings
@@ -77,7 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("esol").setLevel(logging.INFO)
     # Its retries say nothing that our one line at the end does not.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # Pillow's remarks on files that it reads all the same.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
+        _check_encoding(given)
         code = _dispatch(given[0], given[1:])
         sys.stdout.flush()
         end()
@@ -101,8 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refused(message: str) -> int:
     """One line, from whichever process is first to say so."""
     if first(message):
-        print(f"esol: {message}", file=sys.stderr)
+        print(f"esol: {visible(message)}", file=sys.stderr)
     return 2
+
+
+def _check_encoding(given: Sequence[str]) -> None:
+    """Refuse what could not be written down: names of files of which the system has only bytes."""
+    for argument in given:
+        if not encodable(argument):
+            raise InputError(f"{argument}: no UTF-8: rename the file or folder")
 
 
 def _dispatch(command: str, rest: list[str]) -> int:

@@ -143,7 +143,7 @@ def _described(path: Path, text: str) -> dict[str, Any]:
         description = json.loads(text)
         version = description.pop("version")
         fault = _fault(description) if version == VERSION else f"version {version!r}"
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: damaged description ({error}); copy or make the file again"
         ) from error

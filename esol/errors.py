@@ -7,3 +7,17 @@ class InputError(Exception):
     The message is one line: it names the file or the key and says how to mend it. The command
     line prints it without a traceback and exits with code 2.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
+
+
+def visible(text: str) -> str:
+    r"""Text with escapes in the place of characters that are not to be seen.
+
+    File names may hold line breaks, and bytes that are no UTF-8.
+
+    >>> visible("a\nb.jpg: empty")
+    'a\\nb.jpg: empty'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

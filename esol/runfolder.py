@@ -337,7 +337,7 @@ def output_of(run: Path, name: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         content = None
     wanted = {"identity", "outputs", "record"} if path.name == "manifest.json" else set()
     if not isinstance(content, dict) or not wanted <= content.keys():

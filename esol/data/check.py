@@ -15,7 +15,7 @@ from rich.text import Text
 from esol.data import read_layout
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
-from esol.errors import InputError
+from esol.errors import InputError, visible
 from esol.progress import track
 from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Data
@@ -302,14 +302,14 @@ def render(report: CheckReport) -> RenderableType:
         if values
     ]
     return Group(
-        Text(f"{report.root}: {report.kind} layout, {len(report.classes)} classes"),
-        *((Text(f"tags: {report.tag_set}"),) if report.tag_set else ()),
+        _text(f"{report.root}: {report.kind} layout, {len(report.classes)} classes"),
+        *((_text(f"tags: {report.tag_set}"),) if report.tag_set else ()),
         _class_table(report),
         *sides,
-        Text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),
+        _text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),
         _together_table(report),
-        *(Text(f"warning: {line}", style="yellow") for line in report.warnings),
-        *(Text(f"problem: {line}", style="red") for line in report.problems),
+        *(_text(f"warning: {line}", "yellow") for line in report.warnings),
+        *(_text(f"problem: {line}", "red") for line in report.problems),
         Text(f"problems: {len(report.problems)}, warnings: {len(report.warnings)}"),
     )
 
@@ -318,7 +318,7 @@ def _class_table(report: CheckReport) -> Table:
     table = _table("mask value", "class", *report.photos)
     for k, name in enumerate(report.classes):
         numbers = (str(report.counts[split][k]) for split in report.photos)
-        table.add_row(str(k + 1), Text(name), *numbers)
+        table.add_row(str(k + 1), _text(name), *numbers)
     table.add_section()
     table.add_row("", "photos", *(str(n) for n in report.photos.values()))
     return table
@@ -329,7 +329,7 @@ def _together_table(report: CheckReport) -> Table:
     if len(report.classes) <= _FULL_MATRIX:
         table = _table("tagged together", *report.classes)
         for name, row in zip(report.classes, report.together, strict=True):
-            table.add_row(Text(name), *map(str, row))
+            table.add_row(_text(name), *map(str, row))
         return table
     table = _table("tagged together", "", "photos")
     size = range(len(report.classes))
@@ -338,13 +338,17 @@ def _together_table(report: CheckReport) -> Table:
     )
     for number, i, j in pairs[:_PAIRS]:
         if number:
-            table.add_row(Text(report.classes[i]), Text(report.classes[j]), str(number))
+            table.add_row(_text(report.classes[i]), _text(report.classes[j]), str(number))
     return table
 
 
 def _table(*headers: str) -> Table:
     table = Table()
     for header in headers:
-        # As Text, because names in square brackets would be taken for markup.
-        table.add_column(Text(header))
+        table.add_column(_text(header))
     return table
+
+
+def _text(words: str, style: str = "") -> Text:
+    """As Text, because names in square brackets would be taken for markup."""
+    return Text(visible(words), style)

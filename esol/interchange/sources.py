@@ -1,8 +1,10 @@
 """Sources: files that others made, opened with care."""
 
 import hashlib
+import lzma
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,6 +12,12 @@ from pathlib import Path, PurePosixPath
 from esol.data.foreign import leads_out
 from esol.errors import InputError
 from esol.files import sha256
+
+_DAMAGE = (
+    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, EOFError, ValueError),
+)
+"""What the standard library says of archives that are cut off, changed or encrypted."""
 
 UNPACKED_LIMIT = 8 * 2**30
 """Archives of more bytes than this are refused."""
@@ -32,7 +40,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 _check_archive(archive, path)
                 archive.extractall(folder)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except _DAMAGE as error:
             raise InputError(f"{path}: not a whole ZIP file ({error}): export it again") from error
         try:
             yield folder

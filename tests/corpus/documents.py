@@ -1,0 +1,405 @@
+"""JSON and XML of other tools: tags, instances, corrected masks, and archives of these."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from corpus import Command, Kind, Place
+from esol.data import open_dataset
+from esol.data.images import load_mask, save_mask
+from esol.interchange.brush import encode
+from esol.settings import Data
+
+NAMES = ("a", "b", "c", "d")
+LARGE = [[0, 0, 32, 0, 32, 24, 0, 24]]
+FAR = [[-1e6, -1e6, 1e6, -1e6, 1e6, 12, -1e6, 12]]
+"""The upper half of a photo of 32 x 24 pixels, and very much around it."""
+
+
+def instances(**changes: Any) -> dict[str, Any]:
+    """A sound file: every photo shows a cat all over, drawn as a polygon."""
+    images = [
+        {"id": n, "file_name": f"{name}.jpg", "height": 24, "width": 32}
+        for n, name in enumerate(NAMES, start=1)
+    ]
+    shapes = [
+        {
+            "id": 10 + n,
+            "image_id": n,
+            "category_id": 3,
+            "iscrowd": 0,
+            "area": 768,
+            "segmentation": LARGE,
+        }
+        for n in range(1, 5)
+    ]
+    categories = [{"id": 3, "name": "cat"}]
+    return {"images": images, "annotations": shapes, "categories": categories, **changes}
+
+
+def changed(group: str, **values: Any) -> dict[str, Any]:
+    """The sound file with other values of the first image, annotation or category; None: none."""
+    content = instances()
+    thing = {**content[group][0], **values}
+    content[group][0] = {key: value for key, value in thing.items() if value is not None}
+    return content
+
+
+def coco(content: Any, place: Place) -> Command:
+    """``esol check`` of a data set in the layout of COCO."""
+    root = place.folder / "coco"
+    root.mkdir()
+    (place.data / "images").rename(root / "train")
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    place.write("coco/annotations/instances_train.json", text)
+    return ["check", root]
+
+
+def category_not_listed(place: Place) -> Command:
+    """Its mask cannot be drawn either; a run tells the first problem."""
+    _, root = coco(changed("annotations", category_id=9), place)
+    return ["run", "demo", root, place.out, "--data.evaluate=[train]"]
+
+
+def drawn(rows: int, place: Place) -> None:
+    """The mask of a is a cat's in these upper rows."""
+    data = open_dataset(place.folder / "coco", Data())
+    assert data.truth is not None
+    mask = data.truth(data.samples("train")[0])
+    assert (mask[:rows] == 1).all()
+    assert (mask[rows:] == 0).all()
+
+
+def run_length(counts: Any, size: tuple[int, int] = (24, 32)) -> dict[str, Any]:
+    return changed("annotations", segmentation={"size": list(size), "counts": counts})
+
+
+COCO = {
+    "broken": (b'{"images": [', "export it again"),
+    "deeper than Python reads": (b"[" * 99_999, "export it again"),
+    "no UTF-8": (b'{"images": "\xff"}', "export it again"),
+    "of zero bytes": (b"", "export it again"),
+    "a list": ([], "not a COCO instances file"),
+    "no categories": ({"images": [], "annotations": []}, "'categories'"),
+    "images no objects": (instances(images=[1, 2]), "is no object: remove it"),
+    "id missing": (changed("images", id=None), "'id' is missing: add it"),
+    "id a list": (changed("images", id=[1]), "'id' is [1]: give int"),
+    "name a number": (changed("images", file_name=7), "'file_name' is 7: give str"),
+    "height a text": (changed("images", height="24"), "'height' is '24': give int"),
+    "height below 0": (changed("images", height=-24), "give those of the photo"),
+    "a photo of 10^12 pixels": (
+        changed("images", height=10**6, width=10**6),
+        "give those of the photo",
+    ),
+    "another size than the photo's": (changed("images", height=30), "make them equal"),
+    "name upwards": (changed("images", file_name="../a.jpg"), "leads out of the data folder"),
+    "photo gone": (changed("images", file_name="x.jpg"), "add the photo"),
+    "category a list": (changed("annotations", category_id=[3]), "give int"),
+    "area a text": (changed("annotations", area="large"), "'area' is 'large': give int | float"),
+    "area missing": (changed("annotations", area=None), "'area' is missing: add it"),
+    "a polygon of texts": (changed("annotations", segmentation=[["a"] * 6]), "mend or remove it"),
+    "a polygon with a corner less": (changed("annotations", segmentation=[[0] * 7]), "mend or"),
+    "a polygon of numbers no photo has": (
+        changed("annotations", segmentation=[[0, 0, 1e30, 0, 1, 1]]),
+        "mend or remove it",
+    ),
+    "a polygon that is a number": (changed("annotations", segmentation=[5]), "mend or remove it"),
+    "run lengths too short": (run_length([3, 4]), "mend or remove it"),
+    "run lengths that overflow": (
+        run_length([2**63 - 1, 2**63 - 1, 2, 768]),
+        "mend or remove it",
+    ),
+    "run lengths that are no text of COCO": (run_length("\x00\x01"), "mend or remove it"),
+    "run lengths without end": (run_length("o" * 999_999), "mend or remove it"),
+    "run lengths of another size": (run_length([768], (32, 24)), "mend or remove it"),
+    "no region": (changed("annotations", segmentation={"counts": [768]}), "mend or remove it"),
+}
+
+
+def twice(place: Place) -> Command:
+    content = instances()
+    content["images"].append({**content["images"][0], "id": 99})
+    return coco(content, place)
+
+
+def tags(name: str, content: Any) -> Callable[[Place], Command]:
+    """``esol check`` of a data set whose tags are in a file of another tool."""
+
+    def make(place: Place) -> Command:
+        (place.data / "labels.csv").unlink()
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        place.write(f"data/{name}", text)
+        return ["check", place.data, f"--data.labels={name}"]
+
+    return make
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    """A sound task of Label Studio."""
+    choice = {"type": "choices", "value": {"choices": ["cat"]}}
+    data = {"image": "/data/upload/1/0a1b2c3d-a.jpg"}
+    return {"id": 5, "data": data, "annotations": [{"result": [choice]}], **changes}
+
+
+def image(inner: str, attributes: str = 'id="0" name="a.jpg" width="32" height="24"') -> bytes:
+    """A file of CVAT."""
+    return f"<annotations><image {attributes}>{inner}</image></annotations>".encode()
+
+
+ENTITIES = b'<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;">]>'
+BOMB = ENTITIES + b"<annotations><image>&y;</image></annotations>"
+
+TAGS = {
+    "Label Studio: broken": (
+        "tags.json",
+        b'[{"data": {}, "annotations": [',
+        "header must",
+    ),
+    "Label Studio: no address": ("tags.json", [task(data={"text": "x"})], "mend or remove it"),
+    "Label Studio: address a number": ("tags.json", [task(data={"image": 7})], "mend or remove it"),
+    "Label Studio: address without sense": (
+        "tags.json",
+        [task(data={"image": "http://[/a.jpg"})],
+        "mend or remove it",
+    ),
+    "Label Studio: results a number": (
+        "tags.json",
+        [task(annotations=[{"result": 7}])],
+        "mend or remove it",
+    ),
+    "Label Studio: annotations null": ("tags.json", [task(), task(annotations=None)], "mend or"),
+    "CVAT: no name": ("tags.xml", image("", 'id="0"'), "mend or remove it"),
+    "CVAT: entities": ("tags.xml", BOMB, "header must"),
+    "COCO: category unknown": (
+        "tags.json",
+        changed("annotations", category_id=9),
+        "mend or remove it",
+    ),
+    "COCO: ids no numbers": ("tags.json", changed("annotations", image_id={}), "mend or remove it"),
+    "COCO: images no objects": ("tags.json", instances(images=[1]), "export the file again"),
+}
+
+
+def corrected(tool: str, name: str, content: Any) -> Callable[[Place], Command]:
+    """``esol import`` into the finished run, whose photos are those of the sound data set."""
+
+    def make(place: Place) -> Command:
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        file = place.write(name, text)
+        return ["import", file, place.run, "--from", tool]
+
+    return make
+
+
+def archive(members: dict[str, bytes], spoil: Callable[[bytes], bytes], place: Place) -> Command:
+    path = place.folder / "masks.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    path.write_bytes(spoil(path.read_bytes()))
+    return ["import", path, place.run, "--from", "voc"]
+
+
+def flipped(content: bytes) -> bytes:
+    """Bits turned over amid what is compressed."""
+    return content[:60] + bytes(byte ^ 85 for byte in content[60:90]) + content[90:]
+
+
+def region(kind: str, **value: Any) -> dict[str, Any]:
+    """A task of Label Studio with one region of a cat."""
+    found = {
+        "type": kind,
+        "original_width": 32,
+        "original_height": 24,
+        "value": {kind: ["cat"], **value},
+    }
+    return task(annotations=[{"result": [found]}])
+
+
+def imported(rows: int, place: Place) -> None:
+    """Photo a is a cat's in the upper rows now."""
+    mask = load_mask(place.run / "corrected" / "a.png")
+    assert (mask[:rows] == 1).all()
+    assert (mask[rows:] == 0).all()
+
+
+def shape(tag: str, **attributes: str) -> bytes:
+    text = " ".join(f'{key}="{value}"' for key, value in attributes.items())
+    return image(f"<{tag} {text}/>")
+
+
+FULL = encode(np.ones((24, 32), bool))
+BOX = {"left": "0", "top": "0", "width": "32", "height": "24"}
+
+IMPORTED = {
+    "Label Studio: broken": ("labelstudio", b"[{", "export it again"),
+    "Label Studio: an object": ("labelstudio", {"tasks": []}, "export the file again"),
+    "Label Studio: JSON-MIN": ("labelstudio", [{"image": "a.jpg"}], "not as JSON-MIN"),
+    "Label Studio: brush cut off": (
+        "labelstudio",
+        [region("brushlabels", rle=FULL[:-3])],
+        "mend or remove it",
+    ),
+    "Label Studio: brush of another size": (
+        "labelstudio",
+        [region("brushlabels", rle=encode(np.ones((9, 9), bool)))],
+        "mend or remove it",
+    ),
+    "Label Studio: brush of no bytes": (
+        "labelstudio",
+        [region("brushlabels", rle=[999, -1, "x"])],
+        "mend or remove it",
+    ),
+    "Label Studio: class unknown": (
+        "labelstudio",
+        [region("brushlabels", brushlabels=["ape"], rle=FULL)],
+        "rename the label",
+    ),
+    "Label Studio: a box": ("labelstudio", [region("rectanglelabels")], "draw it with brush"),
+    "Label Studio: photo unknown": (
+        "labelstudio",
+        [{**region("brushlabels", rle=FULL), "data": {"image": "/x.jpg"}}],
+        "mend or remove it",
+    ),
+    "COCO: broken": ("coco", b"{", "export it again"),
+    "COCO: no images": ("coco", {"annotations": []}, "mend or remove it"),
+    "COCO: annotation of no image": (
+        "coco",
+        changed("annotations", image_id=77),
+        "remove them",
+    ),
+    "COCO: a box without mask": ("coco", changed("annotations", segmentation=[]), "draw it"),
+    "COCO: run lengths that overflow": (
+        "coco",
+        run_length([2**63 - 1, 2**63 - 1, 2, 768]),
+        "mend or remove it",
+    ),
+    "COCO: another size": ("coco", changed("images", height=23), "export and correct it again"),
+    "CVAT: broken": ("cvat", image("")[:30], "export it again"),
+    "CVAT: entities": ("cvat", BOMB, "export it again"),
+    "CVAT: another root": ("cvat", b"<annotation/>", "not CVAT for images"),
+    "CVAT: a box": ("cvat", shape("box", label="cat"), "draw a mask or a polygon"),
+    "CVAT: run lengths no numbers": (
+        "cvat",
+        shape("mask", label="cat", rle="a,b", **BOX),
+        "mend or remove it",
+    ),
+    "CVAT: run lengths that overflow": (
+        "cvat",
+        shape("mask", label="cat", rle=f"{2**63 - 1},{2**63 - 1},2,768", **BOX),
+        "mend or remove it",
+    ),
+    "CVAT: mask outside the photo": (
+        "cvat",
+        shape("mask", label="cat", rle="768", **{**BOX, "left": "9"}),
+        "mend or remove it",
+    ),
+    "CVAT: no photo of that name": (
+        "cvat",
+        image("", 'name="x.jpg" width="32" height="24"'),
+        "mend or remove it",
+    ),
+    "CVAT: one photo twice": (
+        "cvat",
+        image("").replace(b"</annotations>", image("")[13:]),
+        "keep one of them",
+    ),
+}
+
+ENDINGS = {"labelstudio": "json", "coco": "json", "cvat": "xml"}
+
+
+def png_of(place: Place) -> bytes:
+    path = place.folder / "mask.png"
+    save_mask(np.ones((24, 32), np.uint8), path)
+    return path.read_bytes()
+
+
+def zipped(name: str, spoil: Callable[[bytes], bytes], place: Place) -> Command:
+    return archive({name: png_of(place)}, spoil, place)
+
+
+SEGMENTATION = "SegmentationClass/a.png"
+
+KINDS = (
+    *(
+        Kind(f"COCO layout: {name}", partial(coco, content), ("instances_train.json", fix))
+        for name, (content, fix) in COCO.items()
+    ),
+    Kind(
+        "COCO layout: category not listed",
+        category_not_listed,
+        ("instances_train.json", "is not listed: add it"),
+    ),
+    Kind("COCO layout: a photo twice", twice, ("instances_train.json", "comes twice")),
+    Kind(
+        "COCO layout: BOM",
+        partial(coco, json.dumps(instances()).encode("utf-8-sig")),
+        then=partial(drawn, 24),
+    ),
+    Kind(
+        "COCO layout: polygon far outside the photo",
+        partial(coco, changed("annotations", segmentation=FAR)),
+        then=partial(drawn, 12),
+    ),
+    Kind(
+        "COCO layout: polygon of two corners",
+        partial(coco, changed("annotations", segmentation=[[1, 1, 9, 9]])),
+        then=partial(drawn, 0),
+    ),
+    *(
+        Kind(f"tags: {name}", tags(file, content), (file, fix))
+        for name, (file, content, fix) in TAGS.items()
+    ),
+    *(
+        Kind(
+            f"import: {name}",
+            corrected(tool, f"corrected.{ENDINGS[tool]}", content),
+            ("corrected.", fix),
+        )
+        for name, (tool, content, fix) in IMPORTED.items()
+    ),
+    Kind(
+        "import: Label Studio: polygon beyond the photo",
+        corrected(
+            "labelstudio",
+            "corrected.json",
+            [region("polygonlabels", points=[[-900, -900], [900, -900], [900, 50], [-900, 50]])],
+        ),
+        then=partial(imported, 12),
+    ),
+    Kind(
+        "import: COCO: polygon far outside the photo",
+        corrected("coco", "corrected.json", changed("annotations", segmentation=FAR)),
+        then=partial(imported, 12),
+    ),
+    Kind(
+        "import: archive cut off",
+        partial(zipped, SEGMENTATION, lambda b: b[:-30]),
+        ("masks.zip", "export it again"),
+    ),
+    Kind(
+        "import: archive with bits turned over",
+        partial(zipped, SEGMENTATION, flipped),
+        ("masks.zip", "export it again"),
+    ),
+    Kind(
+        "import: archive without masks",
+        partial(zipped, "a.png", bytes),
+        ("masks.zip", "give the folder or ZIP"),
+    ),
+    Kind(
+        "import: archive with a path upwards",
+        partial(zipped, "../SegmentationClass/a.png", bytes),
+        ("masks.zip", "export it again"),
+    ),
+    Kind(
+        "import: a mask of no photo",
+        partial(zipped, "SegmentationClass/x.png", bytes),
+        ("masks.zip", "x.png"),
+    ),
+)
