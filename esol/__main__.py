@@ -17,8 +17,8 @@ from esol.config import (
     dump_settings,
     find_config,
     load_settings,
+    parse,
     settings_parser,
-    to_settings,
 )
 from esol.distributed import GoneError, end, first, main_process, processes
 from esol.errors import InputError, visible
@@ -145,19 +145,17 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     """Parse twice: first to find the positionals, then with the settings file put before the flags,
     so that flags always win.
     """
+    for flag, value in zip(rest, [*rest[1:], ""], strict=True):
+        if flag == "--config" or flag.startswith("--config="):
+            check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
     first = parser.parse_args(rest)
     given = [str(path) for path in first.paths]
-    for settings_file in first.config or ():
-        check_keys(Path(str(settings_file)))
     if first.print_config:
         given, paths = given[:1] if len(given) in (1, paths + 1) else [], 0
     if len(given) not in (paths, paths + 1):
         raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
     config = given.pop(0) if len(given) == paths + 1 else None
-    if config is not None:
-        rest = ["--config", str(find_config(config)), *rest]
-    parsed = parser.parse_args(rest)
-    settings = to_settings(parser, parsed)
+    parsed, settings = parse(parser, None if config is None else find_config(config), rest)
     if parsed.print_config:
         print(dump_settings(settings), end="")
         sys.exit(0)
