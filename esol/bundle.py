@@ -11,6 +11,7 @@ from torch import Tensor
 from esol.errors import InputError
 from esol.files import atomic, plain
 from esol.models.segmenter import Segmenter
+from esol.models.weights import not_finite
 from esol.settings.masks import Crf
 
 BUNDLE = "model.safetensors"
@@ -22,6 +23,9 @@ and equal models should be equal files."""
 
 VERSION = 1
 """Raised when an older program could no longer read the file rightly."""
+
+LARGEST = 2**16
+"""Longest side at which photos may be looked at, pixels."""
 
 _NETWORK = ("network", "encoder", "stride", "norm")
 _REQUIRED = {
@@ -114,14 +118,19 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
             f"{path}: damaged, or not a model file ({reason}); copy or make it again"
         ) from error
     description = _described(path, metadata[KEY])
-    segmenter = Segmenter(
-        description["network"],
-        description["encoder"],
-        weights="none",
-        stride=description["stride"],
-        norm=description["norm"],
-        labels=len(description["classes"]) + 1,
-    )
+    if (name := not_finite(state)) is not None:
+        raise InputError(f"{path}: {name} is not finite everywhere; copy or make the file again")
+    try:
+        segmenter = Segmenter(
+            description["network"],
+            description["encoder"],
+            weights="none",
+            stride=description["stride"],
+            norm=description["norm"],
+            labels=len(description["classes"]) + 1,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}; copy or make the file again") from error
     try:
         segmenter.load_state_dict(state)
     except RuntimeError as error:
@@ -169,8 +178,8 @@ def _fault(description: dict[str, Any]) -> str | None:
     scales = description["scales"]
     if not scales or not all(isinstance(s, int | float) and 0 < s <= 4 for s in scales):
         return f"scales are {scales}"
-    if min(description["size"], description["longest"]) < 32:
-        return "size or longest below 32"
+    if not all(32 <= description[key] <= LARGEST for key in ("size", "longest")):
+        return f"size or longest not in 32 .. {LARGEST}"
     try:
         Crf(**description["crf"]).check("crf")
     except (TypeError, InputError) as error:

@@ -174,6 +174,20 @@ def load_settings(given: str, *flags: str) -> Settings:
     return parse(settings_parser("run", "", ""), find_config(given), flags)[1]
 
 
+def stored_settings(path: Path) -> Settings:
+    """Settings that a run has kept.
+
+    Raises:
+        InputError: they cannot be read, perhaps because another version wrote them.
+    """
+    try:
+        return load_settings(str(path))
+    except InputError as error:
+        raise InputError(
+            f"{error} (of a run: was it edited, or made by another version of esol?)"
+        ) from error
+
+
 def dump_settings(settings: Settings) -> str:
     """All settings as YAML that ``load_settings`` reads back."""
     return yaml.safe_dump(json.loads(json.dumps(asdict(settings))), sort_keys=False)

@@ -35,8 +35,8 @@ from esol.networks import device_of
 from esol.progress import log, track
 from esol.runfolder import CHECKPOINT
 from esol.settings import Fit, Machine
+from esol.steps import METRICS, parse_step
 
-METRICS = "metrics.jsonl"
 LOGGED_STEPS = 200
 """About this many steps of a stage are written to metrics.jsonl."""
 
@@ -270,8 +270,10 @@ class _Metrics:
         self.last: dict[str, float] = {}
         if not main_process():
             return
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= keep]
+        # A line cut off by a kill counts as never written.
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        steps = {line: parse_step(line) for line in text.splitlines()}
+        kept = [line for line, row in steps.items() if row is not None and row["step"] <= keep]
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def log(self, step: int, steps: int, values: Losses, rate: float) -> None:
@@ -283,14 +285,6 @@ class _Metrics:
             return
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **self.last, "rate": rate}) + "\n")
-
-
-def _step_of(line: str) -> float:
-    """Step of a metrics line; a line cut off by a kill counts as never written."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 @contextmanager

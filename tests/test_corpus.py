@@ -5,13 +5,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from corpus import Kind, Place, documents, images, masks, tables
+from corpus import Kind, Place, documents, images, masks, runs, settings, tables, weights
 from corpus.finished import odd_run
 
 from esol.__main__ import main
 from esol.runfolder import STAGES
 
-KINDS = (*images.KINDS, *masks.KINDS, *tables.KINDS, *documents.KINDS)
+KINDS = tuple(
+    kind
+    for module in (images, masks, tables, documents, settings, weights, runs)
+    for kind in module.KINDS
+)
 
 PROGRESS = re.compile(rf"({'|'.join(STAGES)})(: done before)?|too few photos to learn from: .*")
 """What commands say on the way."""
