@@ -67,6 +67,7 @@ class Kind:
         then: accepted: looks at what came of it.
         leaves: patterns of files that a refused command may make or change, because they are right
             and whole: masks of the other photos, notes of a stage that is not finished.
+        slow: takes long; left out unless asked for.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Kind:
     says: tuple[str, ...] = ()
     then: Callable[[Place], None] | None = None
     leaves: tuple[str, ...] = ()
+    slow: bool = False
 
 
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:

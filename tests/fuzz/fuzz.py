@@ -36,7 +36,10 @@ def fuzz(name: str, seconds: int) -> None:
             "-timeout=20",
             "-rss_limit_mb=4096",
         ]
-        atheris.Setup([sys.argv[0], *limits, "-verbosity=0", "-seed=1", str(corpus)], once)
+        atheris.Setup(
+            [sys.argv[0], *limits, "-verbosity=0", "-print_final_stats=1", "-seed=1", str(corpus)],
+            once,
+        )
         atheris.Fuzz()
 
 
