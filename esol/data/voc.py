@@ -1,10 +1,10 @@
 """PASCAL VOC: its own directory layout, tags from the XML annotations or from a labels file."""
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
 from esol.data.folder import CLASS_NAMES
+from esol.data.foreign import read_xml_file
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import read_labels, read_names
 from esol.data.reading import Entry, Reading, require_lists, to_dataset
@@ -162,13 +162,13 @@ def _labels_table(
 def _xml_tags(
     file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]
 ) -> tuple[str, ...]:
-    try:
-        objects = ElementTree.parse(file).getroot().findall("object")
-    except FileNotFoundError:
+    if not file.is_file():
         problems.append(f"{file}: no such file: add it, or take the photo off its list")
         return ()
-    except ElementTree.ParseError as error:
-        problems.append(f"{file}: not XML ({error}): restore the file")
+    try:
+        objects = read_xml_file(file).findall("object")
+    except InputError as error:
+        problems.append(str(error))
         return ()
     tags = set()
     for thing in objects:

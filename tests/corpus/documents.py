@@ -120,6 +120,56 @@ COCO = {
 }
 
 
+def voc(xml: bytes, lines: str, place: Place) -> Command:
+    """``esol check`` of a data set in the layout of VOC: annotation of a, and the list."""
+    root = place.folder / "voc"
+    root.mkdir()
+    (place.data / "images").rename(root / "JPEGImages")
+    for name in NAMES:
+        objects = b"".join(b"<object><name>%s</name></object>" % tag for tag in (b"cat", b"dog"))
+        place.write(f"voc/Annotations/{name}.xml", b"<annotation>%s</annotation>" % objects)
+    place.write("voc/Annotations/a.xml", xml)
+    place.write("voc/ImageSets/Segmentation/train.txt", lines)
+    return ["check", root]
+
+
+SOUND_XML = b"<annotation><object><name>cat</name></object></annotation>"
+LINES = "a\nb\nc\nd\n"
+VOC = {
+    "annotation cut off": (SOUND_XML[:30], LINES, ("Annotations/a.xml", "export it again")),
+    "annotation of zero bytes": (b"", LINES, ("Annotations/a.xml", "export it again")),
+    "annotation with entities": (
+        b'<!DOCTYPE a [<!ENTITY x "x">]>' + SOUND_XML,
+        LINES,
+        ("Annotations/a.xml", "export it again"),
+    ),
+    "annotation in an encoding unknown": (
+        b'<?xml version="1.0" encoding="mine"?>' + SOUND_XML,
+        LINES,
+        ("Annotations/a.xml", "export it again"),
+    ),
+    "annotation in UTF-32, as it says": (
+        b'<?xml version="1.0" encoding="utf-32"?>' + SOUND_XML,
+        LINES,
+        ("Annotations/a.xml", "export it again"),
+    ),
+    "annotation of a class unknown": (
+        SOUND_XML.replace(b"cat", b"ape"),
+        LINES,
+        ("Annotations/a.xml", "is no class"),
+    ),
+    "list with a photo twice": (SOUND_XML, LINES + "a\n", ("train.txt: line 5", "remove one line")),
+    "list with a photo gone": (SOUND_XML, LINES + "x\n", ("train.txt: line 5", "remove the line")),
+    "list with two words in a line": (SOUND_XML, "a b\nb\nc\nd\n", ("line 1", "one photo name")),
+    "list that is binary": (SOUND_XML, LINES + "\0\1\n", ("train.txt: line 5", "remove the line")),
+}
+
+
+def voc_tags(place: Place) -> None:
+    data = open_dataset(place.folder / "voc", Data())
+    assert [len(sample.tags) for sample in data.samples("train")] == [1, 2, 2, 2]
+
+
 def twice(place: Place) -> Command:
     content = instances()
     content["images"].append({**content["images"][0], "id": 99})
@@ -334,6 +384,15 @@ KINDS = (
         "COCO layout: category not listed",
         category_not_listed,
         ("instances_train.json", "is not listed: add it"),
+    ),
+    *(
+        Kind(f"VOC layout: {name}", partial(voc, xml, lines), says)
+        for name, (xml, lines, says) in VOC.items()
+    ),
+    Kind(
+        "VOC layout: BOM and CRLF in the list",
+        partial(voc, SOUND_XML, "\ufeff" + LINES.replace("\n", "\r\n")),
+        then=voc_tags,
     ),
     Kind("COCO layout: a photo twice", twice, ("instances_train.json", "comes twice")),
     Kind(

@@ -111,7 +111,7 @@ def test_problems(tmp_path: Path) -> None:
     refused(root, "train.txt: line 3", "no photo z")
     (root / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
     (root / "Annotations/b.xml").write_text("<annotation>")
-    refused(root, "b.xml", "not XML")
+    refused(root, "b.xml", "not an XML file")
     (root / "Annotations/b.xml").unlink()
     refused(root, "b.xml", "no such file")
     (root / "Annotations/b.xml").write_text(f"<annotation>{OBJECT.format('ape', 0)}</annotation>")
