@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -145,7 +146,7 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     """Parse twice: first to find the positionals, then with the settings file put before the flags,
     so that flags always win.
     """
-    for flag, value in zip(rest, [*rest[1:], ""], strict=True):
+    for flag, value in pairwise([*rest, ""]):
         if flag == "--config" or flag.startswith("--config="):
             check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
     first = parser.parse_args(rest)

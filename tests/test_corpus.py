@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus import Kind, Place, archives, documents, images, masks, runs, settings, tables, weights
+from corpus import (
+    Kind,
+    Place,
+    archives,
+    documents,
+    images,
+    layouts,
+    masks,
+    runs,
+    settings,
+    tables,
+    weights,
+)
 from corpus.finished import odd_run
 
 from esol.__main__ import main
@@ -20,7 +32,7 @@ from esol.runfolder import STAGES
 
 KINDS = tuple(
     kind
-    for module in (images, masks, tables, documents, settings, weights, runs, archives)
+    for module in (images, masks, tables, layouts, documents, settings, weights, runs, archives)
     for kind in module.KINDS
 )
 
