@@ -3,8 +3,10 @@
 import io
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -18,11 +20,12 @@ from esol.config import (
     dump_settings,
     find_config,
     load_settings,
+    parse,
     settings_parser,
-    to_settings,
 )
 from esol.distributed import GoneError, end, first, main_process, processes
-from esol.errors import InputError, printable
+from esol.errors import InputError, visible
+from esol.files import encodable
 from esol.progress import console
 from esol.runfolder import STAGES
 from esol.settings import Settings
@@ -85,7 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("esol").setLevel(logging.INFO)
     # Its retries say nothing that our one line at the end does not.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # Pillow's remarks on files that it reads all the same.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
+        _check_encoding(given)
         code = _dispatch(given[0], given[1:])
         sys.stdout.flush()
         end()
@@ -114,8 +120,15 @@ def _refused(message: str) -> int:
     if first(message):
         # Whoever read our errors may be gone.
         with suppress(OSError):
-            print(f"esol: {printable(message)}", file=sys.stderr, flush=True)
+            print(f"esol: {visible(message)}", file=sys.stderr, flush=True)
     return 2
+
+
+def _check_encoding(given: Sequence[str]) -> None:
+    """Refuse what could not be written down: names of files of which the system has only bytes."""
+    for argument in given:
+        if not encodable(argument):
+            raise InputError(f"{argument}: no UTF-8: rename the file or folder")
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
@@ -135,19 +148,17 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     """Parse twice: first to find the positionals, then with the settings file put before the flags,
     so that flags always win.
     """
+    for flag, value in pairwise([*rest, ""]):
+        if flag == "--config" or flag.startswith("--config="):
+            check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
     first = parser.parse_args(rest)
     given = [str(path) for path in first.paths]
-    for settings_file in first.config or ():
-        check_keys(Path(str(settings_file)))
     if first.print_config:
         given, paths = given[:1] if len(given) in (1, paths + 1) else [], 0
     if len(given) not in (paths, paths + 1):
         raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
     config = given.pop(0) if len(given) == paths + 1 else None
-    if config is not None:
-        rest = ["--config", str(find_config(config)), *rest]
-    parsed = parser.parse_args(rest)
-    settings = to_settings(parser, parsed)
+    parsed, settings = parse(parser, None if config is None else find_config(config), rest)
     if parsed.print_config:
         print(dump_settings(settings), end="")
         sys.exit(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from esol.errors import InputError
 from esol.files import plain
 from esol.models.segmenter import Segmenter
+from esol.models.weights import not_finite
 from esol.settings.masks import Crf
 from esol.tensors import save_tensors
 
@@ -22,6 +23,9 @@ and equal models should be equal files."""
 
 VERSION = 1
 """Raised when an older program could no longer read the file rightly."""
+
+LARGEST = 2**16
+"""Longest side at which photos may be looked at, pixels."""
 
 _NETWORK = ("network", "encoder", "stride", "norm")
 _REQUIRED = {
@@ -110,14 +114,19 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
             f"{path}: damaged, or not a model file ({reason}); copy or make it again"
         ) from error
     description = _described(path, metadata[KEY])
-    segmenter = Segmenter(
-        description["network"],
-        description["encoder"],
-        weights="none",
-        stride=description["stride"],
-        norm=description["norm"],
-        labels=len(description["classes"]) + 1,
-    )
+    if (name := not_finite(state)) is not None:
+        raise InputError(f"{path}: {name} is not finite everywhere; copy or make the file again")
+    try:
+        segmenter = Segmenter(
+            description["network"],
+            description["encoder"],
+            weights="none",
+            stride=description["stride"],
+            norm=description["norm"],
+            labels=len(description["classes"]) + 1,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}; copy or make the file again") from error
     try:
         segmenter.load_state_dict(state)
     except RuntimeError as error:
@@ -139,7 +148,7 @@ def _described(path: Path, text: str) -> dict[str, Any]:
         description = json.loads(text)
         version = description.pop("version")
         fault = _fault(description) if version == VERSION else f"version {version!r}"
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: damaged description ({error}); copy or make the file again"
         ) from error
@@ -165,8 +174,8 @@ def _fault(description: dict[str, Any]) -> str | None:
     scales = description["scales"]
     if not scales or not all(isinstance(s, int | float) and 0 < s <= 4 for s in scales):
         return f"scales are {scales}"
-    if min(description["size"], description["longest"]) < 32:
-        return "size or longest below 32"
+    if not all(32 <= description[key] <= LARGEST for key in ("size", "longest")):
+        return f"size or longest not in 32 .. {LARGEST}"
     try:
         Crf(**description["crf"]).check("crf")
     except (TypeError, InputError) as error:

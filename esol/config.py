@@ -1,6 +1,7 @@
 """Configurations: complete named runs that come with the package, and settings files as objects."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from importlib.resources import files
@@ -13,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from esol.completion import asked, names_or_files, offer_values
 from esol.errors import InputError
 from esol.settings import Settings
+from esol.yaml_file import read_yaml
 
 
 def config_folder() -> Path:
@@ -50,10 +52,7 @@ def check_keys(path: Path) -> None:
     Raises:
         InputError: the file is not YAML, or has a key that no setting has.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     _check_group(content if content is not None else {}, asdict(Settings()), path, "")
 
 
@@ -134,14 +133,49 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
     return parser
 
 
+def _keys(group: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Keys of all settings that must have a value, those of groups as "group.name"."""
+    for name, value in group.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield prefix + name
+
+
 def to_settings(parser: Parser, parsed: Namespace) -> Settings:
     """The settings among the parsed values, checked.
 
     Raises:
         InputError: a value is out of range.
     """
+    if empty := [key for key in _keys(asdict(Settings())) if parsed.get(key) is None]:
+        raise InputError(f"{empty[0]} = null: give a value, or leave it out")
     built = parser.instantiate(parsed)
     return Settings(**{field.name: built[field.name] for field in fields(Settings)})
+
+
+def parse(parser: Parser, file: Path | None, flags: Sequence[str]) -> tuple[Namespace, Settings]:
+    """Everything that flags say, over a settings file if there is one.
+
+    Raises:
+        InputError: a wrong type or a value out of range; the file is named if it is the file's.
+    """
+
+    def read(*arguments: str) -> tuple[Namespace, Settings]:
+        parsed = parser.parse_args(arguments)
+        return parsed, to_settings(parser, parsed)
+
+    if file is None:
+        return read(*flags)
+    try:
+        return read("--config", str(file), *flags)
+    except InputError as error:
+        try:
+            read("--config", str(file))
+        except InputError as own:
+            if str(own) == str(error):
+                raise InputError(f"{file}: {error}") from error
+        raise
 
 
 def load_settings(given: str, *flags: str) -> Settings:
@@ -159,8 +193,21 @@ def load_settings(given: str, *flags: str) -> Settings:
         >>> settings.seed, settings.expand.alpha, settings.backbone.name
         (1, 0.1, 'mobilenetv2_100')
     """
-    parser = settings_parser("run", "", "")
-    return to_settings(parser, parser.parse_args(["--config", str(find_config(given)), *flags]))
+    return parse(settings_parser("run", "", ""), find_config(given), flags)[1]
+
+
+def stored_settings(path: Path) -> Settings:
+    """Settings that a run has kept.
+
+    Raises:
+        InputError: they cannot be read, perhaps because another version wrote them.
+    """
+    try:
+        return load_settings(str(path))
+    except InputError as error:
+        raise InputError(
+            f"{error} (of a run: was it edited, or made by another version of esol?)"
+        ) from error
 
 
 def dump_settings(settings: Settings) -> str:

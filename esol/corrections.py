@@ -1,6 +1,7 @@
 """Corrected masks of a run: brought by ``esol import``, learned from in place of pseudo masks."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -84,9 +85,27 @@ def read_corrections(run: Path) -> Corrections:
     if not path.is_file():
         return Corrections(folder)
     content = read_json(path)
-    keys = {"classes", "photos", "sources"}
-    whole = isinstance(content, dict) and content.keys() == keys
     # Names become paths.
-    if not whole or any(leads_out(PurePosixPath(name)) for name in content["photos"]):
+    if not _is_manifest(content) or any(
+        leads_out(PurePosixPath(name)) for name in content["photos"]
+    ):
         raise InputError(f"{path} is damaged; remove {folder} and run esol import again")
     return Corrections(folder, tuple(content["classes"]), content["photos"], content["sources"])
+
+
+def _is_manifest(content: Any) -> bool:
+    match content:
+        case {"classes": [*classes], "photos": {**photos}, "sources": {**sources}}:
+            return (
+                all(isinstance(name, str) for name in classes)
+                and all(isinstance(source, dict) for source in sources.values())
+                and all(map(_is_photo, photos.values()))
+            )
+    return False
+
+
+def _is_photo(content: Any) -> bool:
+    match content:
+        case {"sha256": str(digest), "source": str()}:
+            return re.fullmatch("[0-9a-f]{64}", digest) is not None
+    return False

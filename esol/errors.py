@@ -8,10 +8,16 @@ class InputError(Exception):
     line prints it without a traceback and exits with code 2.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
 
-def printable(text: str) -> str:
-    """Text with control characters and undecodable bytes written out.
 
-    A photo may have any name; none shall break a line in two, or steer the terminal.
+def visible(text: str) -> str:
+    r"""Text with escapes in the place of characters that are not to be seen.
+
+    File names may hold line breaks, and bytes that are no UTF-8.
+
+    >>> visible("a\nb.jpg: empty")
+    'a\\nb.jpg: empty'
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -48,6 +48,8 @@ class FeatureCache:
         path = self.path(sample)
         try:
             array: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.ndim != 4 or len(array) != 2 or array.dtype != np.float16:
+                raise ValueError("other features")
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path} cannot be read; delete it and run again") from error
         return torch.from_numpy(np.array(array[int(mirrored)]))

@@ -129,7 +129,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error}); mend it or make it anew") from error
 
 
@@ -203,6 +203,15 @@ def written(path: Path, *names: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); "
             "check the folder's rights and free space, or name another"
         ) from error
+
+
+def encodable(name: str) -> bool:
+    """Whether a name can be written as UTF-8: one of other bytes comes with surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_folder(path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from esol.bundle import BUNDLE, load_bundle
+from esol.bundle import BUNDLE, LARGEST, load_bundle
 from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
@@ -137,10 +137,10 @@ class Model:
         """Longest side at which photos are computed at scale 1, pixels: as wanted, or the model's.
 
         Raises:
-            InputError: ``wanted`` below 32.
+            InputError: ``wanted`` below 32, or of no use.
         """
-        if wanted is not None and wanted < 32:
-            raise InputError(f"longest = {wanted}: must be at least 32 pixels")
+        if wanted is not None and not 32 <= wanted <= LARGEST:
+            raise InputError(f"longest = {wanted}: must be at least 32 pixels, at most {LARGEST}")
         own: int = self.description["size" if self.squash else "longest"]
         return own if wanted is None else wanted
 

@@ -22,6 +22,7 @@ from esol.files import (
     write_atomic,
     write_json,
 )
+from esol.manifest import damaged, first_difference, has_grown, is_manifest, without
 from esol.outputs import count, digest, remove_cut, write_sizes
 from esol.progress import log
 from esol.provenance import provenance
@@ -106,11 +107,22 @@ def current(run: Path, name: str) -> bool:
     """Whether a stage is finished, and made from what the stages before it hold now."""
     if not finished(run, name):
         return False
-    after = read_manifest(run, name)["identity"]["after"]
     return all(
         current(run, earlier) and output_of(run, earlier) == digest
-        for earlier, digest in after.items()
+        for earlier, digest in made_from(run, name).items()
     )
+
+
+def made_from(run: Path, name: str) -> dict[str, Any]:
+    """Earlier stage -> digest of its outputs, as a finished stage found them.
+
+    Raises:
+        InputError: the stage is not finished, or its manifest is damaged.
+    """
+    match read_manifest(run, name)["identity"]:
+        case {"after": {**after}} if after.keys() <= FOLDERS.keys():
+            return {str(stage): digest for stage, digest in after.items()}
+    raise damaged(stage_path(run, name) / "manifest.json")
 
 
 def mask_folders(run: Path, settings: Settings) -> dict[str, Path]:
@@ -205,9 +217,9 @@ def _enter(
     remove_leftovers(path)
     if (path / "identity.json").is_file():
         there = _read(path / "identity.json")
-        difference = _first_difference(there, identity)
+        difference = first_difference(there, identity)
         kept = _unchanged(path, parts, there, identity) if difference else []
-        if difference and not overwrite and not (grows and _has_grown(there, identity)):
+        if difference and not overwrite and not (grows and has_grown(there, identity)):
             keeping = f", which keeps {', '.join(kept)}" if kept else ""
             raise OtherSettingsError(
                 f"{path} was made with {difference}",
@@ -281,21 +293,11 @@ def _unchanged(
     patterns = [
         pattern
         for part in parts
-        if _without(there, part.spared) == _without(now, part.spared)
+        if without(there, part.spared) == without(now, part.spared)
         for pattern in part.files
     ]
     # What is behind a link belongs to another run.
     return [] if path.is_symlink() else sorted({p.name for g in patterns for p in path.glob(g)})
-
-
-def _without(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The identity without some of its keys; "group.name" is a key inside a group."""
-    left = {key: value for key, value in identity.items() if key not in keys}
-    for key in keys:
-        group, _, name = key.partition(".")
-        if name and group in left:
-            left[group] = {k: v for k, v in left[group].items() if k != name}
-    return left
 
 
 def _clear(path: Path, kept: Sequence[str]) -> None:
@@ -354,33 +356,24 @@ def output_of(run: Path, name: str) -> dict[str, Any]:
     return digest
 
 
+def check_outputs(run: Path, name: str) -> None:
+    """Refuse a finished stage whose files are not those that it wrote.
+
+    Raises:
+        InputError: they are not; or it is not finished.
+    """
+    path = stage_path(run, name)
+    if digest(path) != output_of(run, name):
+        raise InputError(f"{path}: changed since it was made; remove it and run {name} again")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         content = None
-    wanted = {"identity", "outputs", "record"} if path.name == "manifest.json" else set()
-    if not isinstance(content, dict) or not wanted <= content.keys():
-        raise InputError(f"{path} is damaged; remove {path.parent} and run again")
-    return content
-
-
-def _has_grown(there: Any, now: Any) -> bool:
-    """Whether the only difference is that there is more of it now."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        return all(key in now and _has_grown(value, now[key]) for key, value in there.items())
-    if isinstance(there, list) and isinstance(now, list):
-        return [item for item in now if item in there] == there
-    return bool(there == now)
-
-
-def _first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """First leaf in which two identities differ, as "key = old, not new"; "" if none."""
-    for key in dict.fromkeys([*there, *now]):
-        old, new = there.get(key, "nothing"), now.get(key, "nothing")
-        if old == new:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            return _first_difference(old, new, f"{prefix}{key}.")
-        return f"{prefix}{key} = {old}, not {new}"
-    return ""
+    whole = is_manifest(content) if path.name == "manifest.json" else isinstance(content, dict)
+    if not whole:
+        raise damaged(path)
+    found: dict[str, Any] = content
+    return found

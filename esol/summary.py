@@ -1,20 +1,30 @@
 """A run's numbers and pictures, gathered from its folder: terminal table and report.html."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from esol.config import load_settings
+from esol.config import stored_settings
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.evaluate import never_predicted
 from esol.files import plain, read_json
+from esol.manifest import damaged
 from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
-from esol.runfolder import current, finished, mask_folders, output_of, read_manifest, stage_path
+from esol.runfolder import (
+    check_outputs,
+    current,
+    finished,
+    made_from,
+    mask_folders,
+    output_of,
+    read_manifest,
+    stage_path,
+)
 from esol.settings import Settings
+from esol.steps import METRICS, read_steps
 from esol.streams import Screen
 
 TITLES = {
@@ -65,21 +75,26 @@ def print_summary(run: Path) -> None:
             console.width = 100
         for split, found in content["lists"].items():
             title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
-            console.print(_table(title, found, _made_from(run)))
+            console.print(_table(title, found, _source(run)))
         for name, weights in _weights(run, _settings_of(run)).items():
             print(f"{name}: {weights}")
     report = run / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {run}")
 
 
-def _made_from(run: Path) -> str:
+def _source(run: Path) -> str:
     """What pseudo masks were made from, which their numbers cannot be read without."""
     if not current(run, "masks"):
         return ""
-    manifest = read_manifest(run, "masks")
-    chosen, made = manifest["identity"]["masks"], manifest["results"]
-    at = f" at {made['threshold']:.2f}" if made.get("threshold") is not None else ""
-    return f" ({made['source']}{at}{', saliency' if chosen['saliency'] else ''})"
+    match read_manifest(run, "masks"):
+        case {
+            "identity": {"masks": {"saliency": saliency}},
+            "results": {"source": source, **made},
+        }:
+            level = made.get("threshold")
+            at = f" at {level:.2f}" if isinstance(level, float) else ""
+            return f" ({source}{at}{', saliency' if saliency else ''})"
+    raise damaged(stage_path(run, "masks") / "manifest.json")
 
 
 def _table(title: str, found: dict[str, Any], made_from: str) -> Table:
@@ -136,11 +151,10 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
     evaluated = read_manifest(run, "evaluate")
     content = _metrics_of(run)
     data = open_dataset(root, settings.data)
-    made_from = evaluated["identity"]
-    for earlier, digest in made_from["after"].items():
+    for earlier, digest in made_from(run, "evaluate").items():
         if digest != output_of(run, earlier):
             raise InputError(f"{run}: {earlier} changed since it was measured; run evaluate again")
-    if made_from["data"] != plain(data.fingerprint(*settings.data.evaluate)):
+    if evaluated["identity"].get("data") != plain(data.fingerprint(*settings.data.evaluate)):
         raise InputError(f"{root}: photos or tags changed since they were measured; run again")
     splits = [
         Split(
@@ -178,11 +192,12 @@ def _weights(run: Path, settings: Settings) -> dict[str, str]:
     found = {"initial weights": f"{chosen.name}, {Path(chosen.weights).name}"}
     if "segmentation" in mask_folders(run, settings):
         # What the network was made with, whatever the last command's settings were.
-        made = read_manifest(run, "segment")["results"]
-        found["initial weights of the segmentation"] = (
-            f"{made['network']}, {made['encoder']}, {made['initial_weights']}"
-            + (", trained on the GROUND TRUTH" if made["learned_from"] == "ground truth" else "")
-        )
+        match read_manifest(run, "segment")["results"]:
+            case {"network": net, "encoder": name, "initial_weights": start, "learned_from": masks}:
+                truth = ", trained on the GROUND TRUTH" if masks == "ground truth" else ""
+                found["initial weights of the segmentation"] = f"{net}, {name}, {start}{truth}"
+            case _:
+                raise damaged(stage_path(run, "segment") / "manifest.json")
     return found
 
 
@@ -190,7 +205,7 @@ def _settings_of(run: Path) -> Settings:
     path = run / "settings.yaml"
     if not path.is_file():
         raise InputError(f"{path} is missing; run the last esol run command again")
-    return load_settings(str(path))
+    return stored_settings(path)
 
 
 def _metrics_of(run: Path) -> dict[str, Any]:
@@ -198,6 +213,7 @@ def _metrics_of(run: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or not {"lists", "mask_set"} <= content.keys():
         raise InputError(f"{path} is damaged; remove {path.parent} and run evaluate again")
+    check_outputs(run, "evaluate")
     return content
 
 
@@ -206,7 +222,7 @@ def _losses(run: Path) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     for stage in ("classify", "peer", "expand", "shrink", "refine", "segment"):
         folder = stage_path(run, stage)
-        for path in sorted(folder.rglob("metrics.jsonl")):
+        for path in sorted(folder.rglob(METRICS)):
             # Stages of several trainings have a folder for each.
             name = ": ".join((stage, *path.relative_to(folder).parts[:-1]))
             _add_losses(curves, path, name)
@@ -214,11 +230,7 @@ def _losses(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _add_losses(curves: dict[str, list[tuple[int, float]]], path: Path, stage: str) -> None:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path} is damaged; remove {path.parent} and run again") from error
+    for row in read_steps(path):
         for name in row.keys() - {"step", "rate"}:
             title = stage if name == "loss" else f"{stage}: {name}"
-            curves.setdefault(title, []).append((row["step"], row[name]))
+            curves.setdefault(title, []).append((int(row["step"]), row[name]))

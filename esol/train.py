@@ -37,9 +37,9 @@ from esol.networks import device_of
 from esol.outputs import CHECKPOINT
 from esol.progress import log, track
 from esol.settings import Fit, Machine
+from esol.steps import METRICS, parse_step
 from esol.tracking import tracked, tracker_arguments
 
-METRICS = "metrics.jsonl"
 LOGGED_STEPS = 200
 """About this many steps of a stage are written to metrics.jsonl."""
 
@@ -307,8 +307,10 @@ class _Metrics:
         self.last: dict[str, float] = {}
         if not main_process():
             return
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= keep]
+        # A line cut off by a kill counts as never written.
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        steps = {line: parse_step(line) for line in text.splitlines()}
+        kept = [line for line, row in steps.items() if row is not None and row["step"] <= keep]
         if kept:
             last: dict[str, float] = json.loads(kept[-1])
             self.last = {name: last[name] for name in last.keys() - {"step", "rate"}}
@@ -325,14 +327,6 @@ class _Metrics:
         line = {**self.last, "rate": rate}
         append(self.path, json.dumps({"step": step, **line}) + "\n")
         self.accelerator.log(line, step=step)
-
-
-def _step_of(line: str) -> float:
-    """Step of a metrics line; a line cut off by a kill counts as never written."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 @contextmanager

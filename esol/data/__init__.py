@@ -1,5 +1,7 @@
 """Data sets: four sources, one form (Dataset of Samples)."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from esol.data.coco import read_coco
@@ -11,6 +13,7 @@ from esol.data.tags import LABELS, find_tags
 from esol.data.tags.lists import LISTS
 from esol.data.voc import read_voc
 from esol.errors import InputError
+from esol.files import encodable
 from esol.settings import Data
 
 __all__ = ["IGNORE", "Dataset", "Sample", "layout", "open_dataset", "read_layout"]
@@ -51,7 +54,15 @@ def read_layout(root: Path | str, settings: Data) -> Reading:
     kind = layout(root, settings) if settings.kind == "auto" else settings.kind
     if kind == "voc" and not (root / "JPEGImages").is_dir():
         raise InputError(f"{root}: no JPEGImages folder: give the folder that holds it")
-    return _READERS[kind](root, settings)
+    reading = _READERS[kind](root, settings)
+    return replace(reading, problems=(*reading.problems, *dict.fromkeys(_not_utf8(reading))))
+
+
+def _not_utf8(reading: Reading) -> Iterator[str]:
+    """Photos of which nothing could be written down, nor of their tags."""
+    for entry in (entry for entries in reading.splits.values() for entry in entries):
+        if not all(map(encodable, (str(entry.image), *entry.tags))):
+            yield f"{entry.image}: no UTF-8 in its name, or its folder's: rename it"
 
 
 def layout(root: Path, settings: Data) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 from esol.data import read_layout
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
-from esol.errors import InputError, printable
+from esol.errors import InputError, visible
 from esol.progress import track
 from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Data
@@ -350,11 +350,10 @@ def _together_table(report: CheckReport) -> Table:
 def _table(*headers: str) -> Table:
     table = Table()
     for header in headers:
-        # As Text, because names in square brackets would be taken for markup.
         table.add_column(_text(header))
     return table
 
 
-def _text(text: str, style: str = "") -> Text:
-    """Text as it is; a string would be searched for markup."""
-    return Text(printable(text), style=style)
+def _text(words: str, style: str = "") -> Text:
+    """As Text, because names in square brackets would be taken for markup."""
+    return Text(visible(words), style)

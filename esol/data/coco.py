@@ -2,21 +2,22 @@
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import UnionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
-from esol.data.foreign import leads_out
-from esol.data.images import load_mask
+from esol.data.foreign import entry, leads_out, read_json_file
+from esol.data.images import PIXEL_LIMIT, load_mask
 from esol.data.reading import Entry, Reading, require_lists, to_dataset
 from esol.data.sample import Dataset
+from esol.data.shapes import filled, unrun
 from esol.errors import InputError
 from esol.settings import Data
 
@@ -24,12 +25,12 @@ from esol.settings import Data
 _COCO: Any = pycocotools_coco.COCO
 
 _PREFIX = "instances_"
-_KEYS = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id"),
-    "categories": ("id", "name"),
+_KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
+    "images": {"id": int, "file_name": str, "height": int, "width": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int},
+    "categories": {"id": int, "name": str},
 }
-_DRAWN = ("area", "iscrowd")
+_DRAWN: Mapping[str, type | UnionType] = {"area": int | float, "segmentation": list | dict}
 """What an annotation with a segmentation must have besides."""
 
 
@@ -47,17 +48,32 @@ class Renderer:
     """Mask value, 1 .. K, of every category id."""
 
     def __call__(self, key: Path) -> NDArray[np.uint8]:
-        """Mask (H, W) uint8 of the image whose key is ``LIST/ID``."""
-        coco = self.instances[key.parent.name]
+        """Mask (H, W) uint8 of the image whose key is ``annotations/instances_LIST.json/ID``.
+
+        Raises:
+            InputError: an annotation has no region, or a damaged one.
+        """
+        coco = self.instances[key.parent.stem.removeprefix(_PREFIX)]
         image = coco.imgs[int(key.name)]
         mask = np.zeros((image["height"], image["width"]), dtype=np.uint8)
         instances = coco.imgToAnns[image["id"]]
         for instance in sorted(instances, key=lambda a: (a.get("area", 0), a["id"]), reverse=True):
+            where = f"{key.parent}: annotation id {instance['id']}"
             if not instance.get("segmentation"):
-                where = f"instances_{key.parent.name}.json: annotation id {instance['id']}"
                 raise InputError(f"{where}: no segmentation: add it, or evaluate another list")
-            mask[coco.annToMask(instance) > 0] = self.value[instance["category_id"]]
+            with entry(where):
+                value = self.value[instance["category_id"]]
+                mask[_region(instance["segmentation"], mask.shape)] = value
         return mask
+
+
+def _region(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if isinstance(segmentation, list):
+        # Of less than three corners, as some files have them, nothing is inside.
+        return filled([ring for ring in segmentation if len(ring) >= 6], size)
+    if tuple(segmentation["size"]) != size:
+        raise ValueError(f"of {segmentation['size']} pixels, the photo of {list(size)}")
+    return unrun(segmentation["counts"], size)
 
 
 def open_coco(root: Path | str, settings: Data) -> Dataset:
@@ -118,25 +134,35 @@ def read_coco(root: Path, settings: Data) -> Reading:
 
 
 def _load(file: Path) -> Any:
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file}: not JSON ({error}): restore the file") from error
+    content = read_json_file(file)
     for group, keys in _KEYS.items():
         things = content.get(group) if isinstance(content, dict) else None
         if not isinstance(things, list):
             raise InputError(f"{file}: no list {group!r}: not a COCO instances file")
         for thing in things:
-            drawn = _DRAWN if thing.get("segmentation") else ()
-            missing = [key for key in (*keys, *drawn) if key not in thing]
-            if missing:
-                number = thing.get("id", "?")
-                raise InputError(f"{file}: {group} id {number}: {missing[0]!r} is missing: add it")
+            if fault := _fault(thing, keys):
+                number = thing.get("id", "?") if isinstance(thing, dict) else "?"
+                raise InputError(f"{file}: {group} id {number}: {fault}")
     coco = _COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
+
+
+def _fault(thing: Any, keys: Mapping[str, type | UnionType]) -> str:
+    """What is wrong with the form of an image, annotation or category; "" if nothing is."""
+    if not isinstance(thing, dict):
+        return f"{thing!r:.40} is no object: remove it"
+    drawn = _DRAWN if thing.get("segmentation") else {}
+    for key, kind in (*keys.items(), *drawn.items()):
+        if key not in thing:
+            return f"{key!r} is missing: add it"
+        if not isinstance(thing[key], kind):
+            return f"{key!r} is {thing[key]!r:.40}: give {getattr(kind, '__name__', kind)}"
+    if "height" in keys and not 0 < thing["height"] * thing["width"] <= PIXEL_LIMIT:
+        return f"{thing['width']} x {thing['height']} pixels: give those of the photo"
+    return ""
 
 
 def _any_drawn(instances: Mapping[str, Any]) -> bool:
@@ -184,15 +210,13 @@ def _entries(
             where = f"{file}: image id {image['id']}"
             problems.append(f"{where}: category {min(unknown)} is not listed: add it")
         tags = tuple(sorted(categories[c] for c in used - unknown))
-        mask = mask_root / f"{name}.png" if mask_root else Path(split, str(image["id"]))
+        mask = mask_root / f"{name}.png" if mask_root else file / str(image["id"])
         has_mask = mask.exists() if mask_root else drawn
         entries[name] = Entry(name, folder / path, tags, mask if has_mask else None)
     return tuple(entries.values())
 
 
 def _image_problem(image: Mapping[str, Any], path: PurePosixPath, folder: Path) -> str:
-    if not isinstance(image["id"], int):
-        return "the id is no integer"
     if not path.name or leads_out(path):
         return f"{path} leads out of the data folder"
     # Not Path's: that fails where a name is longer than any file's.

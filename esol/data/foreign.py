@@ -39,7 +39,8 @@ def read_xml_file(path: Path) -> ElementTree.Element:
         return ElementTree.fromstring(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ElementTree.ParseError, ValueError) as error:
+    # Encodings that Python does not know, or no text, are a LookupError.
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise InputError(f"{path}: not an XML file ({error}): export it again") from error
 
 

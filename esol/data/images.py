@@ -134,6 +134,9 @@ def palette() -> NDArray[np.uint8]:
 def reading(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong while it is open becomes an InputError naming it."""
     try:
+        # Opening a named pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise OSError("no regular file")
         with _opened(path) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
@@ -168,6 +171,8 @@ def _reason(path: Path, error: Exception) -> str:
         return "a folder, not an image"
     if isinstance(error, PermissionError):
         return "not allowed to read it"
+    if not path.is_file():
+        return "not a regular file"
     if path.stat().st_size == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):

@@ -90,9 +90,14 @@ class Inputs:
             # which a resumed run would do once more than an uninterrupted one.
             generator=torch.Generator().manual_seed(seed),
         )
-        return iter(loader)
+        return _sound(iter(loader))
 
-    def _collate(self, items: list[tuple[Example, Sample]]) -> Batch:
+    def _collate(self, items: list[tuple[Example, Sample] | InputError]) -> Batch | InputError:
+        """A batch of the examples, or what is wrong with the first that has none."""
+        found = [item for item in items if not isinstance(item, InputError)]
+        return next((i for i in items if isinstance(i, InputError)), None) or self._batch(found)
+
+    def _batch(self, items: list[tuple[Example, Sample]]) -> Batch:
         tags = torch.zeros(len(items), self.classes)
         for row, (_, sample) in enumerate(items):
             tags[row, list(sample.tags)] = 1
@@ -188,17 +193,32 @@ def mirrored(view: Example) -> Example:
     return Example(*(None if part is None else part.flip(-1) for part in view))  # type: ignore[arg-type]
 
 
-class _Drawn(torch.utils.data.Dataset[tuple[Example, Sample]]):
-    """Map-style view on the inputs, keyed by draw."""
+def _sound(batches: Iterator[Batch | InputError]) -> Iterator[Batch]:
+    """The batches, up to the first that could not be read."""
+    for batch in batches:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+class _Drawn(torch.utils.data.Dataset[tuple[Example, Sample] | InputError]):
+    """Map-style view on the inputs, keyed by draw.
+
+    An InputError is given, not raised: out of a loader's process it would come with a traceback
+    in its message.
+    """
 
     def __init__(self, inputs: Inputs, seed: int) -> None:
         self.inputs = inputs
         self.seed = seed
 
-    def __getitem__(self, draw: Draw) -> tuple[Example, Sample]:
+    def __getitem__(self, draw: Draw) -> tuple[Example, Sample] | InputError:
         position, index = draw
         sample = self.inputs.samples[index]
-        return self.inputs.load(sample, np.random.default_rng((self.seed, 1, position))), sample
+        try:
+            return self.inputs.load(sample, np.random.default_rng((self.seed, 1, position))), sample
+        except InputError as error:
+            return error
 
 
 class _Steps:

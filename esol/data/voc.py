@@ -162,7 +162,7 @@ def _labels_table(
 def _xml_tags(
     file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]
 ) -> tuple[str, ...]:
-    if not file.exists():
+    if not file.is_file():
         problems.append(f"{file}: no such file: add it, or take the photo off its list")
         return ()
     try:

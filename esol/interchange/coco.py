@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
 from esol.data.foreign import entry, listed, read_json_file
+from esol.data.shapes import filled, unrun
 from esol.errors import InputError
 from esol.files import write_atomic
 from esol.interchange.album import Album, Photo, check_size
-from esol.interchange.polygons import filled, outlines
+from esol.interchange.polygons import outlines
 from esol.interchange.regions import Region, painted, regions
 
 Masks = Callable[[Photo], NDArray[np.uint8]]
@@ -117,42 +118,4 @@ def _layer(shape: dict[str, Any], photo: Photo, values: dict[Any, int], path: Pa
             return value, filled(segmentation, photo.size)
         height, width = segmentation["size"]
         check_size(photo, (height, width), where)
-        return value, _unrun(segmentation["counts"], photo.size)
-
-
-def _unrun(counts: list[int] | str, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Region of run lengths down the columns, as numbers or as COCO's text.
-
-    The text is read here, because pycocotools does not look whether its runs fit the photo.
-
-    Raises:
-        ValueError: they do not.
-    """
-    runs = np.array(_numbers(counts) if isinstance(counts, str) else counts, np.int64)
-    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
-        raise ValueError("run lengths do not fill the photo")
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return inside.reshape(size, order="F")
-
-
-def _numbers(text: str) -> list[int]:
-    """Numbers of COCO's text: 5 bits a character, lowest first, bit 5 telling of more to come.
-
-    From the fourth on, each is the difference to the one before the last.
-    """
-    numbers: list[int] = []
-    number = shift = 0
-    for code in (ord(character) - 48 for character in text):
-        if not 0 <= code < 64:
-            raise ValueError("run lengths are no COCO text")
-        number |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            number -= 1 << shift
-        numbers.append(number + (numbers[-2] if len(numbers) > 2 else 0))
-        number = shift = 0
-    if shift:
-        raise ValueError("run lengths are cut off")
-    return numbers
+        return value, unrun(segmentation["counts"], photo.size)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from esol.data.foreign import entry, read_xml_file
 from esol.data.images import palette
+from esol.data.shapes import filled
 from esol.errors import InputError
 from esol.files import write_atomic
 from esol.interchange import voc
 from esol.interchange.album import Album, Photo, check_size
 from esol.interchange.coco import Masks
-from esol.interchange.polygons import filled, outlines
+from esol.interchange.polygons import outlines
 from esol.interchange.regions import Region, painted, regions, used_values
 
 SHAPES = ("mask", "polygon")
@@ -143,9 +144,10 @@ def _layer(shape: ElementTree.Element, photo: Photo, album: Album, where: str) -
 
 def _unrun(shape: ElementTree.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     left, top, width, height = (int(shape.attrib[k]) for k in ("left", "top", "width", "height"))
-    runs = np.array([int(run) for run in shape.attrib["rle"].split(",")])
+    runs = np.array([int(run) for run in shape.attrib["rle"].split(",")], np.int64)
     inside = 0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]
-    if not inside or (runs < 0).any() or runs.sum() != width * height:
+    wrong = (runs < 0) | (runs > size[0] * size[1])
+    if not inside or wrong.any() or runs.sum() != width * height:
         raise ValueError("run lengths do not fill their box, or it leaves the photo")
     region = np.zeros(size, bool)
     box = np.repeat(np.arange(len(runs)) % 2 == 1, runs)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from esol.data.foreign import entry, listed, read_json_file
 from esol.data.images import palette
+from esol.data.shapes import filled
 from esol.data.tags.labelstudio import address_of, photo_of
 from esol.errors import InputError
 from esol.files import write_atomic
 from esol.interchange.album import Album, Photo, check_size
 from esol.interchange.brush import decode, encode
 from esol.interchange.coco import Masks
-from esol.interchange.polygons import filled, outlines
+from esol.interchange.polygons import outlines
 from esol.interchange.regions import Region, painted, regions, used_values
 
 PREFIX = "/data/local-files/?d="

@@ -1,10 +1,9 @@
-"""Polygons: outlines of regions along pixel borders, and back."""
+"""Polygons: outlines of regions along pixel borders."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as run_lengths
 from scipy import ndimage
 
 Mask = NDArray[np.bool_]
@@ -32,27 +31,6 @@ def outlines(mask: Mask, tolerance: float) -> list[Ring]:
         ring = _simplified(_ring(piece), cuts, tolerance)
         rings.append([(x + left, y + top) for x, y in ring])
     return rings
-
-
-def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
-    """Region of polygons, by the rule of COCO's tools.
-
-    Args:
-        rings: x, y, x, y .. of each, pixels.
-        size: height and width.
-
-    Raises:
-        ValueError: fewer than three corners, or a coordinate that is no number.
-    """
-    region = np.zeros(size, bool)
-    for ring in rings:
-        corners = np.asarray(ring, np.float64).reshape(-1, 2)
-        if len(corners) < 3 or not np.isfinite(corners).all():
-            raise ValueError("a polygon needs three corners")
-        inside = np.clip(corners, 0, (size[1], size[0]))
-        coded = run_lengths.frPyObjects([inside.ravel().tolist()], *size)
-        region |= run_lengths.decode(coded)[..., 0].astype(bool)
-    return region
 
 
 def _pieces(

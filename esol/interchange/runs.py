@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from esol.config import load_settings
+from esol.config import stored_settings
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import image_size
 from esol.errors import InputError
 from esol.files import read_json
 from esol.interchange.album import Album, Photo
+from esol.manifest import damaged
 from esol.runfolder import read_manifest, stage_path
 from esol.settings import Settings
 
@@ -31,7 +32,7 @@ def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
     root = Path(data) if data is not None else Path(content["data"])
     if not root.is_dir():
         raise InputError(f"{root}: the run's photos are not there; give their folder with --data")
-    settings = load_settings(str(stored))
+    settings = stored_settings(stored)
     return settings, open_dataset(root, settings.data)
 
 
@@ -41,8 +42,12 @@ def check_classes(run: Path, stage: str, dataset: Dataset) -> None:
     Raises:
         InputError: they do, or the stage is not finished.
     """
-    made = read_manifest(run, stage)["identity"]["data"]["classes"]
-    if tuple(made) != dataset.classes:
+    match read_manifest(run, stage)["identity"]:
+        case {"data": {"classes": [*made]}}:
+            same = tuple(made) == dataset.classes
+        case _:
+            raise damaged(stage_path(run, stage) / "manifest.json")
+    if not same:
         raise InputError(
             f"{stage_path(run, stage)}: made with other classes than {dataset.root} has now; run"
             " again, or give the old data folder with --data"

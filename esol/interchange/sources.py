@@ -2,8 +2,10 @@
 
 import errno
 import hashlib
+import lzma
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -11,6 +13,12 @@ from pathlib import Path, PurePosixPath
 from esol.data.foreign import leads_out
 from esol.errors import InputError
 from esol.files import sha256, temporary_folder
+
+_DAMAGE = (
+    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, EOFError, ValueError),
+)
+"""What the standard library says of archives that are cut off, changed or encrypted."""
 
 UNPACKED_LIMIT = 8 * 2**30
 """Archives of more bytes than this are refused."""
@@ -36,7 +44,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                 if _size(archive) > shutil.disk_usage(folder).free:
                     raise _no_room(path, folder)
                 archive.extractall(folder)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise _no_room(path, folder) from error
             raise InputError(f"{path}: not a whole ZIP file ({error}): export it again") from error

@@ -1,6 +1,7 @@
 """Weight files from outside: reading them, what they were, and what libraries say of failures."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import timm
@@ -25,7 +26,14 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{key}: {path} is not a safetensors file ({reason(error)})") from error
+    if (name := not_finite(state)) is not None:
+        raise InputError(f"{key}: {path}: {name} is not finite everywhere; give other weights")
     return state
+
+
+def not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor with NaN or infinity, None if there is none."""
+    return next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
 
 
 def weights_digest(weights: str, key: str = "backbone.weights") -> str:

@@ -90,7 +90,7 @@ def _photos(
         content = json.loads(instances[file].read())
         photos = {str(image["file_name"]) for image in content["images"]}
         classes = len(content["categories"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise archive.wrong(f"annotations/{file} is no COCO instances file") from error
     if len(photos) != counts[split]:
         raise archive.wrong(f"list {split} has {len(photos):,} photos, not {counts[split]:,}")

@@ -13,7 +13,7 @@ from esol.errors import InputError
 from esol.files import TEMPORARY, make_folder, read_json
 from esol.progress import log
 from esol.reproduce.rows import ROWS, TRUTH, with_sources
-from esol.runfolder import OtherSettingsError, current, read_manifest, stage_path
+from esol.runfolder import OtherSettingsError, check_outputs, current, read_manifest, stage_path
 from esol.saliency import saliency_folder
 from esol.settings import RefineMethod, Settings
 from esol.stages import run
@@ -105,6 +105,7 @@ class Plan:
         """A row's metrics.json; None where the row is not run or cannot be."""
         if self.missing(row) or not current(self.folder(row, seed), "evaluate"):
             return None
+        check_outputs(self.folder(row, seed), "evaluate")
         path = stage_path(self.folder(row, seed), "evaluate") / "metrics.json"
         found: dict[str, Any] = read_json(path)
         return found

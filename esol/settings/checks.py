@@ -1,5 +1,7 @@
 """Range checks of settings: each names the key and what is allowed."""
 
+import math
+
 from esol.errors import InputError
 
 
@@ -13,11 +15,11 @@ def positive(group: object, prefix: str, *names: str) -> None:
     """Check that the named fields are above 0."""
     for name in names:
         value = getattr(group, name)
-        check(value > 0, f"{prefix}.{name}", value, "greater than 0")
+        check(0 < value < math.inf, f"{prefix}.{name}", value, "greater than 0")
 
 
 def at_least_zero(group: object, prefix: str, *names: str) -> None:
     """Check that the named fields are not negative."""
     for name in names:
         value = getattr(group, name)
-        check(value >= 0, f"{prefix}.{name}", value, "0 or more")
+        check(0 <= value < math.inf, f"{prefix}.{name}", value, "0 or more")

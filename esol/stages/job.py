@@ -1,7 +1,6 @@
 """Job: what every stage is given."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from esol.models.weights import weights_digest
 from esol.runfolder import Part, Stage, finished, output_of, work_on
 from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Settings
-from esol.train import METRICS
+from esol.steps import METRICS, read_steps
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,8 @@ class Job:
 def learned(folder: Path) -> dict[str, float]:
     """What :func:`esol.train.fit` returned, from its metrics.jsonl: now, or in an earlier call."""
     path = folder / METRICS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    last: dict[str, float] = json.loads(lines[-1]) if lines else {}
+    steps = read_steps(path) if path.exists() else []
+    last = steps[-1] if steps else {}
     return {
         "steps" if name == "step" else name: value for name, value in last.items() if name != "rate"
     }

@@ -104,8 +104,10 @@ def _map_files(job: Job) -> dict[str, tuple[Path, float]]:
 def _irn_threshold(job: Job) -> float:
     """That of the masks made of IRN's maps alone, if there are such; otherwise refine.threshold."""
     if current(job.run, "masks"):
-        manifest = read_manifest(job.run, "masks")
-        made = manifest["identity"]["masks"]
-        if made["source"] == "irn" and not made["saliency"]:
-            return float(manifest["results"]["threshold"])
+        match read_manifest(job.run, "masks"):
+            case {
+                "identity": {"masks": {"source": "irn", "saliency": ""}},
+                "results": {"threshold": float(threshold)},
+            }:
+                return threshold
     return job.settings.refine.threshold

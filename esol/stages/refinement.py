@@ -26,7 +26,8 @@ from esol.stages.job import Job, learned
 from esol.stages.mapping import backbone_stage, trained_backbone
 from esol.stages.photo_maps import map_path
 from esol.stages.training import finish
-from esol.train import METRICS, fit, forget_checkpoints
+from esol.steps import METRICS
+from esol.train import fit, forget_checkpoints
 
 WEIGHTS = "irn.safetensors"
 

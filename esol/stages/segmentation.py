@@ -20,7 +20,8 @@ from esol.predict import load
 from esol.progress import log, track
 from esol.runfolder import Part, Stage, stage_path
 from esol.stages.job import Job, learned
-from esol.train import METRICS, fit, forget_checkpoints
+from esol.steps import METRICS
+from esol.train import fit, forget_checkpoints
 
 PARTS = (
     Part(

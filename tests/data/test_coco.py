@@ -132,7 +132,7 @@ def test_problems(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "instances_train2017.json").write_text("[]")
     refused(tmp_path, "instances_train2017.json", "'images'")
     (tmp_path / "annotations" / "instances_train2017.json").write_text("{")
-    refused(tmp_path, "instances_train2017.json", "not JSON")
+    refused(tmp_path, "instances_train2017.json", "not a JSON file")
 
 
 def test_boxes_without_outline_give_tags_but_no_mask(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from esol.interchange.polygons import filled, outlines
+from esol.data.shapes import filled
+from esol.interchange.polygons import outlines
 
 REGIONS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9))
 

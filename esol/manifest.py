@@ -1,0 +1,56 @@
+"""Manifest: what a stage's JSON files say, and how two identities differ."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from esol.errors import InputError
+
+
+def is_manifest(content: Any) -> bool:
+    """Whether there is what every manifest has."""
+    match content:
+        case {
+            "identity": {},
+            "outputs": {"files": int(), "bytes": int(), "sha256": str()},
+            "results": {},
+            "record": {},
+        }:
+            return True
+    return False
+
+
+def damaged(path: Path) -> InputError:
+    """An error that says so of a stage's manifest or identity."""
+    return InputError(f"{path} is damaged; remove {path.parent} and run again")
+
+
+def without(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The identity without some of its keys; "group.name" is a key inside a group."""
+    left = {key: value for key, value in identity.items() if key not in keys}
+    for key in keys:
+        group, _, name = key.partition(".")
+        if name and isinstance(left.get(group), dict):
+            left[group] = {k: v for k, v in left[group].items() if k != name}
+    return left
+
+
+def has_grown(there: Any, now: Any) -> bool:
+    """Whether the only difference is that there is more of it now."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        return all(key in now and has_grown(value, now[key]) for key, value in there.items())
+    if isinstance(there, list) and isinstance(now, list):
+        return [item for item in now if item in there] == there
+    return bool(there == now)
+
+
+def first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """First leaf in which two identities differ, as "key = old, not new"; "" if none."""
+    for key in dict.fromkeys([*there, *now]):
+        old, new = there.get(key, "nothing"), now.get(key, "nothing")
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            return first_difference(old, new, f"{prefix}{key}.")
+        return f"{prefix}{key} = {old}, not {new}"
+    return ""

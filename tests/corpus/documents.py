@@ -1,0 +1,268 @@
+"""JSON and XML of other tools: tags, corrected masks, and archives of these."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from corpus import Command, Kind, Place
+from corpus.layouts import FAR, changed, instances, run_length
+from esol.data.images import load_mask, save_mask
+from esol.interchange.brush import encode
+
+
+def tags(name: str, content: Any) -> Callable[[Place], Command]:
+    """``esol check`` of a data set whose tags are in a file of another tool."""
+
+    def make(place: Place) -> Command:
+        (place.data / "labels.csv").unlink()
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        place.write(f"data/{name}", text)
+        return ["check", place.data, f"--data.labels={name}"]
+
+    return make
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    """A sound task of Label Studio."""
+    choice = {"type": "choices", "value": {"choices": ["cat"]}}
+    data = {"image": "/data/upload/1/0a1b2c3d-a.jpg"}
+    return {"id": 5, "data": data, "annotations": [{"result": [choice]}], **changes}
+
+
+def image(inner: str, attributes: str = 'id="0" name="a.jpg" width="32" height="24"') -> bytes:
+    """A file of CVAT."""
+    return f"<annotations><image {attributes}>{inner}</image></annotations>".encode()
+
+
+ENTITIES = b'<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;">]>'
+BOMB = ENTITIES + b"<annotations><image>&y;</image></annotations>"
+
+TAGS = {
+    "Label Studio: broken": (
+        "tags.json",
+        b'[{"data": {}, "annotations": [',
+        "header must",
+    ),
+    "Label Studio: no address": ("tags.json", [task(data={"text": "x"})], "mend or remove it"),
+    "Label Studio: address a number": ("tags.json", [task(data={"image": 7})], "mend or remove it"),
+    "Label Studio: address without sense": (
+        "tags.json",
+        [task(data={"image": "http://[/a.jpg"})],
+        "mend or remove it",
+    ),
+    "Label Studio: results a number": (
+        "tags.json",
+        [task(annotations=[{"result": 7}])],
+        "mend or remove it",
+    ),
+    "Label Studio: annotations null": ("tags.json", [task(), task(annotations=None)], "mend or"),
+    "CVAT: no name": ("tags.xml", image("", 'id="0"'), "mend or remove it"),
+    "CVAT: entities": ("tags.xml", BOMB, "header must"),
+    "COCO: category unknown": (
+        "tags.json",
+        changed("annotations", category_id=9),
+        "mend or remove it",
+    ),
+    "COCO: ids no numbers": ("tags.json", changed("annotations", image_id={}), "mend or remove it"),
+    "COCO: images no objects": ("tags.json", instances(images=[1]), "export the file again"),
+}
+
+
+def corrected(tool: str, name: str, content: Any) -> Callable[[Place], Command]:
+    """``esol import`` into the finished run, whose photos are those of the sound data set."""
+
+    def make(place: Place) -> Command:
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        file = place.write(name, text)
+        return ["import", file, place.run, "--from", tool]
+
+    return make
+
+
+def archive(members: dict[str, bytes], spoil: Callable[[bytes], bytes], place: Place) -> Command:
+    path = place.folder / "masks.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    path.write_bytes(spoil(path.read_bytes()))
+    return ["import", path, place.run, "--from", "voc"]
+
+
+def flipped(content: bytes) -> bytes:
+    """Bits turned over amid what is compressed."""
+    return content[:60] + bytes(byte ^ 85 for byte in content[60:90]) + content[90:]
+
+
+def region(kind: str, **value: Any) -> dict[str, Any]:
+    """A task of Label Studio with one region of a cat."""
+    found = {
+        "type": kind,
+        "original_width": 32,
+        "original_height": 24,
+        "value": {kind: ["cat"], **value},
+    }
+    return task(annotations=[{"result": [found]}])
+
+
+def imported(rows: int, place: Place) -> None:
+    """Photo a is a cat's in the upper rows now."""
+    mask = load_mask(place.run / "corrected" / "a.png")
+    assert (mask[:rows] == 1).all()
+    assert (mask[rows:] == 0).all()
+
+
+def shape(tag: str, **attributes: str) -> bytes:
+    text = " ".join(f'{key}="{value}"' for key, value in attributes.items())
+    return image(f"<{tag} {text}/>")
+
+
+FULL = encode(np.ones((24, 32), bool))
+BOX = {"left": "0", "top": "0", "width": "32", "height": "24"}
+
+IMPORTED = {
+    "Label Studio: broken": ("labelstudio", b"[{", "export it again"),
+    "Label Studio: an object": ("labelstudio", {"tasks": []}, "export the file again"),
+    "Label Studio: JSON-MIN": ("labelstudio", [{"image": "a.jpg"}], "not as JSON-MIN"),
+    "Label Studio: brush cut off": (
+        "labelstudio",
+        [region("brushlabels", rle=FULL[:-3])],
+        "mend or remove it",
+    ),
+    "Label Studio: brush of another size": (
+        "labelstudio",
+        [region("brushlabels", rle=encode(np.ones((9, 9), bool)))],
+        "mend or remove it",
+    ),
+    "Label Studio: brush of no bytes": (
+        "labelstudio",
+        [region("brushlabels", rle=[999, -1, "x"])],
+        "mend or remove it",
+    ),
+    "Label Studio: class unknown": (
+        "labelstudio",
+        [region("brushlabels", brushlabels=["ape"], rle=FULL)],
+        "rename the label",
+    ),
+    "Label Studio: a box": ("labelstudio", [region("rectanglelabels")], "draw it with brush"),
+    "Label Studio: photo unknown": (
+        "labelstudio",
+        [{**region("brushlabels", rle=FULL), "data": {"image": "/x.jpg"}}],
+        "mend or remove it",
+    ),
+    "COCO: broken": ("coco", b"{", "export it again"),
+    "COCO: no images": ("coco", {"annotations": []}, "mend or remove it"),
+    "COCO: annotation of no image": (
+        "coco",
+        changed("annotations", image_id=77),
+        "remove them",
+    ),
+    "COCO: a box without mask": ("coco", changed("annotations", segmentation=[]), "draw it"),
+    "COCO: run lengths that overflow": (
+        "coco",
+        run_length([2**63 - 1, 2**63 - 1, 2, 768]),
+        "mend or remove it",
+    ),
+    "COCO: another size": ("coco", changed("images", height=23), "export and correct it again"),
+    "CVAT: broken": ("cvat", image("")[:30], "export it again"),
+    "CVAT: entities": ("cvat", BOMB, "export it again"),
+    "CVAT: another root": ("cvat", b"<annotation/>", "not CVAT for images"),
+    "CVAT: a box": ("cvat", shape("box", label="cat"), "draw a mask or a polygon"),
+    "CVAT: run lengths no numbers": (
+        "cvat",
+        shape("mask", label="cat", rle="a,b", **BOX),
+        "mend or remove it",
+    ),
+    "CVAT: run lengths that overflow": (
+        "cvat",
+        shape("mask", label="cat", rle=f"{2**63 - 1},{2**63 - 1},2,768", **BOX),
+        "mend or remove it",
+    ),
+    "CVAT: mask outside the photo": (
+        "cvat",
+        shape("mask", label="cat", rle="768", **{**BOX, "left": "9"}),
+        "mend or remove it",
+    ),
+    "CVAT: no photo of that name": (
+        "cvat",
+        image("", 'name="x.jpg" width="32" height="24"'),
+        "mend or remove it",
+    ),
+    "CVAT: one photo twice": (
+        "cvat",
+        image("").replace(b"</annotations>", image("")[13:]),
+        "keep one of them",
+    ),
+}
+
+ENDINGS = {"labelstudio": "json", "coco": "json", "cvat": "xml"}
+
+
+def png_of(place: Place) -> bytes:
+    path = place.folder / "mask.png"
+    save_mask(np.ones((24, 32), np.uint8), path)
+    return path.read_bytes()
+
+
+def zipped(name: str, spoil: Callable[[bytes], bytes], place: Place) -> Command:
+    return archive({name: png_of(place)}, spoil, place)
+
+
+SEGMENTATION = "SegmentationClass/a.png"
+
+KINDS = (
+    *(
+        Kind(f"tags: {name}", tags(file, content), (file, fix))
+        for name, (file, content, fix) in TAGS.items()
+    ),
+    *(
+        Kind(
+            f"import: {name}",
+            corrected(tool, f"corrected.{ENDINGS[tool]}", content),
+            ("corrected.", fix),
+        )
+        for name, (tool, content, fix) in IMPORTED.items()
+    ),
+    Kind(
+        "import: Label Studio: polygon beyond the photo",
+        corrected(
+            "labelstudio",
+            "corrected.json",
+            [region("polygonlabels", points=[[-900, -900], [900, -900], [900, 50], [-900, 50]])],
+        ),
+        then=partial(imported, 12),
+    ),
+    Kind(
+        "import: COCO: polygon far outside the photo",
+        corrected("coco", "corrected.json", changed("annotations", segmentation=FAR)),
+        then=partial(imported, 12),
+    ),
+    Kind(
+        "import: archive cut off",
+        partial(zipped, SEGMENTATION, lambda b: b[:-30]),
+        ("masks.zip", "export it again"),
+    ),
+    Kind(
+        "import: archive with bits turned over",
+        partial(zipped, SEGMENTATION, flipped),
+        ("masks.zip", "export it again"),
+    ),
+    Kind(
+        "import: archive without masks",
+        partial(zipped, "a.png", bytes),
+        ("masks.zip", "give the folder or ZIP"),
+    ),
+    Kind(
+        "import: archive with a path upwards",
+        partial(zipped, "../SegmentationClass/a.png", bytes),
+        ("masks.zip", "export it again"),
+    ),
+    Kind(
+        "import: a mask of no photo",
+        partial(zipped, "SegmentationClass/x.png", bytes),
+        ("masks.zip", "x.png"),
+    ),
+)

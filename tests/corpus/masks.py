@@ -1,0 +1,226 @@
+"""Masks, saliency maps, class names, and folders of masks to be measured."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from corpus import Command, Kind, Place
+from corpus.images import SMOKE, encoded
+from esol.data import open_dataset
+from esol.data.images import load_mask, save_mask
+from esol.saliency import load_saliency
+from esol.settings import Data
+
+SIZE = (32, 24)
+ONES = np.ones((24, 32), np.uint8)
+MASK = Image.fromarray(ONES)
+
+
+def instead(content: bytes) -> Callable[[Place], Command]:
+    """``esol check`` of a data set in which the mask of a is another file."""
+
+    def make(place: Place) -> Command:
+        (place.data / "masks" / "a.png").write_bytes(content)
+        return ["check", place.data]
+
+    return make
+
+
+def stored(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    return encoded(image, form, **options)
+
+
+def palette_image(colours: int) -> Image.Image:
+    """All pixels of value 1 in an image of so many colours."""
+    image = Image.new("P", SIZE, 1)
+    image.putpalette([255, 0, 0] * colours)
+    return image
+
+
+REFUSED = {
+    "in colours": (stored(MASK.convert("RGB")), "save it as a palette or grey PNG"),
+    "in colours with alpha": (stored(MASK.convert("RGBA")), "save it as a palette or grey PNG"),
+    "grey with alpha": (stored(MASK.convert("LA")), "save it as a palette or grey PNG"),
+    "floating-point": (stored(MASK.convert("F"), "TIFF"), "save it as a palette or grey PNG"),
+    "CMYK": (stored(MASK.convert("CMYK"), "JPEG"), "save it as a palette or grey PNG"),
+    "of another size": (stored(Image.fromarray(ONES[:9, :9])), "make them equal"),
+    "turned": (stored(Image.fromarray(ONES.T.copy())), "make them equal"),
+    "with a value of no class": (stored(Image.fromarray(ONES * 3)), "use 0, 1 .. 2 and 255"),
+    "with values above 255": (
+        stored(Image.fromarray(np.full((24, 32), 300, np.uint16))),
+        "must lie in 0 .. 255",
+    ),
+    "with values below 0": (
+        stored(Image.fromarray(np.full((24, 32), -1, np.int32)), "TIFF"),
+        "must lie in 0 .. 255",
+    ),
+    "cut off": (stored(palette_image(256))[:-30], "replace or remove the file"),
+    "of zero bytes": (b"", "replace or remove the file"),
+    "a text": (b"mask", "replace or remove the file"),
+}
+
+READ = {
+    "palette of 2 colours": stored(palette_image(2), bits=1),
+    "palette of 16 colours": stored(palette_image(16), bits=4),
+    "palette with transparency": stored(palette_image(256), transparency=1),
+    "bilevel": stored(Image.new("1", SIZE, 1)),
+    "16-bit": stored(Image.fromarray(ONES.astype(np.uint16))),
+    "a GIF called .png": stored(palette_image(256), "GIF", optimize=False),
+}
+
+
+def is_ones(place: Place) -> None:
+    """The mask of a is of class 1 all over."""
+    data = open_dataset(place.data, Data())
+    assert data.truth is not None
+    assert (data.truth(data.samples("train")[0]) == 1).all()
+
+
+def of_other_names(place: Place) -> Command:
+    for path in [*(place.data / "masks").iterdir()]:
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    return ["check", place.data]
+
+
+def all_ignored(place: Place) -> Command:
+    for path in (place.data / "masks").iterdir():
+        save_mask(ONES * 255, path)
+    return ["evaluate", place.data / "masks", "--gt", place.data / "masks"]
+
+
+def class_names(content: bytes, place: Place) -> Command:
+    (place.data / "classes.txt").write_bytes(content)
+    return ["check", place.data]
+
+
+def a_class_less(place: Place) -> Command:
+    """The masks that show the class are wrong too; a run tells the first problem."""
+    (place.data / "classes.txt").write_text("cat\n")
+    return ["run", SMOKE, place.data, place.out, "--data.evaluate=[train]"]
+
+
+def order_is_that_of_the_file(place: Place) -> None:
+    assert open_dataset(place.data, Data()).classes == ("dog", "cat")
+
+
+def saliency(image: Image.Image | bytes, place: Place) -> Command:
+    """``esol check`` of a data set whose photo a has this saliency map."""
+    folder = place.data / "Saliency"
+    folder.mkdir()
+    for name in "bcd":
+        Image.new("L", SIZE).save(folder / f"{name}.png")
+    if isinstance(image, bytes):
+        (folder / "a.png").write_bytes(image)
+    else:
+        image.save(folder / "a.png")
+    return ["check", place.data, "--masks.saliency=Saliency"]
+
+
+def salient(value: float, place: Place) -> None:
+    found = load_saliency(place.data / "Saliency" / "a.png", (24, 32))
+    assert np.abs(found - value).max() < 0.01
+
+
+def measured(spoil: Callable[[Place], object], place: Place, *flags: str) -> Command:
+    """``esol evaluate`` of the masks against a copy of themselves, spoilt."""
+    truth = place.folder / "truth"
+    for path in (place.data / "masks").iterdir():
+        save_mask(load_mask(path), truth / path.name)
+    spoil(place)
+    return ["evaluate", place.data / "masks", "--gt", truth, *flags]
+
+
+def listed(content: bytes) -> Callable[[Place], Command]:
+    def make(place: Place) -> Command:
+        file = place.write("names.txt", content)
+        return measured(lambda place: None, place, "--list", str(file))
+
+    return make
+
+
+def gone(place: Place) -> None:
+    (place.data / "masks" / "b.png").unlink()
+
+
+def small(place: Place) -> None:
+    save_mask(ONES[:5, :5], place.data / "masks" / "b.png")
+
+
+def coloured(place: Place) -> None:
+    MASK.convert("RGB").save(place.data / "masks" / "b.png")
+
+
+def empty(place: Place) -> None:
+    for path in (place.folder / "truth").iterdir():
+        path.unlink()
+
+
+KINDS = (
+    *(
+        Kind(f"mask: {name}", instead(content), ("masks/a.png", fix))
+        for name, (content, fix) in REFUSED.items()
+    ),
+    *(Kind(f"mask: {name}", instead(content), then=is_ones) for name, content in READ.items()),
+    Kind("masks: names that are no photo's", of_other_names, ("masks", "names like a.png")),
+    Kind("evaluate: nothing but 255", all_ignored, ("masks", "add ground truth")),
+    Kind("evaluate: a mask is missing", partial(measured, gone), ("masks/b.png", "add it")),
+    Kind("evaluate: another size", partial(measured, small), ("masks/b.png", "photo's size")),
+    Kind("evaluate: in colours", partial(measured, coloured), ("masks/b.png", "palette or grey")),
+    Kind("evaluate: no ground truth", partial(measured, empty), ("truth", "name another folder")),
+    Kind("evaluate: list of no mask", listed(b"x\n"), ("x.png", "add it or list")),
+    Kind("evaluate: empty list", listed(b"\n\n"), ("names.txt", "one name per line")),
+    Kind("evaluate: list no UTF-8", listed(b"caf\xe9\n"), ("names.txt", "save it as UTF-8")),
+    Kind("evaluate: list with a name twice", listed(b"a\na\n"), ("names.txt", "remove one")),
+    Kind(
+        "evaluate: list with BOM and CRLF", listed(b"\xef\xbb\xbfa\r\nb\r\n"), then=lambda p: None
+    ),
+    Kind(
+        "class names: one twice",
+        partial(class_names, b"cat\ncat\ndog\n"),
+        ("classes.txt", "remove one"),
+    ),
+    Kind(
+        "class names: empty file", partial(class_names, b""), ("classes.txt", "one name per line")
+    ),
+    Kind("class names: a tag missing", a_class_less, ("classes.txt", "add a line")),
+    Kind("class names: no UTF-8", partial(class_names, b"cat\nd\xf6g\n"), ("classes.txt", "UTF-8")),
+    Kind(
+        "class names: background",
+        partial(class_names, b"background\ncat\ndog\n"),
+        ("data", "rename the tag"),
+    ),
+    Kind(
+        "class names: 300",
+        partial(class_names, "".join(f"{n}\n" for n in ("cat", "dog", *range(298))).encode()),
+        ("data", "must be 1 .. 254"),
+    ),
+    Kind(
+        "class names: BOM and CRLF",
+        partial(class_names, b"\xef\xbb\xbfdog\r\ncat\r\n"),
+        then=order_is_that_of_the_file,
+    ),
+    Kind(
+        "saliency: in colours",
+        partial(saliency, MASK.convert("RGB")),
+        ("Saliency/a.png", "grey image"),
+    ),
+    Kind(
+        "saliency: of another shape",
+        partial(saliency, Image.new("L", (99, 9))),
+        ("Saliency/a.png", "make the saliency map anew"),
+    ),
+    Kind("saliency: of zero bytes", partial(saliency, b""), ("Saliency/a.png", "replace")),
+    Kind(
+        "saliency: 16-bit",
+        partial(saliency, Image.fromarray(np.full((24, 32), 32768, np.uint16))),
+        then=partial(salient, 0.5),
+    ),
+    Kind("saliency: bilevel", partial(saliency, Image.new("1", SIZE, 1)), then=partial(salient, 1)),
+    Kind(
+        "saliency: half size",
+        partial(saliency, Image.new("L", (16, 12), 255)),
+        then=partial(salient, 1),
+    ),
+)
