@@ -26,11 +26,14 @@ ROOT = Path(__file__).parents[1]
 TESTS = {
     "esol/ops/crf.py": ["test_crf.py"],
     "esol/ops/deform.py": ["test_deform.py"],
+    "esol/ops/lattice.py": ["test_crf.py"],
     "esol/ops/pairs.py": ["test_pairs.py"],
     "esol/ops/walk.py": ["test_walk.py", "test_pairs.py"],
     "esol/evaluate.py": ["test_evaluate.py", "test_evaluate_masks.py", "test_threshold.py"],
     "esol/histogram.py": ["test_evaluate.py", "test_threshold.py"],
     "esol/confusion.py": ["test_evaluate.py", "test_evaluate_masks.py"],
+    "esol/manifest.py": ["test_runfolder.py"],
+    "esol/outputs.py": ["test_runfolder.py"],
     "esol/runfolder.py": ["test_runfolder.py"],
 }
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from esol.ops import crf
+from esol.ops import crf, lattice
 from esol.ops.crf import dense_crf, unary_from_labels, unary_from_probabilities
 
 SETS = {  # spatial, bilateral, from labels
@@ -157,7 +157,7 @@ def test_filter_is_the_lattice_written_out(sizes):
     everything = slice(0, height * width)
     kernel = crf._Filter(image, sizes, 2.5, [everything])
     ours = kernel.scatter(kernel.gather(values.float()), 0, everything)
-    features = crf._features(image, sizes, everything).t().double()
+    features = lattice.features(image, sizes, everything).t().double()
     torch.testing.assert_close(
         ours.double(), 2.5 * plain_filter(features, values), rtol=0, atol=1e-4
     )
@@ -197,7 +197,7 @@ def test_blocks_and_tiles_change_nothing(monkeypatch):
 def test_wide_codes_change_nothing(monkeypatch):
     image, unary = drawn(30, 41), energies("psa", 3, 30, 41)
     narrow = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
-    monkeypatch.setattr(crf, "NARROW", 1)
+    monkeypatch.setattr(lattice, "NARROW", 1)
     wide = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
     torch.testing.assert_close(wide, narrow, rtol=0, atol=1e-5)
 
@@ -208,7 +208,7 @@ def test_finder_finds_what_is_there(dtype):
     drawn_codes = torch.randint(0, 1 << 29, (60_000,), generator=generator)
     # Codes a table's length apart want the same slots.
     codes = torch.cat([drawn_codes, drawn_codes[:5000] % 1000 * (1 << 18)]).unique().to(dtype)
-    find = crf._Finder(codes)
+    find = lattice._Finder(codes)
     assert len(find.lost)
     torch.testing.assert_close(find(codes), torch.arange(len(codes), dtype=torch.int32))
     known = set(codes.tolist())
