@@ -47,13 +47,13 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--photos", type=int, default=20_000)
     options = parser.parse_args()
-    count = 60 if options.quick else options.photos
+    count = 64 if options.quick else options.photos
     report = Report("soak", options)
     with tempfile.TemporaryDirectory() as name:
         drawn, trained = Path(name, "drawn"), Path(name, "trained")
         write_synthetic(drawn, photos=DRAWN, size=96, seed=0)
         call(["run", str(SMOKE), str(drawn), str(trained)])
-        tenth = courses(Path(name), drawn, trained, count // 10, options.quick)
+        tenth = courses(Path(name), drawn, trained, max(DRAWN, count // 10), options.quick)
         whole = courses(Path(name), drawn, trained, count, options.quick)
     print("| command | photos | seconds | ms a photo | peak, tenth | peak, all | growth |")
     print("|---|---|---|---|---|---|---|")

@@ -5,8 +5,9 @@
 One place of a module's syntax tree is changed at a time (a comparison, an operator, a number, a
 condition, a statement left out), a seeded sample of all places, and the module's tests run on it
 in a forked process, up to the first failure. Nothing is written to the disk. Tests that start
-processes of their own see the module as it is. Prints a table and every survivor, which somebody
-has to look at: either no test can tell it from the original, or a test is missing.
+processes of their own see the module as it is. Prints a table, and on standard error every
+survivor, which somebody has to look at: either no test can tell it from the original, or a test is
+missing.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def main() -> None:
 
     import esol.data  # noqa: F401
 
-    rows = []
+    print("| module | places | killed | survived | timeout | time |\n|---|---|---|---|---|---|")
     for module in options.modules or TESTS:
         begun, found = time.monotonic(), dict.fromkeys((KILLED, SURVIVED, TIMEOUT), 0)
         limit = 10 + 5 * seconds_of(module)
@@ -78,12 +79,11 @@ def main() -> None:
             result = outcome(module, mutant.tree, limit)
             found[result] += 1
             if result != KILLED:
-                print(f"{result}: {module}:{mutant.line}: {mutant.change}", flush=True)
+                told = f"{result}: {module}:{mutant.line}: {mutant.change}"
+                print(told, file=sys.stderr, flush=True)
         counts = " | ".join(str(count) for count in found.values())
         spent = time.monotonic() - begun
-        rows.append(f"| `{module}` | {len(sites)} | {counts} | {spent:.0f} s |")
-    print("| module | places | killed | survived | timeout | time |\n|---|---|---|---|---|---|")
-    print("\n".join(rows))
+        print(f"| `{module}` | {len(sites)} | {counts} | {spent:.0f} s |", flush=True)
 
 
 def seconds_of(module: str) -> float:
