@@ -116,8 +116,7 @@ def fit(
     optimizer = _optimizer(groups, fit)
     step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
     done = _resume(accelerator, folder)
-    every = max(1, steps // LOGGED_STEPS)
-    metrics = _Metrics(folder / METRICS, accelerator, keep=done, every=every)
+    metrics = _Metrics(folder / METRICS, accelerator, keep=done, steps=steps)
     saved = time.monotonic()
     model.train()
     batches = inputs.batches(fit.batch, seed=seed, start=done, stop=steps, workers=machine.workers)
@@ -129,7 +128,7 @@ def fit(
             values = step_module(_to(batch, accelerator.device))
             _update(accelerator, optimizer, step_module, values["loss"], batch)
             done += 1
-            metrics.log(done, steps, values, rate)
+            metrics.log(done, values, rate)
             if each_epoch and (done == steps or done % epoch == 0):
                 model.eval()
                 each_epoch(done)
@@ -300,25 +299,26 @@ class _Metrics:
     is one, is told the same.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, *, keep: int, every: int) -> None:
+    def __init__(self, path: Path, accelerator: Accelerator, *, keep: int, steps: int) -> None:
         self.path = path
         self.accelerator = accelerator
-        self.every = every
+        self.steps = steps
+        self.every = max(1, steps // LOGGED_STEPS)
         self.last: dict[str, float] = {}
         if not main_process():
             return
         # A line cut off by a kill counts as never written.
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        steps = {line: parse_step(line) for line in text.splitlines()}
-        kept = [line for line, row in steps.items() if row is not None and row["step"] <= keep]
+        rows = {line: parse_step(line) for line in text.splitlines()}
+        kept = [line for line, row in rows.items() if row is not None and row["step"] <= keep]
         if kept:
             last: dict[str, float] = json.loads(kept[-1])
             self.last = {name: last[name] for name in last.keys() - {"step", "rate"}}
         # At once or not at all: these lines are not written a second time.
         write_atomic(path, "".join(f"{line}\n" for line in kept))
 
-    def log(self, step: int, steps: int, values: Losses, rate: float) -> None:
-        if step % self.every and step != steps:
+    def log(self, step: int, values: Losses, rate: float) -> None:
+        if step % self.every and step != self.steps:
             return
         told = gather({name: float(value.detach()) for name, value in values.items()})
         self.last = {name: sum(one[name] for one in told) / len(told) for name in values}
