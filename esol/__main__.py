@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from esol.completion import SHELLS, asked, complete, script
 from esol.config import (
     Parser,
     check_keys,
+    config_names,
     dump_settings,
     find_config,
     load_settings,
@@ -86,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         force=True,
     )
     logging.getLogger("esol").setLevel(logging.INFO)
-    # Its retries say nothing that our one line at the end does not.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # Its retries say nothing that our one line at the end does not. It reads this when imported.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     # Pillow's remarks on files that it reads all the same.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -158,6 +160,8 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     if len(given) not in (paths, paths + 1):
         raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
     config = given.pop(0) if len(given) == paths + 1 else None
+    if config is None and given and given[0] in config_names() and not Path(given[0]).exists():
+        raise InputError(f"{given[0]} is a configuration, and a folder is missing; {parser.usage}")
     parsed, settings = parse(parser, None if config is None else find_config(config), rest)
     if parsed.print_config:
         print(dump_settings(settings), end="")

@@ -49,8 +49,13 @@ class _Job:
 
     @property
     def done(self) -> bool:
-        # The mask is written last.
-        return all(path.is_file() for path in (self.soft, self.overlay, self.mask) if path)
+        # The mask is written last. A photo that is newer was put in the place of another.
+        if not all(path.is_file() for path in (self.soft, self.overlay, self.mask) if path):
+            return False
+        try:
+            return self.photo.stat().st_mtime_ns <= self.mask.stat().st_mtime_ns
+        except OSError:
+            return False
 
 
 def predict_folder(

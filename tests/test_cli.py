@@ -108,6 +108,8 @@ def test_bare_call_and_help(call):
         (["run", "nosuch", "PHOTOS", "OUT"], ["nosuch", "no such settings file", "demo"]),
         (["run", SMOKE, "nosuch", "OUT"], ["nosuch", "no such folder"]),
         (["check", "nosuch"], ["nosuch", "no such folder"]),
+        (["run", "demo", "PHOTOS"], ["demo is a configuration", "DATA OUT"]),
+        (["check", "demo"], ["demo is a configuration", "DATA"]),
         (["report", "nosuch"], ["nosuch", "not a run folder"]),
         (["report", "PHOTOS"], ["not a run folder"]),
         (["evaluate", "nosuch", "--gt", "PHOTOS/masks"], ["nosuch", "no such mask"]),
@@ -319,6 +321,20 @@ def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, m
     assert call(*arguments)[0] == 0
     assert finished(out, "classify")
     assert len(steps) == 5, "a step was done twice, or left out"
+
+
+def test_an_interrupted_first_run_is_a_run_folder(call, photos, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(esol.stages.localize, "expand_losses", interrupted)
+    assert call("run", SMOKE, photos, out, *FLAGS)[0] == 130
+    code, _, err = call("export", out, tmp_path / "masks.json", "--to", "coco")
+    assert code == 2
+    assert "masks" in err
+    assert "not a run folder" not in err
 
 
 def test_a_refused_command_leaves_the_run_as_it_was(refused, copy, photos):

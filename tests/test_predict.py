@@ -343,6 +343,17 @@ def write_photos(folder, *names):
         photo(80 + 8 * (index % 2), 60, "red" if index % 2 else "lime").save(path)
 
 
+def test_a_photo_put_in_the_place_of_another_is_predicted_again(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    write_photos(photos, "a.png", "b.png")
+    predict_folder(model(), [photos], out)
+    photo(40, 30).save(photos / "a.png")
+    later = (out / "a.png").stat().st_mtime_ns + 1_000_000_000
+    os.utime(photos / "a.png", ns=(later, later))
+    assert predict_folder(model(), [photos], out)["skipped"] == 1
+    assert load_mask(out / "a.png").shape == (30, 40)
+
+
 def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_photos(photos, "a.png", "deep/b.c.jpg", "deep/d.png", ".hidden.png")

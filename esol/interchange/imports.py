@@ -97,7 +97,7 @@ def _imported(
             staged[photo.name] = Path(place) / f"{photo.name}.png"
             save_mask(mask, staged[photo.name])
             photos[photo.name] = {"sha256": sha256(staged[photo.name]), "source": digest}
-        if not staged:
+        if not staged and len(photos) == len(earlier.photos):
             raise InputError(
                 f"{corrected}: {len(seen)} photos, none unlike the run's pseudo masks: correct some"
                 " and export again"

@@ -80,13 +80,20 @@ def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
     """Do the stages, and say what was done."""
     for name in names:
         BY_NAME[name](job)
+        # What an interrupted first run leaves is a run folder, too.
+        if main_process() and not (job.run / "run.json").exists():
+            _describe(job, data)
     # Only now: a command that was refused must not change what the run says of itself.
     if main_process():
-        write_atomic(job.run / "settings.yaml", dump_settings(job.settings))
-        write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
+        _describe(job, data)
         if last == "evaluate":
             write_report(job.run)
     barrier()
+
+
+def _describe(job: Job, data: Path | str) -> None:
+    write_atomic(job.run / "settings.yaml", dump_settings(job.settings))
+    write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
 
 
 def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:

@@ -238,3 +238,14 @@ def test_a_class_called_ignore_is_refused_where_it_would_be_two_things(tmp_path)
     with pytest.raises(InputError, match="'ignore'"):
         export_masks(run, tmp_path / "x.json", to="coco")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_mask_set_back_takes_its_correction_away(run):
+    file = exported(run, "coco")
+    before = blank(run)
+    import_masks(file, run, source="coco")
+    for name in before:
+        (run / "corrected" / f"{name}.png").replace(run / "07-masks" / f"{name}.png")
+    found = import_masks(file, run, source="coco")
+    assert found == {"photos": 4, "changed": 0, "corrected": 0}
+    assert not list((run / "corrected").glob("*.png"))
