@@ -364,3 +364,16 @@ def test_a_phone_shows_one_kind_at_a_time_and_nothing_sticks_out(phone: Any) -> 
     assert "Shrinkage" in shown.text_content()
     assert phone.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     assert phone.evaluate("() => document.querySelector('#bar').offsetHeight < innerHeight / 4")
+
+
+@pytest.mark.parametrize("width", [700, 820, 1024])
+def test_rows_of_many_kinds_break_between_them(phone: Any, width: int) -> None:
+    """A run with IRN, CRF, masks, corrections and a network has ten kinds to choose from."""
+    phone.set_viewport_size({"width": width, "height": 900})
+    phone.evaluate(
+        """() => {
+            const row = document.querySelector('#show'), last = row.lastElementChild;
+            for (let n = 0; n < 8; n++) row.append(last.cloneNode(true));
+        }"""
+    )
+    assert phone.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
