@@ -78,14 +78,16 @@ def run(
 
 def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
     """Do the stages, and say what was done."""
+    new = not (job.run / "run.json").exists()
     for name in names:
         BY_NAME[name](job)
         # What an interrupted first run leaves is a run folder, too.
-        if main_process() and not (job.run / "run.json").exists():
+        if new and name == names[0] and main_process():
             _describe(job, data)
-    # Only now: a command that was refused must not change what the run says of itself.
     if main_process():
-        _describe(job, data)
+        # Only now: a command that was refused must not change what the run says of itself.
+        if not new:
+            _describe(job, data)
         if last == "evaluate":
             write_report(job.run)
     barrier()
