@@ -21,7 +21,7 @@ def is_manifest(content: Any) -> bool:
 
 
 def damaged(path: Path) -> InputError:
-    """An error that says so of a stage's manifest or identity."""
+    """An error that says so of a file in a stage's folder."""
     return InputError(f"{path} is damaged; remove {path.parent} and run again")
 
 

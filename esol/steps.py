@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from esol.errors import InputError
+from esol.manifest import damaged
 
 METRICS = "metrics.jsonl"
 
@@ -30,5 +30,5 @@ def read_steps(path: Path) -> list[dict[str, float]]:
         rows = [None]
     found = [row for row in rows if row is not None]
     if len(found) < len(rows):
-        raise InputError(f"{path} is damaged; remove {path.parent} and run again")
+        raise damaged(path)
     return found

@@ -310,9 +310,9 @@ class _Metrics:
         # A line cut off by a kill counts as never written.
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         rows = {line: parse_step(line) for line in text.splitlines()}
-        kept = [line for line, row in rows.items() if row is not None and row["step"] <= keep]
+        kept = {line: row for line, row in rows.items() if row is not None and row["step"] <= keep}
         if kept:
-            last: dict[str, float] = json.loads(kept[-1])
+            last = list(kept.values())[-1]
             self.last = {name: last[name] for name in last.keys() - {"step", "rate"}}
         # At once or not at all: these lines are not written a second time.
         write_atomic(path, "".join(f"{line}\n" for line in kept))
