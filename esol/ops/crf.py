@@ -12,7 +12,7 @@ All three are sums of gathered rows, for which ``embedding_bag`` is PyTorch's fa
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from esol.ops.lattice import Codes, features
+from esol.ops.lattice import Codes, elevate, features
 
 BLOCK: Final = 1 << 18  # pixels built at a time: bounds the memory, leaves usual photos whole
 TILE: Final = 1 << 17  # values updated at a time: what fits a processor's cache
@@ -202,9 +202,14 @@ class _Filter:
         self, image: Tensor, sizes: list[float], weight: float, pixels: list[slice]
     ) -> None:
         self.pixels, self.weight = pixels, 1.0
-        codes, self.blocks = Codes.of(image, sizes, pixels), []
-        for block in pixels:
-            self.blocks.append(_block(*codes.simplices(features(image, sizes, block))))
+
+        def elevated() -> Iterator[Tensor]:
+            return (elevate(features(image, sizes, block)) for block in pixels)
+
+        # Needed twice; those of a large photo are made twice, to save memory.
+        kept = list(elevated()) if len(pixels) == 1 else None
+        codes = Codes.of(sizes, image.shape[:2], kept or elevated())
+        self.blocks = [_block(*codes.simplices(block)) for block in kept or elevated()]
         largest = max(len(block.corners) for block in self.blocks)
         axes = len(sizes) + 1
         self._every = torch.arange(0, largest * axes, axes, dtype=torch.int32, device=image.device)

@@ -4,7 +4,7 @@ Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,18 +55,20 @@ class Codes:
     left_out: int
 
     @classmethod
-    def of(cls, image: Tensor, sizes: Sequence[float], blocks: Sequence[slice]) -> "Codes":
-        """Codes wide enough for all pixels of a photo."""
+    def of(
+        cls, sizes: Sequence[float], photo: tuple[int, int], elevated: Iterable[Tensor]
+    ) -> "Codes":
+        """Codes wide enough for all pixels of a photo (height, width), elevated in blocks."""
         axes = len(sizes) + 1
-        height, width, _ = image.shape
+        height, width = photo
         extent = torch.tensor([width, height, 255.0, 255, 255])[: len(sizes)] / torch.tensor(sizes)
         # Steps along axis i, axis j left out: the difference of coordinates i and j by d + 1.
         reach = elevate(extent.diag())
         spread = (reach.unsqueeze(1) - reach).abs().sum(2).fill_diagonal_(1)
         left_out = int(spread.prod(0).argmin())
         bounds = []
-        for block in blocks:
-            rounded = elevate(features(image, sizes, block)).mul_(1 / axes).round_()
+        for block in elevated:
+            rounded = (block * (1 / axes)).round_()
             bounds.append(torch.stack((rounded - rounded[left_out]).aminmax(dim=1)))
         # A difference of roundings is off by up to 2, corners reach 1 further, neighbours 1 more.
         lowest = torch.stack(bounds)[:, 0].amin(0) - 4
@@ -82,9 +84,11 @@ class Codes:
         codes = lowest.to(torch.int32 if place < NARROW else torch.int64)
         return cls(codes.new_tensor(strides), codes, left_out)
 
-    def simplices(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes and barycentric weights of the corners around each point: two (n, d + 1)."""
-        elevated = elevate(features)
+    def simplices(self, elevated: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes and barycentric weights of the corners around each point: two (n, d + 1).
+
+        ``elevated`` (d + 1, n) serves as workspace.
+        """
         axes, n = elevated.shape
         quotient = (elevated * (1 / axes)).round_()
         rank = _rank(elevated - quotient * axes)
@@ -97,7 +101,7 @@ class Codes:
 
         rest = elevated.sub_(quotient, alpha=axes).mul_(1 / axes)
         ordered = torch.empty_like(rest).scatter_(0, place, rest)
-        weights = features.new_empty(n, axes)
+        weights = elevated.new_empty(n, axes)
         torch.sub(ordered[0], ordered[-1], out=weights[:, 0]).add_(1)
         torch.sub(ordered[1:], ordered[:-1], out=weights.t()[1:])
         # The corners follow each other by steps back along one axis at a time.
