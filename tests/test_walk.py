@@ -119,6 +119,23 @@ def test_walk_for_closed_and_open_edges(power):
     assert float(ours[0, 4:].abs().max()) == 0
 
 
+@pytest.mark.parametrize(("gap", "leaks"), [(0.1, True), (0.02, True), (1e-3, False)])
+def test_walk_through_nearly_closed_walls(gap, leaks):
+    """Affinities of 1e-10 and 1e-17 count for what they are, those of 1e-30 as 0."""
+    edge = torch.zeros(11, 7, dtype=torch.float64)
+    edge[5] = 1 - gap
+    scores = torch.zeros(1, 11, 7, dtype=torch.float64)
+    scores[0, 2, 3] = 1.0
+    ours = random_walk(scores, edge, steps=64)
+    expected = dense_walk(scores, edge, 5, 10.0, 64)
+    assert float(expected[0, 6:].min()) > 0
+    if leaks:
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=0)
+    else:
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+        assert float(ours[0, 5:].abs().max()) == 0
+
+
 def test_walk_in_strips_equals_class_by_class():
     """Sizes past one strip, so that its borders are crossed."""
     edge = edges(70, 90).float()

@@ -22,6 +22,10 @@ SERIAL = 32_767
 """Elements per operation that PyTorch still computes in the calling thread. Many short operations
 in a row wait for their threads longer than they compute, far longer where cores are shared."""
 
+_LEAST = 1e-20
+"""Affinities below this are 0: too little to see in any number of steps, and products with them are
+numbers below 1e-38, which a processor computes many times slower."""
+
 _TAIL = 1e-7
 """Sum of the Chebyshev coefficients that are left out; their total is 1."""
 
@@ -196,7 +200,7 @@ def random_walk(
     rows, width = h + radius - 1, w + radius - 1
     offsets = half_plane(radius)
     planes = [
-        (offsets[place][0] * width + offsets[place][1], (1 - highest).pow_(beta))
+        (offsets[place][0] * width + offsets[place][1], F.threshold_((1 - highest).pow_(beta), _LEAST, 0))
         for place, highest in path_maxima(lay_flat(edge[None], radius, 1.0), width, radius)
     ]
     far = max((shift for shift, _ in planes), default=0)
