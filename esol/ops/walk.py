@@ -199,10 +199,10 @@ def random_walk(
         return start
     rows, width = h + radius - 1, w + radius - 1
     offsets = half_plane(radius)
-    planes = [
-        (offsets[place][0] * width + offsets[place][1], F.threshold_((1 - highest).pow_(beta), _LEAST, 0))
-        for place, highest in path_maxima(lay_flat(edge[None], radius, 1.0), width, radius)
-    ]
+    planes = []
+    for place, highest in path_maxima(lay_flat(edge[None], radius, 1.0), width, radius):
+        affinity = F.threshold_((1 - highest).pow_(beta), _LEAST, 0)
+        planes.append((offsets[place][0] * width + offsets[place][1], affinity))
     far = max((shift for shift, _ in planes), default=0)
     field = start.new_zeros(k, rows * width + far)
     field[:, : rows * width].view(k, rows, width)[:, :h, :w] = start
