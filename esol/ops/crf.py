@@ -208,7 +208,7 @@ class _Filter:
 
         # Needed twice; those of a large photo are made twice, to save memory.
         kept = list(elevated()) if len(pixels) == 1 else None
-        codes = Codes.of(sizes, image.shape[:2], kept or elevated())
+        codes = Codes.of(sizes, image.shape, kept or elevated())
         self.blocks = [_block(*codes.simplices(block)) for block in kept or elevated()]
         largest = max(len(block.corners) for block in self.blocks)
         axes = len(sizes) + 1

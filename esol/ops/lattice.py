@@ -56,11 +56,11 @@ class Codes:
 
     @classmethod
     def of(
-        cls, sizes: Sequence[float], photo: tuple[int, int], elevated: Iterable[Tensor]
+        cls, sizes: Sequence[float], photo: Sequence[int], elevated: Iterable[Tensor]
     ) -> "Codes":
-        """Codes wide enough for all pixels of a photo (height, width), elevated in blocks."""
+        """Codes wide enough for all pixels of a photo (height, width, ...), elevated in blocks."""
         axes = len(sizes) + 1
-        height, width = photo
+        height, width, *_ = photo
         extent = torch.tensor([width, height, 255.0, 255, 255])[: len(sizes)] / torch.tensor(sizes)
         # Steps along axis i, axis j left out: the difference of coordinates i and j by d + 1.
         reach = elevate(extent.diag())

@@ -201,7 +201,7 @@ def random_walk(
     offsets = half_plane(radius)
     planes = []
     for place, highest in path_maxima(lay_flat(edge[None], radius, 1.0), width, radius):
-        affinity = F.threshold_((1 - highest).pow_(beta), _LEAST, 0)
+        affinity = F.threshold((1 - highest).pow_(beta), _LEAST, 0, inplace=True)
         planes.append((offsets[place][0] * width + offsets[place][1], affinity))
     far = max((shift for shift, _ in planes), default=0)
     field = start.new_zeros(k, rows * width + far)
