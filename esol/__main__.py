@@ -291,6 +291,8 @@ def _predict(rest: list[str]) -> int:
     for name, photos in found["classes"].items():
         if photos:
             print(f"  {name}: in {photos}")
+    if found["empty"]:
+        print(f"  nothing: in {found['empty']}, whose masks are background alone")
     print(f"masks: {parsed.out}")
     return 0
 

@@ -1,6 +1,7 @@
 """Configurations: complete named runs that come with the package, and settings files as objects."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
@@ -88,6 +89,7 @@ class Parser(ArgumentParser):
         """Raise the message as an InputError."""
         line = " ".join(part.strip(" -") for part in str(message).splitlines() if part.strip())
         line = line.replace("Expected a typing.Literal", _VALUE)
+        line = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", line)
         raise InputError(line.replace("Parser key ", "").strip() + self._nearest(line))
 
     def _nearest(self, message: str) -> str:

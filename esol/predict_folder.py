@@ -89,8 +89,8 @@ def predict_folder(
         crf: see ``Model.predict``.
 
     Returns:
-        ``photos`` found, ``predicted`` now, ``skipped``, ``seconds``, and ``classes``: in how many
-        of the photos predicted now each class was found.
+        ``photos`` found, ``predicted`` now, ``skipped``, ``seconds``; of the photos predicted now
+        ``classes``: in how many each class was found, and ``empty``: in how many none was.
 
     Raises:
         InputError: nothing found, two photos of one name, a mask that would replace a photo, masks
@@ -104,7 +104,7 @@ def predict_folder(
     from_main(lambda: _describe(model, out, jobs, longest, crf, overwrite))
     wanted = {job.mask for job in jobs if overwrite or not job.done}
     bad: dict[Path, InputError] = {}
-    found = dict.fromkeys(model.classes, 0)
+    found, empty = dict.fromkeys(model.classes, 0), 0
     # Grouped with those that are done: a photo's last bit may depend on its companions.
     groups = _groups(model, jobs, batch, longest, bad)
     groups = [group for group in groups if any(job.mask in wanted for job in group)]
@@ -116,7 +116,9 @@ def predict_folder(
     for mask in track(
         masks, "predict", total=before + sum(map(len, mine)), start=before, unit="photos"
     ):
-        for name in model.names(mask):
+        names = model.names(mask)
+        empty += not names
+        for name in names:
             found[name] += 1
     bad = {photo: error for part in gather(bad) for photo, error in part.items()}
     parts = gather(found)
@@ -133,6 +135,7 @@ def predict_folder(
         "skipped": len(jobs) - left,
         "seconds": time.monotonic() - begun,
         "classes": found,
+        "empty": sum(gather(empty)),
     }
 
 

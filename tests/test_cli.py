@@ -135,7 +135,7 @@ def test_mistakes_in_paths_are_one_line(refused, photos, tmp_path, arguments, wo
     ("flags", "words"),
     [
         (["--expand.alpa", "1"], ["expand.alpa", "expand.alpha"]),
-        (["--seed", "x"], ["seed", "int"]),
+        (["--seed", "x"], ["seed", "expected int. "]),
         (["--seed", "-1"], ["seed = -1", "0 to 4294967295"]),
         (["--expand.clip", "1.5"], ["expand.clip", "(0, 1]"]),
         (["--expand.learn", "foo"], ["expand.learn", "offsets+w1"]),

@@ -354,6 +354,17 @@ def test_a_photo_put_in_the_place_of_another_is_predicted_again(tmp_path):
     assert load_mask(out / "a.png").shape == (30, 40)
 
 
+def test_photos_without_any_class_are_counted(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    photo().save(photos / "a.png")
+    photo(left="black", right="black").save(photos / "b.png")
+    photo(left="black", right="black").save(photos / "c.png")
+    found = predict_folder(model(), [photos], out)
+    assert (found["classes"], found["empty"]) == ({"red": 1, "green": 1}, 2)
+    assert predict_folder(model(), [photos], out)["empty"] == 0
+
+
 def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_photos(photos, "a.png", "deep/b.c.jpg", "deep/d.png", ".hidden.png")
