@@ -106,9 +106,7 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
             if header not in (["image", "labels"], ["image", "labels", "split"]):
                 known = "the header must be `image,labels` or `image,labels,split`"
                 if len(header) == 1 and (other := set(header[0]) & {";", "\t"}):
-                    known += (
-                        f", with commas, not {other.pop()!r}: save the table as CSV with commas"
-                    )
+                    known += f", with commas, not {other.pop()!r}: save it as CSV with commas"
                 raise InputError(f"{path}: line 1: {known}")
             for fields in reader:
                 if any(field.strip() for field in fields):
