@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from esol.__main__ import main
+from esol.bundle import save_bundle
 from esol.data.images import palette, save_mask
 from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
+from esol.models.segmenter import Segmenter
 from esol.predict import Model
 from esol.submission import voc_submission
 
@@ -98,6 +101,23 @@ def test_tree_and_masks_are_those_the_server_wants(data, tmp_path, competition):
     assert list(result["classes"]) == list(VOC_CLASSES)
     # The third photo is less red than class 10.
     assert [result["classes"][VOC_CLASSES[k - 1]] for k in (1, 8, 12, 20)] == [3, 3, 2, 2]
+
+
+def test_command_packs_the_named_list(data, tmp_path, capsys):
+    torch.manual_seed(0)
+    net = Segmenter("FPN", "tu-test_resnet", weights="none", stride=8, norm="frozen", labels=21)
+    made = {"network": "FPN", "encoder": "tu-test_resnet", "stride": 8, "norm": "frozen"}
+    bundle, out = tmp_path / "model.safetensors", tmp_path / "few.tar.gz"
+    save_bundle(bundle, net, {**DESCRIPTION, **made, "classes": list(VOC_CLASSES)})
+    flags = ["--to", "voc-submission", "--device", "cpu", "--competition", "comp5", "--list", "few"]
+    assert main(["export", str(bundle), str(out), *flags]) == 2
+    assert "--data" in capsys.readouterr().err
+    assert main(["export", str(bundle), str(out), *flags, "--data", str(data)]) == 0
+    told = capsys.readouterr().out
+    assert "3 photos" in told
+    assert str(out) in told
+    folder = "results/VOC2012/Segmentation/comp5_few_cls"
+    assert list(read(out)) == [f"{folder}/{name}.png" for name in sorted(NAMES)]
 
 
 def test_equal_masks_are_equal_archives_and_are_not_predicted_twice(data, tmp_path, monkeypatch):

@@ -1,0 +1,35 @@
+"""``esol demo``, with fewer photos and smaller networks than it has."""
+
+from pathlib import Path
+
+import esol.demo
+from esol.__main__ import main
+from esol.config import load_settings
+from esol.runfolder import STAGES, current
+
+SMOKE = str(Path(__file__).parent / "smoke.yaml")
+
+
+def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def small(name):
+        asked.append(name)
+        return load_settings(SMOKE)
+
+    monkeypatch.setattr("esol.__main__.load_settings", small)
+    monkeypatch.setattr(esol.demo, "PHOTOS", 24)
+    monkeypatch.setattr(esol.demo, "SIZE", 64)
+    out = tmp_path / "demo"
+    assert main(["demo", str(out)]) == 0
+    assert asked == ["demo"]
+    assert len(list((out / "data").rglob("*.jpg"))) == 24
+    assert all(current(out, stage) for stage in STAGES if stage != "peer")
+    table = capsys.readouterr().out
+    assert "report.html" in table
+    assert "mIoU" in table
+    # The photos and the stages are there: neither is made again.
+    drawn = {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")}
+    assert main(["demo", str(out)]) == 0
+    assert capsys.readouterr().out == table
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")} == drawn
