@@ -229,7 +229,7 @@ def _small() -> Histogram:
     ("scores", "tags", "truth", "message"),
     [
         (np.zeros((1, 2, 2)), [3], np.zeros((2, 2)), "class index 3"),
-        (np.zeros((1, 2, 2)), [0], np.zeros((2, 3)), "size"),
+        (np.zeros((1, 2, 2)), [0], np.zeros((2, 3)), r"truth \(2, 3\) .* differ in size"),
         (np.zeros((2, 2, 2)), [0], np.zeros((2, 2)), "2 classes|1,|scores"),
         (np.zeros((2, 2, 2)), [1, 0], np.zeros((2, 2)), "increasing"),
         (np.zeros((1, 2, 2)), [0], np.full((2, 2), 4), "value above 3"),
