@@ -33,8 +33,8 @@ TESTS = {
     "esol/evaluate.py": ["test_evaluate.py", "test_evaluate_masks.py", "test_threshold.py"],
     "esol/histogram.py": ["test_evaluate.py", "test_threshold.py"],
     "esol/confusion.py": ["test_evaluate.py", "test_evaluate_masks.py"],
-    "esol/manifest.py": ["test_runfolder.py"],
-    "esol/outputs.py": ["test_runfolder.py"],
+    "esol/manifest.py": ["test_manifest.py"],
+    "esol/outputs.py": ["test_outputs.py"],
     "esol/runfolder.py": ["test_runfolder.py"],
 }
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {

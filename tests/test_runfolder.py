@@ -35,26 +35,6 @@ def test_other_identity_is_refused_naming_the_first_difference(tmp_path, finish)
     assert (stage_path(tmp_path, "seeds") / "out.txt").read_text() == "result"
 
 
-@pytest.mark.parametrize(
-    ("there", "now", "said"),
-    [
-        ({"a": {"x": 1, "sha256": "0" * 64}}, {"a": {"x": 2, "sha256": "1" * 64}}, "contents of a"),
-        ({"a": {"b": "0" * 64}}, {"a": {"b": "1" * 64}}, "other contents of a.b"),
-        ({"a": "0" * 64}, {"a": "none"}, f"a = {'0' * 64}, not none"),
-        ({"a": "0" * 63}, {"a": "1" * 63}, f"a = {'0' * 63}, not {'1' * 63}"),
-        (
-            {"a": {"photos": 4, "sha256": "0" * 64}},
-            {"a": {"photos": 5, "sha256": "1" * 64}},
-            "a.photos = 4, not 5",
-        ),
-    ],
-)
-def test_digests_are_not_read_out(tmp_path, there, now, said):
-    do(tmp_path, there)
-    with pytest.raises(InputError, match=f"made with .*{said};"):
-        do(tmp_path, now)
-
-
 def test_overwrite_replaces(tmp_path):
     do(tmp_path, {"a": 1})
     (stage_path(tmp_path, "seeds") / "old.txt").write_text("")

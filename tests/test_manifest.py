@@ -1,0 +1,93 @@
+"""What two identities have in common, and in which words they differ."""
+
+import pytest
+
+from esol.manifest import first_difference, has_grown, is_manifest, without
+
+WHOLE = {
+    "identity": {"stage": "cams"},
+    "outputs": {"files": 1, "bytes": 2, "sha256": "0" * 64},
+    "results": {},
+    "record": {"seconds": 1.0},
+}
+
+
+def test_a_manifest_has_all_its_parts_of_their_types():
+    assert is_manifest(WHOLE)
+    for key in WHOLE:
+        assert not is_manifest({name: value for name, value in WHOLE.items() if name != key})
+        assert not is_manifest({**WHOLE, key: []})
+    for key, wrong in (("files", "1"), ("bytes", None), ("sha256", 5)):
+        assert not is_manifest({**WHOLE, "outputs": {**WHOLE["outputs"], key: wrong}})
+    for other in (None, [], "manifest", 3):
+        assert not is_manifest(other)
+
+
+@pytest.mark.parametrize(
+    ("keys", "left"),
+    [
+        ([], {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}),
+        (["d"], {"a": {"b": 1, "c": 2}, "a.c": 4}),
+        (["a"], {"d": 3, "a.c": 4}),
+        (["a.b"], {"a": {"c": 2}, "d": 3, "a.c": 4}),
+        (["a.c", "d"], {"a": {"b": 1}}),
+        (["d.b", "e", "e.f", "b"], {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}),
+    ],
+)
+def test_without_leaves_out_keys_and_keys_inside_groups(keys, left):
+    identity = {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}
+    assert without(identity, keys) == left
+    assert identity == {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}
+
+
+@pytest.mark.parametrize(
+    ("there", "now", "grown"),
+    [
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, {"a": 1, "b": 2}, True),
+        ({"a": 1, "b": 2}, {"a": 1}, False),
+        ({"a": 1}, {"a": 2}, False),
+        ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, True),
+        ({"a": {"b": 1}}, {"a": {"b": 2, "c": 2}}, False),
+        ({"a": {"b": 1}}, {"a": 1}, False),
+        ({"a": 1}, {"a": {"b": 1}}, False),
+        ([1, 2], [1, 3, 2], True),
+        ([1, 2], [2, 1], False),
+        ([1, 2], [1], False),
+        ([1], 1, False),
+        (1, [1], False),
+    ],
+)
+def test_growth_adds_and_changes_nothing(there, now, grown):
+    assert has_grown(there, now) is grown
+
+
+@pytest.mark.parametrize(
+    ("there", "now", "said"),
+    [
+        ({"a": 1}, {"a": 1}, ""),
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, "b = 2, not 3"),
+        ({"a": 1}, {}, "a = 1, not nothing"),
+        ({}, {"a": 1}, "a = nothing, not 1"),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, "a.b.c = 1, not 2"),
+        ({"a": {"b": 1}}, {"a": 5}, "a = {'b': 1}, not 5"),
+        ({"a": 5}, {"a": {"b": 1}}, "a = 5, not {'b': 1}"),
+        ({"a": "0" * 64}, {"a": "1" * 64}, "other contents of a"),
+        ({"a": {"b": "0" * 64}}, {"a": {"b": "1" * 64}}, "other contents of a.b"),
+        (
+            {"a": {"x": 1, "sha256": "0" * 64}},
+            {"a": {"x": 2, "sha256": "1" * 64}},
+            "other contents of a",
+        ),
+        (
+            {"a": {"photos": 4, "sha256": "0" * 64}},
+            {"a": {"photos": 5, "sha256": "1" * 64}},
+            "a.photos = 4, not 5",
+        ),
+        ({"a": "0" * 64}, {"a": "none"}, f"a = {'0' * 64}, not none"),
+        ({"a": "none"}, {"a": "0" * 64}, f"a = none, not {'0' * 64}"),
+        ({"a": "0" * 63}, {"a": "1" * 63}, f"a = {'0' * 63}, not {'1' * 63}"),
+    ],
+)
+def test_the_first_difference_is_told_with_both_values_but_for_digests(there, now, said):
+    assert first_difference(there, now) == said
