@@ -5,8 +5,18 @@ import logging
 
 import pytest
 
+import esol.runfolder
 from esol.errors import InputError
-from esol.runfolder import current, finished, output_of, read_manifest, stage_path, work_on
+from esol.runfolder import (
+    Part,
+    current,
+    finished,
+    output_of,
+    read_manifest,
+    remove_leftovers,
+    stage_path,
+    work_on,
+)
 
 
 def do(run, identity, *, overwrite=False, text="result") -> bool:
@@ -147,3 +157,67 @@ def test_current_means_made_from_what_is_there_now(tmp_path):
     assert not current(tmp_path, "masks")
     make("refine", "one", "cams")
     assert current(tmp_path, "masks")
+
+
+def test_the_log_starts_anew_where_nothing_is_kept_and_goes_on_where_something_is(tmp_path, caplog):
+    logging.getLogger("esol").setLevel(logging.INFO)
+    one = Part(files=("out.txt",), spared=("b",))
+    log = stage_path(tmp_path, "seeds") / "log.txt"
+    for identity, told in (
+        ({"a": 1, "b": 1}, ["first"]),
+        ({"a": 1, "b": 2}, ["first", "second"]),
+        ({"a": 2, "b": 2}, ["third"]),
+    ):
+        with work_on(tmp_path, "seeds", identity, overwrite=True, parts=[one]) as stage:
+            (stage.path / "out.txt").write_text("result")
+            logging.getLogger("esol").info(told[-1])
+        lines = [line.rsplit(" ", 1)[-1] for line in log.read_text().splitlines()]
+        assert [line for line in lines if line != "seeds"] == told
+    kept = [line.getMessage() for line in caplog.records if "kept" in line.getMessage()]
+    assert kept == [f"{stage.path}: kept out.txt"]
+
+
+def test_a_replacement_that_fails_at_once_leaves_unfinished_work(tmp_path, monkeypatch):
+    do(tmp_path, {"a": 1})
+    (stage_path(tmp_path, "seeds") / "folder").mkdir()
+    monkeypatch.setattr(esol.runfolder, "remove_folder", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        do(tmp_path, {"a": 2}, overwrite=True)
+    assert not finished(tmp_path, "seeds")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="made with a = 1, not 2"):
+        do(tmp_path, {"a": 2})
+    assert do(tmp_path, {"a": 1})
+
+
+def test_cut_and_lost_files_are_made_again_and_told(tmp_path, caplog):
+    do(tmp_path, {"a": 1})
+    for spoil, lines in (
+        (lambda file: file.write_text("res"), 2),
+        (lambda file: file.unlink(), 1),
+    ):
+        caplog.clear()
+        spoil(stage_path(tmp_path, "seeds") / "out.txt")
+        assert do(tmp_path, {"a": 1})
+        told = [line.getMessage() for line in caplog.records if line.levelname == "WARNING"]
+        assert len(told) == lines
+        assert "files were removed or changed" in told[0]
+        assert all("1 files of another size are made again, first out.txt" in t for t in told[1:])
+        assert not do(tmp_path, {"a": 1})
+
+
+def test_leftovers_are_removed_from_a_stage_s_depths_and_from_a_run_s_top(tmp_path):
+    stage = stage_path(tmp_path, "seeds")
+    there = [stage / ".tmp-a", stage / "maps/.tmp-b", tmp_path / ".tmp-c", tmp_path / "data/.tmp-d"]
+    for path in there:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    (stage / ".tmp-folder").mkdir()
+    (stage / ".tmp-folder" / "x").write_text("half")
+    (stage / "whole.txt").write_text("whole")
+    remove_leftovers(tmp_path)
+    assert [path.exists() for path in there] == [True, True, False, True]
+    remove_leftovers(stage)
+    assert [path.exists() for path in there] == [False, False, False, True]
+    assert [path.name for path in stage.rglob("*") if path.is_file()] == ["whole.txt"]
+    assert not (stage / ".tmp-folder").exists()
