@@ -312,7 +312,8 @@ def test_wrong_helper_arguments_are_named():
     ):
         with pytest.raises(ValueError, match=r"labels|count"):
             unary_from_labels(bad, count, confidence)
-    for bad, floor in ((torch.zeros(2, 2), 1e-5), (torch.zeros(2, 2, 2), 0.0)):
+    cube = torch.zeros(2, 2, 2)
+    for bad, floor in ((torch.zeros(2, 2), 1e-5), (cube, 0.0), (cube, 1.0), (cube, -0.1)):
         with pytest.raises(ValueError, match="probabilities"):
             unary_from_probabilities(bad, floor)
 
