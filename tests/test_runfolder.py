@@ -9,6 +9,7 @@ import esol.runfolder
 from esol.errors import InputError
 from esol.runfolder import (
     Part,
+    check_outputs,
     current,
     finished,
     output_of,
@@ -221,3 +222,34 @@ def test_leftovers_are_removed_from_a_stage_s_depths_and_from_a_run_s_top(tmp_pa
     assert [path.exists() for path in there] == [False, False, False, True]
     assert [path.name for path in stage.rglob("*") if path.is_file()] == ["whole.txt"]
     assert not (stage / ".tmp-folder").exists()
+
+
+def test_outputs_that_are_not_those_that_were_written_are_refused(tmp_path):
+    do(tmp_path, {"a": 1})
+    check_outputs(tmp_path, "seeds")
+    (stage_path(tmp_path, "seeds") / "out.txt").write_text("resulT")
+    with pytest.raises(InputError, match="changed since it was made; remove it and run seeds"):
+        check_outputs(tmp_path, "seeds")
+
+
+def test_unfinished_work_of_another_identity_is_refused_and_replaced(tmp_path):
+    part = Part(files=("out.txt",), spared=("b",))
+    path = stage_path(tmp_path, "seeds")
+    with (
+        pytest.raises(FileNotFoundError),
+        work_on(tmp_path, "seeds", {"a": 1, "b": 1}, parts=[part]),
+    ):
+        (path / "out.txt").write_text("half")
+        (path / "lost.txt").read_text()
+    for now, advice in (
+        ({"a": 1, "b": 2}, r"made with b = 1, not 2; .*--overwrite, which keeps out\.txt$"),
+        ({"a": 2, "b": 1}, r"made with a = 1, not 2; .*--overwrite$"),
+    ):
+        with (
+            pytest.raises(InputError, match=advice),
+            work_on(tmp_path, "seeds", now, parts=[part]),
+        ):
+            pass
+    assert (path / "out.txt").read_text() == "half"
+    assert do(tmp_path, {"a": 2, "b": 1}, overwrite=True)
+    assert finished(tmp_path, "seeds")
