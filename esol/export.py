@@ -25,6 +25,9 @@ from esol.predict import Model
 OPSET = 20
 """Operator set of the exported graph; ONNX Runtime reads it from 1.17 on."""
 
+OLDEST_TORCH = (2, 12)
+"""The exporter of 2.9 refuses DeepLab-v2, and its DeepLabV3 runs at one size only."""
+
 TOLERANCE = 1e-4
 """Largest difference of a probability between PyTorch and ONNX Runtime that passes."""
 
@@ -128,6 +131,12 @@ def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
 
 
 def _packages() -> tuple[Any, Any]:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise InputError(
+            f"export to ONNX needs torch {oldest} or newer, this is {torch.__version__}:"
+            " pip install --upgrade torch torchvision esol[onnx]"
+        )
     try:
         importlib.import_module("onnxscript")
         return importlib.import_module("onnx"), importlib.import_module("onnxruntime")

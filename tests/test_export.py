@@ -12,7 +12,7 @@ from PIL import Image
 from esol.bundle import load_bundle
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.export import export_bundle, export_onnx
+from esol.export import OLDEST_TORCH, export_bundle, export_onnx
 from esol.models.segmenter import Segmenter
 from esol.predict import Model, load
 
@@ -40,6 +40,10 @@ def model(network: str = "DeepLabV3", encoder: str = "tu-test_resnet") -> Model:
     return Model(net, {**description, "norm": "frozen"})
 
 
+old = tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH
+
+
+@pytest.mark.skipif(old, reason="the exporter of this torch is too old")
 @pytest.mark.parametrize("network", ["DeepLabV3", "DeepLabV2"])
 def test_onnx_gives_the_same_probabilities_at_any_size(network, tmp_path):
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -68,6 +72,22 @@ def test_onnx_gives_the_same_probabilities_at_any_size(network, tmp_path):
     assert json.loads(stored["longest"]) == 96
 
 
+def test_a_torch_that_is_too_old_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("esol.export.OLDEST_TORCH", (99, 1))
+    with pytest.raises(
+        InputError, match=r"needs torch 99\.1 or newer, this is \d.*--upgrade torch"
+    ):
+        export_onnx(model(), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def any_torch(monkeypatch):
+    """For tests that leave out the exporter."""
+    monkeypatch.setattr("esol.export.OLDEST_TORCH", (1, 0))
+
+
+@pytest.mark.usefixtures("any_torch")
 @pytest.mark.parametrize("part", ["_write", "_difference"])
 def test_networks_without_a_form_in_onnx_are_named(part, tmp_path, monkeypatch):
     pytest.importorskip("onnx")
@@ -84,6 +104,7 @@ def test_networks_without_a_form_in_onnx_are_named(part, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("any_torch")
 def test_difference_beyond_the_tolerance_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -95,6 +116,7 @@ def test_difference_beyond_the_tolerance_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("any_torch")
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     real = importlib.import_module
 
