@@ -33,7 +33,8 @@ def test_citation():
 
 
 def test_ci_runs_the_versions_that_are_promised():
-    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["check"]
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    job, minimum = jobs["check"], jobs["minimum"]
     told = [
         line.rpartition(" ")[2]
         for line in PROJECT["classifiers"]
@@ -41,7 +42,11 @@ def test_ci_runs_the_versions_that_are_promised():
     ]
     assert job["strategy"]["matrix"]["python"] == told
     assert job["steps"][-1] == {"run": ".ci/run"}
-    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
+    assert minimum["steps"][1]["with"]["python-version"] == told[0]
+    assert f">={told[0]}" == PROJECT["requires-python"]
+    assert minimum["steps"][-1] == {"run": ".ci/minimum"}
+    for script in ("run", "minimum"):
+        assert (ROOT / ".ci" / script).stat().st_mode & 0o100
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 
 
-def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+def pins(file: str) -> dict[str, str]:
+    lines = (ROOT / file).read_text().splitlines()
     found = [re.fullmatch(r"([\w.-]+)==(\S+?)(\s*;.*)?(\s+#.*)?", line) for line in lines]
     kept = zip(lines, found, strict=True)
     wrong = [line for line, match in kept if line and match is None and line[0] != "#"]
@@ -52,7 +53,20 @@ def needed() -> dict[str, str]:
 
 
 def test_everything_is_pinned():
-    pinned, wanted = pins(), needed()
+    oldest = pins("constraints-minimum.txt")
+    are_oldest = metadata.version("torch") == oldest["torch"]  # .ci/minimum
+    pinned, wanted = oldest if are_oldest else pins("constraints.txt"), needed()
     assert len(wanted) > 40
     loose = {name: by for name, by in wanted.items() if name not in pinned}
     assert loose == {}
+
+
+def test_the_oldest_versions_are_those_promised():
+    """What ``.ci/minimum`` tests, of all that users install: the first version not excluded."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras, oldest = project["optional-dependencies"], pins("constraints-minimum.txt")
+    for text in [*project["dependencies"], *extras["onnx"], *extras["track"]]:
+        wanted = Requirement(text)
+        (bound,) = wanted.specifier
+        assert bound.operator == ">="
+        assert Version(oldest[canonicalize_name(wanted.name)]) == Version(bound.version), text
