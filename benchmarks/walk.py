@@ -29,7 +29,7 @@ SLOW = 10
 
 def main() -> None:
     # Before there are threads, which inherit it. The dense matrix is full of numbers below 1e-38,
-    # which a processor multiplies many times slower; a GPU takes them for 0, as is fair here.
+    # which a processor multiplies many times slower (a GPU does not): 0 here, for both sides.
     torch.set_flush_denormal(True)
     parser = parser_of(__doc__)
     parser.add_argument("--grid", type=int, nargs=2, default=PHOTO, metavar=("H", "W"))

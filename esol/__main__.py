@@ -292,7 +292,7 @@ def _predict(rest: list[str]) -> int:
         if photos:
             print(f"  {name}: in {photos}")
     if found["empty"]:
-        print(f"  nothing: in {found['empty']}, whose masks are background alone")
+        print(f"  none of them: in {found['empty']}, masks of background alone")
     print(f"masks: {parsed.out}")
     return 0
 

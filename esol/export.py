@@ -26,7 +26,8 @@ OPSET = 20
 """Operator set of the exported graph; ONNX Runtime reads it from 1.17 on."""
 
 OLDEST_TORCH = (2, 12)
-"""The exporter of 2.9 refuses DeepLab-v2, and its DeepLabV3 runs at one size only."""
+"""Tried: 2.9.0, whose exporter refuses DeepLab-v2 and whose DeepLabV3 runs at one size only; 2.12.0
+and 2.15.0, which pass the check."""
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between PyTorch and ONNX Runtime that passes."""
@@ -70,8 +71,8 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
         probability from PyTorch's.
 
     Raises:
-        InputError: the packages for ONNX are missing, the network cannot be exported, or its export
-            differs by more than ``TOLERANCE``; the file cannot be written.
+        InputError: PyTorch is too old, the packages for ONNX are missing, the network cannot be
+            exported, or its export differs by more than ``TOLERANCE``; the file cannot be written.
     """
     onnx, runtime = _packages()
     # A copy: the exporter may leave traces, and the model may be on another device.
@@ -135,14 +136,14 @@ def _packages() -> tuple[Any, Any]:
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise InputError(
             f"export to ONNX needs torch {oldest} or newer, this is {torch.__version__}:"
-            " pip install --upgrade torch torchvision esol[onnx]"
+            " pip install --upgrade torch torchvision onnxscript"
         )
     try:
         importlib.import_module("onnxscript")
         return importlib.import_module("onnx"), importlib.import_module("onnxruntime")
     except ImportError as error:
         raise InputError(
-            f"export to ONNX needs {error.name}, which is not installed: pip install esol[onnx]"
+            f"export to ONNX needs {error.name}, which is not installed: pip install 'esol[onnx]'"
         ) from error
 
 

@@ -46,20 +46,26 @@ def has_grown(there: Any, now: Any) -> bool:
 
 
 def first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """First leaf in which two identities differ, as "key = old, not new"; "" if none.
+    """What two identities differ in first, as "key = old, not new"; "" if nothing.
 
-    Digests, which tell nobody anything, become "other contents of key".
+    Digests, which say nothing to a reader, become "other contents of key".
     """
     for key in dict.fromkeys([*there, *now]):
         old, new = there.get(key, "nothing"), now.get(key, "nothing")
         if old == new:
             continue
-        if _digest_of(old) and _digest_of(new) and _photos_of(old) == _photos_of(new):
+        if _other_contents(old, new):
             return f"other contents of {prefix}{key}"
         if isinstance(old, dict) and isinstance(new, dict):
             return first_difference(old, new, f"{prefix}{key}.")
         return f"{prefix}{key} = {old}, not {new}"
     return ""
+
+
+def _other_contents(old: object, new: object) -> bool:
+    """Whether both stand for a file, or for as many photos, by a digest, and the digests differ."""
+    first, second = _digest_of(old), _digest_of(new)
+    return "" not in (first, second) and first != second and _photos_of(old) == _photos_of(new)
 
 
 def _digest_of(value: object) -> str:

@@ -126,7 +126,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         return builtins if name.startswith("onnx") else real(name, *rest)
 
     monkeypatch.setattr("esol.export.importlib.import_module", without)
-    with pytest.raises(InputError, match=r"onnxruntime.*pip install esol\[onnx\]"):
+    with pytest.raises(InputError, match=r"onnxruntime.*pip install 'esol\[onnx\]'"):
         export_onnx(model(), tmp_path / "net.onnx")
 
 

@@ -84,6 +84,11 @@ def test_growth_adds_and_changes_nothing(there, now, grown):
             {"a": {"photos": 5, "sha256": "1" * 64}},
             "a.photos = 4, not 5",
         ),
+        (
+            {"a": {"x": 1, "sha256": "0" * 64}},
+            {"a": {"x": 2, "sha256": "0" * 64}},
+            "a.x = 1, not 2",
+        ),
         ({"a": "0" * 64}, {"a": "none"}, f"a = {'0' * 64}, not none"),
         ({"a": "none"}, {"a": "0" * 64}, f"a = none, not {'0' * 64}"),
         ({"a": "0" * 63}, {"a": "1" * 63}, f"a = {'0' * 63}, not {'1' * 63}"),

@@ -11,7 +11,8 @@ from esol import progress
 
 def test_a_terminal_gets_a_bar_with_count_and_rate(monkeypatch):
     shown = io.StringIO()
-    terminal = Console(file=shown, force_terminal=True, width=100)
+    # Where TERM is "dumb", rich draws no bar.
+    terminal = Console(file=shown, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     monkeypatch.setattr(progress, "console", terminal)
     # Drawn after every item, not when a clock says so.
     monkeypatch.setattr(progress, "Progress", _drawn_each_time(progress.Progress))

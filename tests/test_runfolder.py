@@ -96,8 +96,8 @@ def test_unfinished_and_damaged_stages_are_named(tmp_path):
         read_manifest(tmp_path, "seeds")
 
 
-def test_log_and_settings_are_kept_but_are_no_outputs(tmp_path):
-    logging.getLogger("esol").setLevel(logging.INFO)
+def test_log_and_settings_are_kept_but_are_no_outputs(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "esol")
     digests = []
     for run, settings in ((tmp_path / "one", "seed: 1\n"), (tmp_path / "two", "seed: 2\n")):
         with work_on(run, "seeds", {"a": 1}, settings=settings) as stage:

@@ -129,6 +129,9 @@ def test_walk_through_nearly_closed_walls(gap, leaks):
     ours = random_walk(scores, edge, steps=64)
     expected = dense_walk(scores, edge, 5, 10.0, 64)
     assert float(expected[0, 6:].min()) > 0
+    single = random_walk(scores.float(), edge.float(), steps=64)
+    torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=1e-6)
+    assert bool(single[0, 6:].any()) == leaks
     if leaks:
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=0)
     else:

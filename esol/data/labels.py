@@ -105,8 +105,10 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
             header = [field.strip().lower() for field in next(reader, [])]
             if header not in (["image", "labels"], ["image", "labels", "split"]):
                 known = "the header must be `image,labels` or `image,labels,split`"
-                if len(header) == 1 and (other := set(header[0]) & {";", "\t"}):
-                    known += f", with commas, not {other.pop()!r}: save it as CSV with commas"
+                for other, name in ((";", "semicolons"), ("\t", "tabs")):
+                    if len(header) == 1 and other in header[0]:
+                        known += f", with commas, not {name}: save it as CSV with commas"
+                        break
                 raise InputError(f"{path}: line 1: {known}")
             for fields in reader:
                 if any(field.strip() for field in fields):

@@ -23,8 +23,8 @@ SERIAL = 32_767
 in a row wait for their threads longer than they compute, far longer where cores are shared."""
 
 _LEAST = 1e-20
-"""Affinities below this are 0: too little to see in any number of steps, and products with them are
-numbers below 1e-38, which a processor computes many times slower."""
+"""Affinities below this are 0: they carry nothing that shows in any usual number of steps, and
+their products with small differences fall below 1e-38, where a processor is many times slower."""
 
 _TAIL = 1e-7
 """Sum of the Chebyshev coefficients that are left out; their total is 1."""
@@ -165,9 +165,9 @@ def random_walk(
 ) -> Tensor:
     """Spread scores along affinities: each step replaces a cell by the mean of those near it.
 
-    A = affinity^beta, 1 on the diagonal, and T = A with columns that sum to 1; the result is
-    ``(scores * (1 - edge)) @ T^steps``, IRN's propagation with ``steps`` a power of two. D the
-    column sums, D^1/2 T D^-1/2 is symmetric with eigenvalues in -1 .. 1, where x^steps is a
+    A = affinity^beta, 0 below 1e-20, 1 on the diagonal, and T = A with columns that sum to 1; the
+    result is ``(scores * (1 - edge)) @ T^steps``, IRN's propagation with ``steps`` a power of two.
+    D the column sums, D^1/2 T D^-1/2 is symmetric with eigenvalues in -1 .. 1, where x^steps is a
     Chebyshev sum whose terms past about 5.3 * sqrt(steps) do not matter: 84 products, not 256.
 
     Args:

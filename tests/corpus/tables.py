@@ -143,11 +143,11 @@ REFUSED = {
     "another header": ("file,tags\na,b\n", ("labels.csv: line 1", "header must be")),
     "semicolons between columns": (
         SOUND.replace(",", ";"),
-        ("labels.csv: line 1", "with commas, not ';'"),
+        ("labels.csv: line 1", "with commas, not semicolons"),
     ),
     "tabs between columns": (
         SOUND.replace(",", "\t"),
-        ("labels.csv: line 1", r"with commas, not '\t'"),
+        ("labels.csv: line 1", "with commas, not tabs"),
     ),
     "header alone": ("image,labels\n", ("labels.csv", "add one per photo")),
     "Latin-1": (
