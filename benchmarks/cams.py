@@ -1,6 +1,6 @@
 """Maps over scales and mirror images: photo by photo, as IRN makes them, against ours.
 
-    python benchmarks/cams.py DATA --kind voc --weights FILE [--backbone resnet50]
+    python benchmarks/cams.py DATA --kind voc --weights FILE [--backbone resnet50] [--profile]
 
 Both have the same network, scales and photos, and end in arrays: IRN's at stride 4 and at full
 size, ours at stride 4, from which full size is made when it is needed. Ours has its batch norms
@@ -12,7 +12,7 @@ import tempfile
 
 import numpy as np
 import torch
-from common import Report, alternate, parser_of, within
+from common import Report, add_profile, alternate, parser_of, shares, within
 from irn import locate
 from networks import Linear, add_data, fitted, read
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +28,7 @@ SCALES = (1.0, 0.5, 1.5, 2.0)
 def main() -> None:
     parser = parser_of(__doc__)
     add_data(parser, "mobilenetv2_100")
+    add_profile(parser)
     options = parser.parse_args()
     report = Report("cams", options)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +55,8 @@ def main() -> None:
         case = f"{len(samples)} photos of {sizes} sizes, {options.backbone}, {len(SCALES)} scales"
         row = report.add(case, taken, error, flop=operations(network, samples))
         print(f"ours: {len(samples) / taken.ours:.2f} photos a second")
+        if options.profile:
+            shares(lambda: mapped(folded, samples))
     report.finish(row)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], object]
 GIVEN = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -93,6 +94,25 @@ def parser_of(text: str | None) -> argparse.ArgumentParser:
         help="file whose rows of this benchmark are renewed",
     )
     return parser
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """For scripts that call ``shares``."""
+    parser.add_argument("--profile", action="store_true", help="also the operators of our side")
+
+
+def shares(step: Step, lines: int = 12) -> None:
+    """Print in which operators a second call spends its time: by itself, not what it calls."""
+    step()
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        step()
+    averages = sorted(found.key_averages(), key=lambda one: -one.self_cpu_time_total)
+    whole = sum(one.self_cpu_time_total for one in averages)
+    print(f"ours, profiled: {whole / 1e6:.4f} s\n| operator | calls | seconds | share |")
+    print("|---|---|---|---|")
+    for one in averages[:lines]:
+        taken = one.self_cpu_time_total
+        print(f"| {one.key} | {one.count} | {taken / 1e6:.4f} | {100 * taken / whole:.0f} % |")
 
 
 def alternate(theirs: Step, ours: Step, repeats: int, *, warm: bool = True) -> Taken:

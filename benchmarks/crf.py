@@ -1,6 +1,6 @@
 """Dense CRF against pydensecrf: ten mean field iterations, lattice building included.
 
-    python benchmarks/crf.py FOLDER [--megapixels] [--device cuda]
+    python benchmarks/crf.py FOLDER [--profile] [--megapixels] [--device cuda]
 
 Photos are resized to a longest side of 500 pixels. Equality: as good as all pixels get the same
 label; the error is the one that 99.9 % of the probabilities stay below, because on a border between
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydensecrf.densecrf
 import torch
-from common import Report, Row, Taken, alternate, clock, parser_of, within
+from common import Report, Row, Taken, add_profile, alternate, clock, parser_of, shares, within
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--megapixels", action="store_true", help="only ours, 4000 x 3000, for its peak memory"
     )
+    add_profile(parser)
     options = parser.parse_args()
     report = Report("crf", options)
     if options.quick:
@@ -55,6 +56,10 @@ def main() -> None:
     for name in names:
         for labels in LABELS:
             row = compare(report, photos, name, labels, options.repeats)
+    if options.profile:
+        unary = energies(name, labels, *photos[0].shape[:2]).to(options.device)
+        image = photos[0].to(options.device)
+        shares(lambda: own(unary, image, name))
     report.finish(row)
 
 

@@ -19,6 +19,8 @@ def test_the_last_line(name, tmp_path):
         pytest.skip("pydensecrf2 is not installed (extra: parity)")
     results = tmp_path / "machine.csv"
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--repeats=1"]
+    profiled = name in ("cams", "crf")
+    command += ["--profile"] * profiled
     done = subprocess.run(
         [*command, "--device=cpu", f"--results={results}"],
         capture_output=True,
@@ -31,6 +33,7 @@ def test_the_last_line(name, tmp_path):
     assert line["name"] == name
     assert line["ratio"] > 0
     assert line["peak_mb"] > 0
+    assert ("| operator |" in done.stdout) == profiled
     rows = results.read_text().splitlines()[1:]
     assert rows
     assert all(row.startswith(f"{name},") for row in rows)
