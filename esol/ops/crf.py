@@ -187,7 +187,11 @@ class _Block:
     def entries(self) -> tuple[Tensor, Tensor]:
         """Pixels and coefficients, by row."""
         pixels = self.order.div(self.weights.shape[1], rounding_mode="floor")
-        return pixels, self.weights.view(-1).index_select(0, self.order)
+        return pixels, self.by_row()
+
+    def by_row(self) -> Tensor:
+        """Coefficients, by row."""
+        return self.weights.view(-1).index_select(0, self.order)
 
     def splat(self, values: Tensor) -> Tensor:
         """(m + 1, L) sums of (n, L) values, the last row 0."""
@@ -214,7 +218,10 @@ class _Filter:
         axes = len(sizes) + 1
         self._every = torch.arange(0, largest * axes, axes, dtype=torch.int32, device=image.device)
         found = self._merge()
-        self.count, self.neighbours = len(found), codes.neighbours(found)
+        self.count = len(found)
+        # Flat, and where pairs begin: embedding_bag would make that anew in every call.
+        self.neighbours = [pairs.view(-1) for pairs in codes.neighbours(found)]
+        self._pairs = torch.arange(0, 2 * len(found) + 2, 2, dtype=torch.int32, device=image.device)
         self._normalise()
         self.weight = weight
 
@@ -228,7 +235,7 @@ class _Filter:
                 rows.index_add_(0, block.vertices, block.splat(values[pixels])[:-1])
         for neighbours in self.neighbours:
             # Twice the taps 1/2, 1, 1/2: the normalisation takes the factor out again.
-            rows = _bag(neighbours, rows).add_(rows, alpha=2)
+            rows = _bag(neighbours, rows, self._pairs).add_(rows, alpha=2)
         return rows.mul_(self.weight)
 
     def scatter(self, rows: Tensor, block: int, part: slice) -> Tensor:
@@ -253,11 +260,13 @@ class _Filter:
 
     def _normalise(self) -> None:
         """Fold 1 / sqrt(K 1) into the coefficients."""
+        if len(self.blocks) == 1:
+            self.blocks[0].ready = self.blocks[0].entries()
         rows = self.gather(self.blocks[0].weights.new_ones(self.pixels[-1].stop, 1))
         for i, block in enumerate(self.blocks):
             block.weights *= self.scatter(rows, i, self.pixels[i]).add_(1e-20).rsqrt_()
-            if len(self.blocks) == 1:
-                block.ready = block.entries()
+            if block.ready:
+                block.ready = block.ready[0], block.by_row()
 
 
 def _block(codes: Tensor, weights: Tensor) -> _Block:
