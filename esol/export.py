@@ -131,8 +131,13 @@ def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
     return {"bytes": Path(path).stat().st_size, "classes": list(model.classes)}
 
 
+def torch_is_too_old() -> bool:
+    """Whether this is not yet ``OLDEST_TORCH``."""
+    return tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH
+
+
 def _packages() -> tuple[Any, Any]:
-    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
+    if torch_is_too_old():
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise InputError(
             f"export to ONNX needs torch {oldest} or newer, this is {torch.__version__}:"

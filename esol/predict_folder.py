@@ -123,6 +123,7 @@ def predict_folder(
     bad = {photo: error for part in gather(bad) for photo, error in part.items()}
     parts = gather(found)
     found = {name: sum(part[name] for part in parts) for name in found}
+    empty = sum(gather(empty))
     if bad:
         rest = f" (also {', '.join(map(str, sorted(bad)[1:6]))})" if len(bad) > 1 else ""
         raise InputError(
@@ -135,7 +136,7 @@ def predict_folder(
         "skipped": len(jobs) - left,
         "seconds": time.monotonic() - begun,
         "classes": found,
-        "empty": sum(gather(empty)),
+        "empty": empty,
     }
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from esol.bundle import load_bundle
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.export import OLDEST_TORCH, export_bundle, export_onnx
+from esol.export import export_bundle, export_onnx, torch_is_too_old
 from esol.models.segmenter import Segmenter
 from esol.predict import Model, load
 
@@ -40,10 +40,7 @@ def model(network: str = "DeepLabV3", encoder: str = "tu-test_resnet") -> Model:
     return Model(net, {**description, "norm": "frozen"})
 
 
-old = tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH
-
-
-@pytest.mark.skipif(old, reason="the exporter of this torch is too old")
+@pytest.mark.skipif(torch_is_too_old(), reason="the exporter of this torch is too old")
 @pytest.mark.parametrize("network", ["DeepLabV3", "DeepLabV2"])
 def test_onnx_gives_the_same_probabilities_at_any_size(network, tmp_path):
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")

@@ -11,9 +11,8 @@ from esol import progress
 
 def test_a_terminal_gets_a_bar_with_count_and_rate(monkeypatch):
     shown = io.StringIO()
-    # Where TERM is "dumb", rich draws no bar.
-    terminal = Console(file=shown, force_terminal=True, width=100, _environ={"TERM": "xterm"})
-    monkeypatch.setattr(progress, "console", terminal)
+    monkeypatch.setenv("TERM", "xterm")  # where it is "dumb", rich draws no bar
+    monkeypatch.setattr(progress, "console", Console(file=shown, force_terminal=True, width=100))
     # Drawn after every item, not when a clock says so.
     monkeypatch.setattr(progress, "Progress", _drawn_each_time(progress.Progress))
     assert list(progress.track(range(3), "maps", total=5, start=2, unit="photos")) == [0, 1, 2]

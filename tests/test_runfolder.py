@@ -161,7 +161,7 @@ def test_current_means_made_from_what_is_there_now(tmp_path):
 
 
 def test_the_log_starts_anew_where_nothing_is_kept_and_goes_on_where_something_is(tmp_path, caplog):
-    logging.getLogger("esol").setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, "esol")
     one = Part(files=("out.txt",), spared=("b",))
     log = stage_path(tmp_path, "seeds") / "log.txt"
     for identity, told in (

@@ -104,12 +104,10 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
             reader = csv.reader(file, strict=True)
             header = [field.strip().lower() for field in next(reader, [])]
             if header not in (["image", "labels"], ["image", "labels", "split"]):
-                known = "the header must be `image,labels` or `image,labels,split`"
-                for other, name in ((";", "semicolons"), ("\t", "tabs")):
-                    if len(header) == 1 and other in header[0]:
-                        known += f", with commas, not {name}: save it as CSV with commas"
-                        break
-                raise InputError(f"{path}: line 1: {known}")
+                raise InputError(
+                    f"{path}: line 1: the header must be `image,labels` or `image,labels,split`"
+                    + _separator_advice(header)
+                )
             for fields in reader:
                 if any(field.strip() for field in fields):
                     yield reader.line_num, fields if len(fields) == len(header) else []
@@ -119,6 +117,15 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+
+
+def _separator_advice(header: list[str]) -> str:
+    """What to do where a spreadsheet has put something else than commas between the columns."""
+    if len(header) == 1:
+        for other, name in ((";", "semicolons"), ("\t", "tabs")):
+            if other in header[0]:
+                return f", with commas, not {name}: save it as CSV with commas"
+    return ""
 
 
 def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:

@@ -218,9 +218,8 @@ class _Filter:
         axes = len(sizes) + 1
         self._every = torch.arange(0, largest * axes, axes, dtype=torch.int32, device=image.device)
         found = self._merge()
-        self.count = len(found)
-        # Flat, and where pairs begin: embedding_bag would make that anew in every call.
-        self.neighbours = [pairs.view(-1) for pairs in codes.neighbours(found)]
+        self.count, self.neighbours = len(found), codes.neighbours(found)
+        # Where their pairs begin: embedding_bag would make that anew in every call.
         self._pairs = torch.arange(0, 2 * len(found) + 2, 2, dtype=torch.int32, device=image.device)
         self._normalise()
         self.weight = weight

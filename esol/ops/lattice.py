@@ -116,7 +116,7 @@ class Codes:
         return codes, weights
 
     def neighbours(self, codes: Tensor) -> list[Tensor]:
-        """For each axis, the vertices on both sides: (M + 1, 2) int32, M where there is none."""
+        """For each axis, the pairs of vertices on both sides: (2 M + 2,) int32, M where none is."""
         count = len(codes)
         numbers = torch.arange(count, dtype=torch.int32, device=codes.device)
         find = _Finder(codes)
@@ -125,7 +125,7 @@ class Codes:
             table = numbers.new_full((2, count + 1), count)
             table[0, :count] = find(codes + stride)
             table[1].scatter_(0, table[0, :count].long(), numbers)[count] = count
-            tables.append(table.t().contiguous())
+            tables.append(table.t().flatten())
         return tables
 
 
