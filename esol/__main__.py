@@ -25,13 +25,13 @@ from esol.config import (
     parse,
     settings_parser,
 )
-from esol.distributed import GoneError, end, first, main_process, processes
 from esol.errors import InputError, visible
-from esol.files import encodable
-from esol.progress import console
 from esol.runfolder import STAGES
 from esol.settings import Settings
-from esol.streams import Screen, abandon_output, open_closed_streams
+from esol.system.distributed import GoneError, end, first, main_process, processes
+from esol.system.files import encodable
+from esol.system.progress import console
+from esol.system.streams import Screen, abandon_output, open_closed_streams
 
 USAGE = f"""usage: esol COMMAND ...
 

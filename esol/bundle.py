@@ -8,10 +8,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from esol.errors import InputError
-from esol.files import plain
 from esol.models.segmenter import Segmenter
 from esol.models.weights import not_finite
 from esol.settings.masks import Crf
+from esol.system.files import plain
 from esol.tensors import save_tensors
 
 BUNDLE = "model.safetensors"

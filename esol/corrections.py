@@ -9,7 +9,7 @@ from typing import Any
 
 from esol.data.foreign import leads_out
 from esol.errors import InputError
-from esol.files import read_json, sha256
+from esol.system.files import read_json, sha256
 
 FOLDER = "corrected"
 MANIFEST = "manifest.json"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from esol.data.synthetic import write_synthetic
-from esol.progress import log
 from esol.settings import Settings
 from esol.stages import run
+from esol.system.progress import log
 
 PHOTOS = 600
 SIZE = 96

@@ -16,8 +16,8 @@ from esol.confusion import Counts, Metrics, Values, confusion, fold, metrics, pa
 from esol.data.images import load_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
-from esol.files import plain
 from esol.histogram import THRESHOLDS, Histogram, thresholds
+from esol.system.files import plain
 
 __all__ = [
     "THRESHOLDS",

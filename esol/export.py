@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from esol.bundle import save_bundle
 from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from esol.errors import InputError
-from esol.files import atomic
 from esol.models.segmenter import Segmenter
 from esol.models.weights import reason
 from esol.predict import Model
+from esol.system.files import atomic
 
 OPSET = 20
 """Operator set of the exported graph; ONNX Runtime reads it from 1.17 on."""

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.sample import IGNORE
-from esol.distributed import divisor
 from esol.models.affinity import AffinityNet
 from esol.models.backbone import Backbone
 from esol.models.classifier import Classifier
 from esol.models.samplers import Localizer
 from esol.models.segmenter import Segmenter
 from esol.ops.pairs import pair_losses
+from esol.system.distributed import divisor
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from esol.errors import InputError
-from esol.files import write_atomic
+from esol.system.files import write_atomic
 
 STRIDE = 4
 """Photo pixels per cell of the cached grid, in each direction."""

@@ -7,13 +7,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from esol.distributed import local_rank, processes
 from esol.errors import InputError
 from esol.models.backbone import Backbone
 from esol.models.classifier import Classifier, Head
 from esol.models.samplers import Expansion, Localizer, OffsetBranch, Shrinkage
 from esol.models.segmenter import Segmenter
 from esol.settings import Machine, Sampler, Segment, Settings
+from esol.system.distributed import local_rank, processes
 from esol.tensors import save_tensors
 
 

@@ -18,14 +18,14 @@ from esol.bundle import BUNDLE, LARGEST, load_bundle
 from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.files import sha256
 from esol.models.folding import fold_batch_norm
 from esol.networks import device_of
 from esol.predict_folder import predict_folder
-from esol.progress import log
 from esol.runfolder import current, stage_path
 from esol.settings.inputs import Machine
 from esol.settings.masks import Crf
+from esol.system.files import sha256
+from esol.system.progress import log
 from esol.tiles import labelled, spans, stretched, weights
 
 __all__ = ["Model", "Prediction", "load", "predict_folder"]

@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from esol.data.images import IMAGE_SUFFIXES, image_size, load_image, palette, save_mask
-from esol.distributed import barrier, from_main, gather, share
 from esol.errors import InputError
-from esol.files import atomic, plain, read_json, write_atomic, write_json
 from esol.panels import colour
-from esol.progress import track
+from esol.system.distributed import barrier, from_main, gather, share
+from esol.system.files import atomic, plain, read_json, write_atomic, write_json
+from esol.system.progress import track
 from esol.tiles import BAND, labelled
 
 if TYPE_CHECKING:

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from esol.corrections import read_corrections
-from esol.distributed import barrier, from_main, main_process, processes
 from esol.errors import InputError
-from esol.files import (
+from esol.manifest import damaged, first_difference, has_grown, is_manifest, without
+from esol.outputs import count, digest, remove_cut, write_sizes
+from esol.provenance import provenance
+from esol.settings import Settings
+from esol.system.distributed import barrier, from_main, main_process, processes
+from esol.system.files import (
     TEMPORARY,
     append,
     make_folder,
@@ -22,11 +26,7 @@ from esol.files import (
     write_atomic,
     write_json,
 )
-from esol.manifest import damaged, first_difference, has_grown, is_manifest, without
-from esol.outputs import count, digest, remove_cut, write_sizes
-from esol.progress import log
-from esol.provenance import provenance
-from esol.settings import Settings
+from esol.system.progress import log
 
 FOLDERS = {
     "classify": "01-classify",

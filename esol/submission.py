@@ -13,9 +13,9 @@ from esol.data.images import image_size, palette, reading
 from esol.data.labels import read_names
 from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
-from esol.files import write_atomic
 from esol.predict import Model
-from esol.progress import log
+from esol.system.files import write_atomic
+from esol.system.progress import log
 
 TEST_PHOTOS = 1456
 """Photos of VOC 2012's list test, the only one that the server measures."""

@@ -9,7 +9,6 @@ from esol.config import stored_settings
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.evaluate import never_predicted
-from esol.files import plain, read_json
 from esol.manifest import damaged
 from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
@@ -25,7 +24,8 @@ from esol.runfolder import (
 )
 from esol.settings import Settings
 from esol.steps import METRICS, read_steps
-from esol.streams import Screen
+from esol.system.files import plain, read_json
+from esol.system.streams import Screen
 
 TITLES = {
     "cam": "CAM",

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from esol.files import write_atomic
+from esol.system.files import write_atomic
 
 
 def save_tensors(

@@ -11,12 +11,12 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, is_tensorboard_available, is_wandb_available
 
-from esol.distributed import barrier, main_process
 from esol.errors import InputError
 from esol.models.weights import reason
-from esol.progress import log
 from esol.runfolder import FOLDERS
 from esol.settings import Machine
+from esol.system.distributed import barrier, main_process
+from esol.system.progress import log
 
 TENSORBOARD = "tensorboard"
 """Folder in the run folder; in it one per trained stage."""

@@ -20,7 +20,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from esol.data.inputs import Inputs
-from esol.distributed import (
+from esol.errors import InputError
+from esol.losses import Batch, Losses
+from esol.models.weights import reason
+from esol.networks import device_of
+from esol.outputs import CHECKPOINT
+from esol.settings import Fit, Machine
+from esol.steps import METRICS, parse_step
+from esol.system.distributed import (
     barrier,
     copy_from_main,
     from_main,
@@ -29,15 +36,8 @@ from esol.distributed import (
     processes,
     rank,
 )
-from esol.errors import InputError
-from esol.files import append, remove_folder, sync_folder, write_atomic
-from esol.losses import Batch, Losses
-from esol.models.weights import reason
-from esol.networks import device_of
-from esol.outputs import CHECKPOINT
-from esol.progress import log, track
-from esol.settings import Fit, Machine
-from esol.steps import METRICS, parse_step
+from esol.system.files import append, remove_folder, sync_folder, write_atomic
+from esol.system.progress import log, track
 from esol.tracking import tracked, tracker_arguments
 
 LOGGED_STEPS = 200

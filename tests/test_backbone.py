@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esol.errors import InputError
-from esol.files import sha256
 from esol.models.backbone import Backbone
 from esol.models.dilation import dilate, feature_map
 from esol.models.weights import reason, weights_digest
+from esol.system.files import sha256
 
 NAME = "test_resnet"
 

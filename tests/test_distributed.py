@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
-from esol.distributed import from_main, gather, in_order, main_process, share
 from esol.errors import InputError
 from esol.predict import load
 from esol.runfolder import read_manifest
 from esol.stages import run
+from esol.system.distributed import from_main, gather, in_order, main_process, share
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 # What parts of a batch share exactly: no batch statistics, no dropout. AdamW would divide rounding
@@ -33,7 +33,7 @@ FLAGS = (
 SCRIPT = """
 import os, sys
 from pathlib import Path
-import esol.files
+import esol.system.files
 from esol.config import load_settings
 from esol.distributed import end, rank
 from esol.predict import load
@@ -47,7 +47,7 @@ def told(source, target):
         print(target, file=stream)
     replace(source, target)
 
-esol.files.os.replace = told
+esol.system.files.os.replace = told
 run(load_settings(*flags), photos, Path(out) / "run")
 found = load(Path(out) / "run", "cpu").predict_folder([Path(photos) / "images"], Path(out) / "new")
 assert found["photos"] == found["predicted"] == 22, found
@@ -157,7 +157,7 @@ def test_shares_are_disjoint_and_complete(items, processes, monkeypatch):
         assert main_process() == (rank == 0)
     assert sorted(item for part in parts for item in part) == list(range(items))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    monkeypatch.setattr("esol.distributed.gather", lambda mine: parts)
+    monkeypatch.setattr("esol.system.distributed.gather", lambda mine: parts)
     assert in_order(parts[0]) == list(range(items))
 
 

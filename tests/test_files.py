@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from esol.errors import InputError
-from esol.files import TEMPORARY, atomic, read_json, sha256, write_atomic, write_json
+from esol.system.files import TEMPORARY, atomic, read_json, sha256, write_atomic, write_json
 
 
 def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.lock import OWNER, FolderLock
 from esol.stages import run
+from esol.system.lock import OWNER, FolderLock
 
 HOLD = """
 import sys, time

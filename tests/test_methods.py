@@ -17,15 +17,15 @@ from esol.data import open_dataset
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.evaluate import evaluate_masks
-from esol.files import read_json
 from esol.maps import load_maps
-from esol.progress import log
 from esol.runfolder import read_manifest, stage_path
 from esol.settings import KINDS
 from esol.stages import run
 from esol.stages.best import BestOnTruth
 from esol.stages.job import Job
 from esol.stages.peer import peer_networks
+from esol.system.files import read_json
+from esol.system.progress import log
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 SHORT = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks.saliency=saliency")

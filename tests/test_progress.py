@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from esol import progress
+from esol.system import progress
 
 
 def test_a_terminal_gets_a_bar_with_count_and_rate(monkeypatch):

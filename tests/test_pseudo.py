@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from esol.data.images import load_mask
-from esol.files import plain
 from esol.pseudo import confidence, from_mask, pseudo_mask, statistics
 from esol.saliency import find_saliency, fuse, load_saliency
 from esol.seeds import seed
+from esol.system.files import plain
 
 
 def _random(number: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:

@@ -13,8 +13,8 @@ from esol.data.tags import LABELS, find_tags
 from esol.data.tags.lists import LISTS
 from esol.data.voc import read_voc
 from esol.errors import InputError
-from esol.files import encodable
 from esol.settings import Data
+from esol.system.files import encodable
 
 __all__ = ["IGNORE", "Dataset", "Sample", "layout", "open_dataset", "read_layout"]
 

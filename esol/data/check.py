@@ -16,9 +16,9 @@ from esol.data import read_layout
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.errors import InputError, visible
-from esol.progress import track
 from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Data
+from esol.system.progress import track
 
 PERCENTILES = (0, 5, 50, 95, 100)
 _FULL_MATRIX = 12

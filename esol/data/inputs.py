@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from esol.data.images import load_image, load_mask
 from esol.data.sample import Sample
 from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
-from esol.distributed import processes, rank
 from esol.errors import InputError
 from esol.losses import Batch
 from esol.settings import Input
+from esol.system.distributed import processes, rank
 
 
 class Example(NamedTuple):

@@ -13,10 +13,10 @@ from pycocotools import mask as run_lengths
 from esol.data.foreign import entry, listed, read_json_file
 from esol.data.shapes import filled, unrun
 from esol.errors import InputError
-from esol.files import write_atomic
 from esol.interchange.album import Album, Photo, check_size
 from esol.interchange.polygons import outlines
 from esol.interchange.regions import Region, painted, regions
+from esol.system.files import write_atomic
 
 Masks = Callable[[Photo], NDArray[np.uint8]]
 

@@ -15,12 +15,12 @@ from esol.data.images import palette
 from esol.data.shapes import filled
 from esol.data.tags.labelstudio import address_of, photo_of
 from esol.errors import InputError
-from esol.files import write_atomic
 from esol.interchange.album import Album, Photo, check_size
 from esol.interchange.brush import decode, encode
 from esol.interchange.coco import Masks
 from esol.interchange.polygons import outlines
 from esol.interchange.regions import Region, painted, regions, used_values
+from esol.system.files import write_atomic
 
 PREFIX = "/data/local-files/?d="
 """Label Studio's address of files in its LOCAL_FILES_DOCUMENT_ROOT."""

@@ -6,11 +6,11 @@ from esol.config import stored_settings
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import image_size
 from esol.errors import InputError
-from esol.files import read_json
 from esol.interchange.album import Album, Photo
 from esol.manifest import damaged
 from esol.runfolder import read_manifest, stage_path
 from esol.settings import Settings
+from esol.system.files import read_json
 
 
 def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from esol.data.foreign import leads_out
 from esol.errors import InputError
-from esol.files import sha256, temporary_folder
+from esol.system.files import sha256, temporary_folder
 
 _DAMAGE = (
     *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),

@@ -11,11 +11,11 @@ from esol.data.foreign import entry
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
-from esol.files import atomic, make_folder, temporary_folder, write_atomic
 from esol.interchange.album import Album, Photo, check_size
 from esol.interchange.coco import Masks
 from esol.interchange.regions import used_values
 from esol.interchange.sources import unpacked
+from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
 
 MASKS = "SegmentationClass"
 LABELS = "labelmap.txt"

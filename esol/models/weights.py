@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from esol.errors import InputError
-from esol.files import sha256
+from esol.system.files import sha256
 
 
 def read_weights(path: Path, key: str) -> dict[str, Tensor]:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from esol.distributed import divisor
 from esol.ops.walk import SERIAL, half_plane, lay_flat, path_maxima
+from esol.system.distributed import divisor
 
 UNSURE = 255
 """Label of cells whose pairs do not count."""

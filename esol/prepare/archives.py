@@ -17,8 +17,8 @@ from stat import S_IFDIR, S_IFMT, S_IFREG
 from typing import IO
 
 from esol.errors import InputError
-from esol.files import atomic, require_room
-from esol.progress import track
+from esol.system.files import atomic, require_room
+from esol.system.progress import track
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 """What the standard library says of truncated or changed archives; gzip's own is an OSError."""

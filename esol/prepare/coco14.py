@@ -9,11 +9,11 @@ from esol.data.images import save_mask
 from esol.data.reading import Reading
 from esol.data.tags import LABELS
 from esol.errors import InputError
-from esol.files import require_room, write_atomic
 from esol.prepare.archives import Archive, Member, find, store_all
 from esol.prepare.state import Prepared, finish, start
-from esol.progress import track
 from esol.settings import Data
+from esol.system.files import require_room, write_atomic
+from esol.system.progress import track
 
 COCO14_COUNTS = {"train2014": 82783, "val2014": 40504, "classes": 80}
 """Photos of the official lists, and classes."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from esol.errors import InputError
-from esol.files import TEMPORARY, make_folder, read_json, write_json
 from esol.prepare.archives import Archive
+from esol.system.files import TEMPORARY, make_folder, read_json, write_json
 
 RECORD = "prepared.json"
 

@@ -12,11 +12,11 @@ from esol.data.images import image_size
 from esol.data.tags import LABELS
 from esol.data.voc import read_voc
 from esol.errors import InputError
-from esol.files import require_room, write_atomic
 from esol.prepare.archives import Archive, Member, find, link_or_copy, store_all
 from esol.prepare.augmented import augmented_masks
 from esol.prepare.state import Prepared, finish, start
 from esol.settings import Data
+from esol.system.files import require_room, write_atomic
 
 VOC12_COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456}
 """Photos of the official lists, and of train_aug."""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from esol.data.images import palette
 from esol.maps import Maps
-from esol.progress import log
+from esol.system.progress import log
 
 T = TypeVar("T")
 

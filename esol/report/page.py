@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from esol.charts import Points, line_chart, thin
 from esol.data.images import palette
-from esol.files import plain, write_atomic
 from esol.report.gallery import Gallery
+from esol.system.files import plain, write_atomic
 
 SCRIPTS = ("maps.js", "gallery.js")
 """Files of the page's script, in order."""

@@ -8,10 +8,10 @@ from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
 from esol.histogram import thresholds
 from esol.maps import load_maps
-from esol.progress import track
 from esol.report.gallery import Gallery, Shot, shot, spaced
 from esol.runfolder import current, mask_folders, stage_path
 from esol.settings import Settings
+from esol.system.progress import track
 
 THREADS = 4
 """Photos read at a time: decoding leaves Python's lock, and few large ones fit into memory."""

@@ -7,7 +7,6 @@ from typing import Literal
 from esol.config import Parser, load_settings
 from esol.data import layout, open_dataset
 from esol.errors import InputError
-from esol.files import make_folder
 from esol.reproduce.figures import write_figure
 from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan, run_rows
@@ -15,6 +14,7 @@ from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
 from esol.reproduce.tables import write_table
 from esol.saliency import saliency_folder
 from esol.settings import Data
+from esol.system.files import make_folder
 
 CONFIGS = {"voc": "voc12", "coco": "coco14", "folder": "tags-folder"}
 """Layout of the data folder -> configuration if none is given."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from esol.evaluate import never_predicted
-from esol.files import read_json
 from esol.reproduce.lines import MASKS, Line, Spec
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import TABLES
+from esol.system.files import read_json
 
 BEST, FIXED = "best_on_ground_truth", "fixed"
 

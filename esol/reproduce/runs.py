@@ -10,13 +10,13 @@ from typing import Any, Literal
 from esol.config import load_settings
 from esol.data import open_dataset
 from esol.errors import InputError
-from esol.files import TEMPORARY, make_folder, read_json
-from esol.progress import log
 from esol.reproduce.rows import ROWS, TRUTH, with_sources
 from esol.runfolder import OtherSettingsError, check_outputs, current, read_manifest, stage_path
 from esol.saliency import saliency_folder
 from esol.settings import RefineMethod, Settings
 from esol.stages import run
+from esol.system.files import TEMPORARY, make_folder, read_json
+from esol.system.progress import log
 
 _load = cache(load_settings)
 """A row's settings are asked for many times, and each reading takes a fifth of a second."""

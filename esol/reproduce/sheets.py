@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from esol.files import atomic
+from esol.system.files import atomic
 
 SIDE = 160
 """Side of the square into which each picture is fitted, pixels."""

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from esol.charts import STYLES, Points, line_chart
-from esol.files import write_atomic
+from esol.system.files import write_atomic
 
 _WIDTH, _HEIGHT, _ENTRY = 570, 405, 22
 _STYLE = """

@@ -7,11 +7,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from esol.files import write_atomic
 from esol.reproduce.cells import BEST, FIXED, Cell, cells, paper, printed_numbers
 from esol.reproduce.lines import Spec
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import TABLES
+from esol.system.files import write_atomic
 
 PROTOCOLS = {BEST: "best threshold", FIXED: "fixed threshold", "": "masks as they are"}
 

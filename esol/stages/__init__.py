@@ -5,11 +5,7 @@ from pathlib import Path
 
 from esol.config import dump_settings
 from esol.data import open_dataset
-from esol.distributed import barrier, from_main, main_process
 from esol.errors import InputError
-from esol.files import write_atomic, write_json
-from esol.lock import FolderLock
-from esol.progress import log
 from esol.runfolder import STAGES
 from esol.settings import LEARNS, Settings
 from esol.stages.checks import check_input
@@ -22,6 +18,10 @@ from esol.stages.peer import peer
 from esol.stages.refinement import refine
 from esol.stages.segmentation import segment
 from esol.summary import write_report
+from esol.system.distributed import barrier, from_main, main_process
+from esol.system.files import write_atomic, write_json
+from esol.system.lock import FolderLock
+from esol.system.progress import log
 
 BY_NAME: dict[str, Callable[[Job], None]] = {
     "classify": classify,

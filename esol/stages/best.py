@@ -9,16 +9,16 @@ from torch import nn
 
 from esol.cam import Network
 from esol.data.sample import Sample
-from esol.distributed import barrier, main_process
 from esol.evaluate import curves
-from esol.files import make_folder, read_json, write_json
 from esol.histogram import Histogram
 from esol.maps import Maps
 from esol.networks import load_weights, save_weights
 from esol.outputs import CHECKPOINT
-from esol.progress import log
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_samples
+from esol.system.distributed import barrier, main_process
+from esol.system.files import make_folder, read_json, write_json
+from esol.system.progress import log
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from esol.corrections import read_corrections
 from esol.data.images import image_size
-from esol.distributed import processes
 from esol.errors import InputError
 from esol.models.affinity import AffinityNet
 from esol.models.weights import weights_digest
 from esol.networks import fixed_backbone, new_classifier, new_segmenter
-from esol.progress import log
 from esol.runfolder import finished
 from esol.stages.job import Job
 from esol.stages.masking import check_saliency
 from esol.stages.peer import new_peer
+from esol.system.distributed import processes
+from esol.system.progress import log
 from esol.tracking import check_tracker
 
 

@@ -2,16 +2,16 @@
 
 from esol.cam import Network
 from esol.data.images import save_mask
-from esol.distributed import gather, share
 from esol.maps import load_maps
 from esol.models.backbone import Backbone
-from esol.progress import log, track
 from esol.runfolder import stage_path
 from esol.seeds import seed
 from esol.stages.job import Job
 from esol.stages.localize import localizer, plain_classifier
 from esol.stages.peer import peer_networks
 from esol.stages.photo_maps import map_path, map_photos
+from esol.system.distributed import gather, share
+from esol.system.progress import log, track
 
 
 def cams(job: Job) -> None:

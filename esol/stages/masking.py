@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from esol.data.images import image_size, load_mask, save_mask
 from esol.data.sample import Sample
-from esol.distributed import from_main, in_order, share
-from esol.files import write_atomic, write_json
 from esol.maps import Maps, load_maps
-from esol.progress import log, track
 from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.runfolder import Stage, stage_path
 from esol.saliency import fuse, load_saliency
 from esol.stages.job import Job
 from esol.stages.refinement import seed_maps
+from esol.system.distributed import from_main, in_order, share
+from esol.system.files import write_atomic, write_json
+from esol.system.progress import log, track
 from esol.threshold import choose_threshold
 
 CONFIDENCE = "confidence.csv"

@@ -8,14 +8,14 @@ import numpy as np
 from esol.confusion import confusion, metrics
 from esol.corrections import read_corrections
 from esol.data.images import load_mask
-from esol.distributed import gather, main_process, share
 from esol.evaluate import curves, summary, table
-from esol.files import plain, write_json
 from esol.histogram import Histogram, thresholds
 from esol.maps import load_maps
-from esol.progress import log, track
 from esol.runfolder import current, finished, mask_folders, read_manifest, stage_path
 from esol.stages.job import Job
+from esol.system.distributed import gather, main_process, share
+from esol.system.files import plain, write_json
+from esol.system.progress import log, track
 
 MEASURED = ("refine", "masks", "segment")
 """Later stages, measured as far as they are finished."""

@@ -16,9 +16,7 @@ from esol.cam import Network, Reader, View, batches_of_one_size
 from esol.data.images import image_size
 from esol.data.inputs import Inputs
 from esol.data.sample import Sample
-from esol.distributed import from_main, gather, share
 from esol.features import compute_features
-from esol.files import make_folder, read_json, write_json
 from esol.maps import load_maps
 from esol.networks import device_of, fixed_backbone, load_weights, new_backbone, new_head
 from esol.peers.drs import (
@@ -30,7 +28,6 @@ from esol.peers.drs import (
 )
 from esol.peers.eps import SaliencyClassifier, eps_losses
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
-from esol.progress import track
 from esol.runfolder import Stage, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Fit
@@ -39,6 +36,9 @@ from esol.stages.job import Job, learned
 from esol.stages.localize import localizer, plain_classifier
 from esol.stages.photo_maps import map_photos
 from esol.stages.training import classifier_groups, finish, tagged_inputs
+from esol.system.distributed import from_main, gather, share
+from esol.system.files import make_folder, read_json, write_json
+from esol.system.progress import track
 from esol.tensors import save_tensors
 from esol.train import LossFunction, fit, forget_checkpoints
 

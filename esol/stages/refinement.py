@@ -11,14 +11,12 @@ from PIL import Image
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
-from esol.distributed import barrier, from_main, in_order, share
 from esol.instances import instances
 from esol.losses import affinity_losses
 from esol.maps import Maps, load_maps, save_maps
 from esol.models.affinity import AffinityNet
 from esol.networks import device_of, load_weights
 from esol.outputs import CHECKPOINT
-from esol.progress import log, track
 from esol.refine import boundaries, confident_labels, crf_mask, walked
 from esol.runfolder import Part, Stage, stage_path
 from esol.seeds import seed
@@ -27,6 +25,8 @@ from esol.stages.mapping import backbone_stage, trained_backbone
 from esol.stages.photo_maps import map_path
 from esol.stages.training import finish
 from esol.steps import METRICS
+from esol.system.distributed import barrier, from_main, in_order, share
+from esol.system.progress import log, track
 from esol.train import fit, forget_checkpoints
 
 WEIGHTS = "irn.safetensors"

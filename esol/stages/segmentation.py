@@ -11,16 +11,16 @@ from esol.corrections import read_corrections
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
-from esol.distributed import from_main, share
 from esol.losses import segment_losses
 from esol.models.segmenter import Segmenter
 from esol.networks import device_of, new_segmenter
 from esol.outputs import CHECKPOINT
 from esol.predict import load
-from esol.progress import log, track
 from esol.runfolder import Part, Stage, stage_path
 from esol.stages.job import Job, learned
 from esol.steps import METRICS
+from esol.system.distributed import from_main, share
+from esol.system.progress import log, track
 from esol.train import fit, forget_checkpoints
 
 PARTS = (

@@ -6,12 +6,12 @@ from pathlib import Path
 from torch import nn
 
 from esol.data.inputs import Inputs, Planes, photo_inputs
-from esol.distributed import from_main
 from esol.features import compute_features
 from esol.models.backbone import Backbone
 from esol.models.classifier import Head
 from esol.networks import save_weights
 from esol.stages.job import Job
+from esol.system.distributed import from_main
 from esol.train import forget_checkpoints
 
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from esol.errors import InputError
-from esol.files import make_folder, written
-from esol.progress import log
+from esol.system.files import make_folder, written
+from esol.system.progress import log
 
 OWNER = ".owner"
 """File in a locked folder that is locked, and says who works there."""

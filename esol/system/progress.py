@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from esol.distributed import main_process
+from esol.system.distributed import main_process
 
 T = TypeVar("T")
 

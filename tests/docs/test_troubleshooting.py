@@ -17,9 +17,9 @@ import esol.models.backbone
 import esol.stages.localize
 from esol.__main__ import main
 from esol.data.synthetic import write_synthetic
-from esol.lock import FolderLock
 from esol.losses import Batch, Losses, classify_losses
 from esol.models.classifier import Classifier
+from esol.system.lock import FolderLock
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "troubleshooting.md"

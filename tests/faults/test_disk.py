@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from kills import contents, copied, differences, unlike
 
 from esol.errors import InputError
-from esol.files import append
 from esol.interchange.sources import unpacked
 from esol.runfolder import FOLDERS
+from esol.system.files import append
 from esol.train import _Metrics
 
 Refused = Callable[..., str]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from kills import FLAGS, SIGNALS, SMOKE, Server, contents, differences, kill_all, plans
 
-from esol.lock import FolderLock
 from esol.runfolder import FOLDERS, STAGES
+from esol.system.lock import FolderLock
 
 METHODS = {
     "esol": [],

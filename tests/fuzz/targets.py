@@ -19,7 +19,6 @@ from esol.data.images import image_size, load_image, load_mask
 from esol.data.labels import read_labels, read_names
 from esol.data.tags import read_tags
 from esol.errors import InputError
-from esol.files import read_json
 from esol.interchange import coco, cvat, labelstudio
 from esol.interchange.album import Album, Photo
 from esol.interchange.brush import encode
@@ -29,6 +28,7 @@ from esol.runfolder import made_from, output_of, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Data
 from esol.steps import read_steps
+from esol.system.files import read_json
 
 SIZE = (24, 32)
 

@@ -10,9 +10,9 @@ from scipy import ndimage
 from esol.config import dump_settings
 from esol.data import open_dataset
 from esol.data.images import load_mask, save_mask
-from esol.files import write_atomic, write_json
 from esol.runfolder import stage_path, work_on
 from esol.settings import Data, Settings
+from esol.system.files import write_atomic, write_json
 
 CLASSES = ("dog", "traffic light", "Ährenfeld")
 FILES = ("images/a b.jpg", "images/Käfer/0001.png", "images/cat/0001.jpg", "images/turned.jpg")

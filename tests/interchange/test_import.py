@@ -15,7 +15,7 @@ from esol.data.images import load_mask, save_mask
 from esol.errors import InputError
 from esol.interchange.exports import export_masks
 from esol.interchange.imports import import_masks
-from esol.lock import FolderLock
+from esol.system.lock import FolderLock
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 import esol.prepare.archives
 from esol.errors import InputError
-from esol.files import TEMPORARY
 from esol.prepare.archives import Archive, find, link_or_copy, require_room, store_all
+from esol.system.files import TEMPORARY
 
 FILES = {"top/a.txt": b"first", "top/deep/b.bin": os.urandom(300_000), "top/.hidden": b"x"}
 

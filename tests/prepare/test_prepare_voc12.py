@@ -33,9 +33,9 @@ from esol.data.check import check
 from esol.data.images import load_mask, palette, save_mask
 from esol.data.labels import read_labels
 from esol.errors import InputError
-from esol.files import atomic
 from esol.prepare import prepare_voc12
 from esol.settings import Data
+from esol.system.files import atomic
 
 
 @pytest.fixture
