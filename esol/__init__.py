@@ -16,7 +16,6 @@ __version__ = "0.1.0"
 """The one place of the version: the build reads it here."""
 
 if TYPE_CHECKING:
-    from esol.config import dump_settings, load_settings
     from esol.data import Dataset, Sample, open_dataset
     from esol.data.check import check
     from esol.data.synthetic import write_synthetic
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from esol.predict import Prediction, load
     from esol.seeds import seed
     from esol.settings import Settings
+    from esol.settings.load import dump_settings, load_settings
     from esol.stages import run
     from esol.summary import write_report
 
@@ -42,11 +42,11 @@ _HOMES = {
     "check": "esol.data.check",
     "deform_conv2d_frozen": "esol.ops.deform",
     "dense_crf": "esol.ops.crf",
-    "dump_settings": "esol.config",
+    "dump_settings": "esol.settings.load",
     "evaluate_masks": "esol.evaluate",
     "load": "esol.predict",
     "load_maps": "esol.maps",
-    "load_settings": "esol.config",
+    "load_settings": "esol.settings.load",
     "open_dataset": "esol.data",
     "random_walk": "esol.ops.walk",
     "run": "esol.stages",

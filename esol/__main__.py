@@ -15,7 +15,10 @@ from rich.logging import RichHandler
 
 from esol import __version__
 from esol.completion import SHELLS, asked, complete, script
-from esol.config import (
+from esol.errors import InputError, visible
+from esol.runfolder import STAGES
+from esol.settings import Settings
+from esol.settings.load import (
     Parser,
     check_keys,
     config_names,
@@ -25,9 +28,6 @@ from esol.config import (
     parse,
     settings_parser,
 )
-from esol.errors import InputError, visible
-from esol.runfolder import STAGES
-from esol.settings import Settings
 from esol.system.distributed import GoneError, end, first, main_process, processes
 from esol.system.files import encodable
 from esol.system.progress import console

@@ -34,7 +34,7 @@ def complete(commands: Iterable[str], dispatch: Callable[[str, list[str]], objec
     Args:
         commands: their names.
         dispatch: calls a command with its arguments; its parser answers, and ends the process,
-            instead of parsing (``esol.config.Parser``).
+            instead of parsing (``esol.settings.load.Parser``).
 
     Returns:
         1, if there is nothing to say.

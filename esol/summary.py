@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.table import Table
 
-from esol.config import stored_settings
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.evaluate import never_predicted
@@ -23,6 +22,7 @@ from esol.runfolder import (
     stage_path,
 )
 from esol.settings import Settings
+from esol.settings.load import stored_settings
 from esol.steps import METRICS, read_steps
 from esol.system.files import plain, read_json
 from esol.system.streams import Screen

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import esol
-from esol.config import load_settings
 from esol.data import open_dataset
 from esol.data.images import load_mask
 from esol.maps import load_maps
 from esol.runfolder import read_manifest, stage_path
+from esol.settings.load import load_settings
 
 STAGES = (
     *("classify", "expand", "shrink", "cams", "seeds", "refine", "masks", "segment", "evaluate"),

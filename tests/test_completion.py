@@ -10,8 +10,8 @@ import pytest
 
 from esol.__main__ import COMMANDS, main
 from esol.completion import SHELLS
-from esol.config import config_names
 from esol.runfolder import STAGES
+from esol.settings.load import config_names
 
 # Where the command esol is that goes with this Python.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 import esol
-from esol.config import config_folder, dump_settings, load_settings
 from esol.maps import load_maps
 from esol.runfolder import STAGES, finished, read_manifest, stage_path
 from esol.settings import Settings
+from esol.settings.load import config_folder, dump_settings, load_settings
 
 CONFIGS = sorted(config_folder().rglob("*.yaml"))
 COMPLETE = ("voc12", "coco14")

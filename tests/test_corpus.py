@@ -27,8 +27,8 @@ from corpus import (
 from corpus.finished import odd_run
 
 from esol.__main__ import main
-from esol.config import Parser, settings_parser
 from esol.runfolder import STAGES
+from esol.settings.load import Parser, settings_parser
 
 KINDS = tuple(
     kind

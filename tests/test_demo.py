@@ -4,8 +4,8 @@ from pathlib import Path
 
 import esol.demo
 from esol.__main__ import main
-from esol.config import load_settings
 from esol.runfolder import STAGES, current
+from esol.settings.load import load_settings
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 

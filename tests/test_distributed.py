@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.predict import load
 from esol.runfolder import read_manifest
+from esol.settings.load import load_settings
 from esol.stages import run
 from esol.system.distributed import from_main, gather, in_order, main_process, share
 

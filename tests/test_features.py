@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import esol.features as features
-from esol.config import load_settings
 from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
@@ -22,6 +21,7 @@ from esol.models.backbone import Backbone
 from esol.runfolder import stage_path
 from esol.settings import Backbone as BackboneSettings
 from esol.settings import Input, Machine, Settings
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"

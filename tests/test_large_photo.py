@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from esol.config import load_settings
 from esol.data.images import image_size
 from esol.data.synthetic import write_synthetic
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
+from esol.settings.load import load_settings
 from esol.stages import run
 from esol.system.lock import OWNER, FolderLock
 

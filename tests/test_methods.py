@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 from esol.__main__ import main
-from esol.config import load_settings
 from esol.data import open_dataset
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
@@ -20,6 +19,7 @@ from esol.evaluate import evaluate_masks
 from esol.maps import load_maps
 from esol.runfolder import read_manifest, stage_path
 from esol.settings import KINDS
+from esol.settings.load import load_settings
 from esol.stages import run
 from esol.stages.best import BestOnTruth
 from esol.stages.job import Job

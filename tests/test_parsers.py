@@ -20,7 +20,6 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as run_lengths
 from safetensors.torch import save_file
 
-from esol.config import dump_settings, load_settings, parse, settings_parser
 from esol.data.images import load_mask, save_mask
 from esol.data.labels import read_labels, split_tags
 from esol.data.shapes import filled, unrun
@@ -28,6 +27,7 @@ from esol.errors import InputError
 from esol.maps import grid, load_maps, save_maps
 from esol.models.weights import read_weights
 from esol.settings import Data, Settings
+from esol.settings.load import dump_settings, load_settings, parse, settings_parser
 
 sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from esol.__main__ import main
-from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.evaluate import evaluate_masks
 from esol.maps import load_maps
 from esol.runfolder import FOLDERS, STAGES, mask_folders, read_manifest, stage_path
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"

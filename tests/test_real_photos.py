@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from esol.config import load_settings
 from esol.runfolder import stage_path
+from esol.settings.load import load_settings
 from esol.stages import run
 
 

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from esol.charts import line_chart, thin
-from esol.config import load_settings
 from esol.data import open_dataset
 from esol.data.images import image_size, palette
 from esol.data.synthetic import write_synthetic
@@ -28,6 +27,7 @@ from esol.report import gallery as encoding
 from esol.report.gallery import shot, spaced
 from esol.report.photos import gallery
 from esol.runfolder import stage_path
+from esol.settings.load import load_settings
 from esol.summary import write_report
 
 EVIL = "<script>alert('x')</script><!--&\"'\u2028\u2029"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.predict import load
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"

@@ -7,9 +7,9 @@ import pytest
 
 import esol.settings
 from esol.__main__ import main
-from esol.config import config_folder, dump_settings, load_settings
 from esol.errors import InputError
 from esol.settings import Settings
+from esol.settings.load import config_folder, dump_settings, load_settings
 
 CONFIGS = sorted(config_folder().rglob("*.yaml"))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from esol.bundle import BUNDLE, load_bundle
-from esol.config import load_settings
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.outputs import NOT_OUTPUTS, digest
@@ -22,6 +21,7 @@ from esol.runfolder import (
     stage_path,
     work_on,
 )
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"

@@ -9,8 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse_from_object
 
-from esol.config import config_folder
 from esol.settings import Settings
+from esol.settings.load import config_folder
 
 PAGE = Path(__file__).resolve().parents[1] / "settings.md"
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from esol.config import Parser
 from esol.errors import InputError
 from esol.interchange import TOOLS, WHAT
+from esol.settings.load import Parser
 
 
 def export_command(rest: list[str]) -> int:

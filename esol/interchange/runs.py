@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from esol.config import stored_settings
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import image_size
 from esol.errors import InputError
@@ -10,6 +9,7 @@ from esol.interchange.album import Album, Photo
 from esol.manifest import damaged
 from esol.runfolder import read_manifest, stage_path
 from esol.settings import Settings
+from esol.settings.load import stored_settings
 from esol.system.files import read_json
 
 

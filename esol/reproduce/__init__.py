@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from esol.config import Parser, load_settings
 from esol.data import layout, open_dataset
 from esol.errors import InputError
 from esol.reproduce.figures import write_figure
@@ -14,6 +13,7 @@ from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
 from esol.reproduce.tables import write_table
 from esol.saliency import saliency_folder
 from esol.settings import Data
+from esol.settings.load import Parser, load_settings
 from esol.system.files import make_folder
 
 CONFIGS = {"voc": "voc12", "coco": "coco14", "folder": "tags-folder"}

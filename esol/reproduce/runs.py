@@ -7,13 +7,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from esol.config import load_settings
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.reproduce.rows import ROWS, TRUTH, with_sources
 from esol.runfolder import OtherSettingsError, check_outputs, current, read_manifest, stage_path
 from esol.saliency import saliency_folder
 from esol.settings import RefineMethod, Settings
+from esol.settings.load import load_settings
 from esol.stages import run
 from esol.system.files import TEMPORARY, make_folder, read_json
 from esol.system.progress import log

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from esol.completion import asked, names_or_files, offer_values
 from esol.errors import InputError
 from esol.settings import Settings
-from esol.yaml_file import read_yaml
+from esol.settings.yaml_file import read_yaml
 
 
 def config_folder() -> Path:

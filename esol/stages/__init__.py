@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from esol.config import dump_settings
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.runfolder import STAGES
 from esol.settings import LEARNS, Settings
+from esol.settings.load import dump_settings
 from esol.stages.checks import check_input
 from esol.stages.job import Job
 from esol.stages.localize import classify, expand, shrink

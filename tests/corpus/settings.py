@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from corpus import Command, Kind, Place
-from esol.config import load_settings
+from esol.settings.load import load_settings
 
 
 def file(content: str | bytes, *flags: str) -> Callable[[Place], Command]:

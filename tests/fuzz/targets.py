@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from esol.config import check_keys, load_settings
 from esol.corrections import FOLDER, MANIFEST, read_corrections
 from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
@@ -27,6 +26,7 @@ from esol.models.weights import read_weights
 from esol.runfolder import made_from, output_of, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Data
+from esol.settings.load import check_keys, load_settings
 from esol.steps import read_steps
 from esol.system.files import read_json
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esol.config import load_settings
 from esol.corrections import FOLDER, MANIFEST, read_corrections
 from esol.data import open_dataset
 from esol.data.images import save_mask
 from esol.errors import InputError
 from esol.predict_folder import _gathered
 from esol.settings import Data
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")

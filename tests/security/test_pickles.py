@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 import esol.stages.localize
 from esol.bundle import BUNDLE, load_bundle
-from esol.config import load_settings
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
@@ -25,6 +24,7 @@ from esol.maps import load_maps, save_maps
 from esol.models.weights import read_weights
 from esol.networks import load_weights
 from esol.runfolder import stage_path
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")

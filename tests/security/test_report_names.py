@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esol.config import load_settings
 from esol.data.images import save_mask
+from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
