@@ -19,7 +19,7 @@ from common import Report, Taken, middle, parser_of
 
 from esol import write_synthetic
 from esol.data.images import load_mask
-from esol.runfolder import FOLDERS, finished, read_manifest, stage_path
+from esol.runs.folder import FOLDERS, finished, read_manifest, stage_path
 
 SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
 SETS = {

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from esol import __version__
 from esol.completion import SHELLS, asked, complete, script
 from esol.errors import InputError, visible
-from esol.runfolder import STAGES
+from esol.runs.folder import STAGES
 from esol.settings import Settings
 from esol.settings.load import (
     Parser,

@@ -21,7 +21,7 @@ from esol.errors import InputError
 from esol.models.folding import fold_batch_norm
 from esol.networks import device_of
 from esol.predict_folder import predict_folder
-from esol.runfolder import current, stage_path
+from esol.runs.folder import current, stage_path
 from esol.settings.inputs import Machine
 from esol.settings.masks import Crf
 from esol.system.files import sha256

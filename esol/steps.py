@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from esol.manifest import damaged
+from esol.runs.manifest import damaged
 
 METRICS = "metrics.jsonl"
 

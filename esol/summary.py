@@ -8,10 +8,9 @@ from rich.table import Table
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.evaluate import never_predicted
-from esol.manifest import damaged
 from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
-from esol.runfolder import (
+from esol.runs.folder import (
     check_outputs,
     current,
     finished,
@@ -21,6 +20,7 @@ from esol.runfolder import (
     read_manifest,
     stage_path,
 )
+from esol.runs.manifest import damaged
 from esol.settings import Settings
 from esol.settings.load import stored_settings
 from esol.steps import METRICS, read_steps

@@ -13,7 +13,7 @@ from accelerate.utils import ProjectConfiguration, is_tensorboard_available, is_
 
 from esol.errors import InputError
 from esol.models.weights import reason
-from esol.runfolder import FOLDERS
+from esol.runs.folder import FOLDERS
 from esol.settings import Machine
 from esol.system.distributed import barrier, main_process
 from esol.system.progress import log

@@ -24,7 +24,7 @@ from esol.errors import InputError
 from esol.losses import Batch, Losses
 from esol.models.weights import reason
 from esol.networks import device_of
-from esol.outputs import CHECKPOINT
+from esol.runs.outputs import CHECKPOINT
 from esol.settings import Fit, Machine
 from esol.steps import METRICS, parse_step
 from esol.system.distributed import (

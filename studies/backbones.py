@@ -24,7 +24,7 @@ from esol.maps import load_maps
 from esol.models.backbone import Backbone
 from esol.models.weights import classifier_prefixes
 from esol.networks import new_classifier
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"

@@ -33,9 +33,9 @@ TESTS = {
     "esol/evaluate.py": ["test_evaluate.py", "test_evaluate_masks.py", "test_threshold.py"],
     "esol/histogram.py": ["test_evaluate.py", "test_threshold.py"],
     "esol/confusion.py": ["test_evaluate.py", "test_evaluate_masks.py"],
-    "esol/manifest.py": ["test_manifest.py"],
-    "esol/outputs.py": ["test_outputs.py"],
-    "esol/runfolder.py": ["test_runfolder.py"],
+    "esol/runs/manifest.py": ["test_manifest.py"],
+    "esol/runs/outputs.py": ["test_outputs.py"],
+    "esol/runs/folder.py": ["test_runfolder.py"],
 }
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},

@@ -23,7 +23,7 @@ from esol.data.sample import IGNORE
 from esol.evaluate import Histogram, curves
 from esol.maps import Maps, load_maps
 from esol.pseudo import pseudo_mask
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.saliency import find_saliency, load_saliency
 from esol.seeds import strongest
 from esol.settings import MAP_KINDS, MapKind

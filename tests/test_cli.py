@@ -18,7 +18,7 @@ from esol.__main__ import main
 from esol.data.synthetic import write_synthetic
 from esol.losses import classify_losses
 from esol.maps import load_maps
-from esol.runfolder import FOLDERS, STAGES, finished
+from esol.runs.folder import FOLDERS, STAGES, finished
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 # At the smoke file's own rate every map ends in 0, and then all masks are alike.

@@ -12,7 +12,7 @@ import esol
 from esol.data import open_dataset
 from esol.data.images import load_mask
 from esol.maps import load_maps
-from esol.runfolder import read_manifest, stage_path
+from esol.runs.folder import read_manifest, stage_path
 from esol.settings.load import load_settings
 
 STAGES = (

@@ -10,7 +10,7 @@ import pytest
 
 from esol.__main__ import COMMANDS, main
 from esol.completion import SHELLS
-from esol.runfolder import STAGES
+from esol.runs.folder import STAGES
 from esol.settings.load import config_names
 
 # Where the command esol is that goes with this Python.

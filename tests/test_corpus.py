@@ -27,7 +27,7 @@ from corpus import (
 from corpus.finished import odd_run
 
 from esol.__main__ import main
-from esol.runfolder import STAGES
+from esol.runs.folder import STAGES
 from esol.settings.load import Parser, settings_parser
 
 KINDS = tuple(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import esol.demo
 from esol.__main__ import main
-from esol.runfolder import STAGES, current
+from esol.runs.folder import STAGES, current
 from esol.settings.load import load_settings
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")

@@ -18,7 +18,7 @@ from esol.errors import InputError
 from esol.features import cache_folder, compute_features
 from esol.maps import load_maps
 from esol.models.backbone import Backbone
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.settings import Backbone as BackboneSettings
 from esol.settings import Input, Machine, Settings
 from esol.settings.load import load_settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from esol.manifest import first_difference, has_grown, is_manifest, without
+from esol.runs.manifest import first_difference, has_grown, is_manifest, without
 
 WHOLE = {
     "identity": {"stage": "cams"},

@@ -17,7 +17,7 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.evaluate import evaluate_masks
 from esol.maps import load_maps
-from esol.runfolder import read_manifest, stage_path
+from esol.runs.folder import read_manifest, stage_path
 from esol.settings import KINDS
 from esol.settings.load import load_settings
 from esol.stages import run

@@ -23,7 +23,7 @@ from esol.errors import InputError
 from esol.models.segmenter import Segmenter
 from esol.predict import Model, load, predict_folder
 from esol.predict_folder import laid_over
-from esol.runfolder import output_of, stage_path, work_on
+from esol.runs.folder import output_of, stage_path, work_on
 from esol.tiles import labelled, spans, stretched, weights
 
 NO_CRF = {"iterations": 0}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.settings.load import load_settings
 from esol.stages import run
 

@@ -26,7 +26,7 @@ from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
 from esol.report import gallery as encoding
 from esol.report.gallery import shot, spaced
 from esol.report.photos import gallery
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.settings.load import load_settings
 from esol.summary import write_report
 

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-import esol.runfolder
+import esol.runs.folder
 from esol.errors import InputError
-from esol.runfolder import (
+from esol.runs.folder import (
     Part,
     check_outputs,
     current,
@@ -181,7 +181,7 @@ def test_the_log_starts_anew_where_nothing_is_kept_and_goes_on_where_something_i
 def test_a_replacement_that_fails_at_once_leaves_unfinished_work(tmp_path, monkeypatch):
     do(tmp_path, {"a": 1})
     (stage_path(tmp_path, "seeds") / "folder").mkdir()
-    monkeypatch.setattr(esol.runfolder, "remove_folder", lambda path: 1 / 0)
+    monkeypatch.setattr(esol.runs.folder, "remove_folder", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         do(tmp_path, {"a": 2}, overwrite=True)
     assert not finished(tmp_path, "seeds")

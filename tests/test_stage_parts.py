@@ -10,17 +10,9 @@ import pytest
 from esol.bundle import BUNDLE, load_bundle
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.outputs import NOT_OUTPUTS, digest
 from esol.predict import load
-from esol.runfolder import (
-    VERSIONS,
-    Part,
-    current,
-    finished,
-    read_manifest,
-    stage_path,
-    work_on,
-)
+from esol.runs.folder import VERSIONS, Part, current, finished, read_manifest, stage_path, work_on
+from esol.runs.outputs import NOT_OUTPUTS, digest
 from esol.settings.load import load_settings
 from esol.stages import run
 

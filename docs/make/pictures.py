@@ -21,7 +21,7 @@ from esol.data.transforms import squash, to_tensor
 from esol.maps import load_maps
 from esol.models.samplers import Localizer
 from esol.panels import colour, heat
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.settings import Settings
 from esol.stages.job import Job
 from esol.stages.localize import localizer

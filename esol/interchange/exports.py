@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.corrections import read_corrections
 from esol.data.images import load_mask
 from esol.data.sample import IGNORE
 from esol.errors import InputError
 from esol.interchange import TOOLS, coco, cvat, labelstudio, voc
 from esol.interchange.album import Photo
 from esol.interchange.runs import album_of, check_classes, opened
-from esol.runfolder import stage_path
+from esol.runs.corrections import read_corrections
+from esol.runs.folder import stage_path
 
 _FOLDERS = {
     "masks": ("masks", ""),

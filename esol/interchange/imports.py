@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from esol.corrections import FOLDER, MANIFEST, read_corrections
 from esol.data.images import load_mask, save_mask
 from esol.data.sample import IGNORE
 from esol.errors import InputError
@@ -18,7 +17,8 @@ from esol.interchange import coco, cvat, labelstudio, voc
 from esol.interchange.album import Album, Photo
 from esol.interchange.runs import album_of, check_classes, opened
 from esol.interchange.sources import digest_of
-from esol.runfolder import stage_path
+from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
+from esol.runs.folder import stage_path
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
 from esol.system.lock import FolderLock
 from esol.system.progress import track

@@ -6,8 +6,8 @@ from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import image_size
 from esol.errors import InputError
 from esol.interchange.album import Album, Photo
-from esol.manifest import damaged
-from esol.runfolder import read_manifest, stage_path
+from esol.runs.folder import read_manifest, stage_path
+from esol.runs.manifest import damaged
 from esol.settings import Settings
 from esol.settings.load import stored_settings
 from esol.system.files import read_json

@@ -9,7 +9,7 @@ from esol.data.images import load_image, load_mask
 from esol.histogram import thresholds
 from esol.maps import load_maps
 from esol.report.gallery import Gallery, Shot, shot, spaced
-from esol.runfolder import current, mask_folders, stage_path
+from esol.runs.folder import current, mask_folders, stage_path
 from esol.settings import Settings
 from esol.system.progress import track
 

@@ -17,7 +17,7 @@ from esol.reproduce.runs import Plan
 from esol.reproduce.sheets import write_sheet
 from esol.reproduce.specs import FIGURES
 from esol.reproduce.svg import write_chart
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 
 PHOTOS = 8
 """Photos of a sheet."""

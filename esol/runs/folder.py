@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from esol.corrections import read_corrections
 from esol.errors import InputError
-from esol.manifest import damaged, first_difference, has_grown, is_manifest, without
-from esol.outputs import count, digest, remove_cut, write_sizes
-from esol.provenance import provenance
+from esol.runs.corrections import read_corrections
+from esol.runs.manifest import damaged, first_difference, has_grown, is_manifest, without
+from esol.runs.outputs import count, digest, remove_cut, write_sizes
+from esol.runs.provenance import provenance
 from esol.settings import Settings
 from esol.system.distributed import barrier, from_main, main_process, processes
 from esol.system.files import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from esol.data import open_dataset
 from esol.errors import InputError
-from esol.runfolder import STAGES
+from esol.runs.folder import STAGES
 from esol.settings import LEARNS, Settings
 from esol.settings.load import dump_settings
 from esol.stages.checks import check_input

@@ -13,7 +13,7 @@ from esol.evaluate import curves
 from esol.histogram import Histogram
 from esol.maps import Maps
 from esol.networks import load_weights, save_weights
-from esol.outputs import CHECKPOINT
+from esol.runs.outputs import CHECKPOINT
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_samples
 from esol.system.distributed import barrier, main_process

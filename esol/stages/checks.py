@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from esol.corrections import read_corrections
 from esol.data.images import image_size
 from esol.errors import InputError
 from esol.models.affinity import AffinityNet
 from esol.models.weights import weights_digest
 from esol.networks import fixed_backbone, new_classifier, new_segmenter
-from esol.runfolder import finished
+from esol.runs.corrections import read_corrections
+from esol.runs.folder import finished
 from esol.stages.job import Job
 from esol.stages.masking import check_saliency
 from esol.stages.peer import new_peer

@@ -11,7 +11,7 @@ from typing import Any
 from esol.data import Dataset, Sample
 from esol.data.images import image_size
 from esol.models.weights import weights_digest
-from esol.runfolder import Part, Stage, finished, output_of, work_on
+from esol.runs.folder import Part, Stage, finished, output_of, work_on
 from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Settings
 from esol.settings.load import dump_settings

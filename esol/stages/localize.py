@@ -15,7 +15,7 @@ from esol.networks import (
     new_classifier,
     new_localizer,
 )
-from esol.runfolder import Stage, stage_path
+from esol.runs.folder import Stage, stage_path
 from esol.stages.job import Job
 from esol.stages.training import classifier_groups, finish, tagged_inputs
 from esol.train import fit

@@ -4,7 +4,7 @@ from esol.cam import Network
 from esol.data.images import save_mask
 from esol.maps import load_maps
 from esol.models.backbone import Backbone
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.seeds import seed
 from esol.stages.job import Job
 from esol.stages.localize import localizer, plain_classifier

@@ -14,7 +14,7 @@ from esol.data.images import image_size, load_mask, save_mask
 from esol.data.sample import Sample
 from esol.maps import Maps, load_maps
 from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
-from esol.runfolder import Stage, stage_path
+from esol.runs.folder import Stage, stage_path
 from esol.saliency import fuse, load_saliency
 from esol.stages.job import Job
 from esol.stages.refinement import seed_maps

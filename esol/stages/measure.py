@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from esol.confusion import confusion, metrics
-from esol.corrections import read_corrections
 from esol.data.images import load_mask
 from esol.evaluate import curves, summary, table
 from esol.histogram import Histogram, thresholds
 from esol.maps import load_maps
-from esol.runfolder import current, finished, mask_folders, read_manifest, stage_path
+from esol.runs.corrections import read_corrections
+from esol.runs.folder import current, finished, mask_folders, read_manifest, stage_path
 from esol.stages.job import Job
 from esol.system.distributed import gather, main_process, share
 from esol.system.files import plain, write_json

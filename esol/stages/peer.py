@@ -28,7 +28,7 @@ from esol.peers.drs import (
 )
 from esol.peers.eps import SaliencyClassifier, eps_losses
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
-from esol.runfolder import Stage, stage_path
+from esol.runs.folder import Stage, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Fit
 from esol.stages.best import BestOnTruth

@@ -16,9 +16,9 @@ from esol.losses import affinity_losses
 from esol.maps import Maps, load_maps, save_maps
 from esol.models.affinity import AffinityNet
 from esol.networks import device_of, load_weights
-from esol.outputs import CHECKPOINT
 from esol.refine import boundaries, confident_labels, crf_mask, walked
-from esol.runfolder import Part, Stage, stage_path
+from esol.runs.folder import Part, Stage, stage_path
+from esol.runs.outputs import CHECKPOINT
 from esol.seeds import seed
 from esol.stages.job import Job, learned
 from esol.stages.mapping import backbone_stage, trained_backbone

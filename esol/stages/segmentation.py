@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from esol.bundle import BUNDLE, redescribe, save_bundle
-from esol.corrections import read_corrections
 from esol.data.images import load_image, save_mask
 from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
 from esol.losses import segment_losses
 from esol.models.segmenter import Segmenter
 from esol.networks import device_of, new_segmenter
-from esol.outputs import CHECKPOINT
 from esol.predict import load
-from esol.runfolder import Part, Stage, stage_path
+from esol.runs.corrections import read_corrections
+from esol.runs.folder import Part, Stage, stage_path
+from esol.runs.outputs import CHECKPOINT
 from esol.stages.job import Job, learned
 from esol.steps import METRICS
 from esol.system.distributed import from_main, share

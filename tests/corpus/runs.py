@@ -12,7 +12,7 @@ import numpy as np
 from corpus import Command, Kind, Place, sound
 from corpus.images import SMOKE
 from esol.data.images import save_mask
-from esol.runfolder import FOLDERS
+from esol.runs.folder import FOLDERS
 
 Spoil = Callable[[Path], object]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from corpus import Command, Kind, Place
 from corpus.images import JPEG, SMOKE
 from esol.bundle import BUNDLE, KEY
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 
 
 @cache

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esol.runfolder import FOLDERS
+from esol.runs.folder import FOLDERS
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
 FLAGS = [

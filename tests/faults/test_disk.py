@@ -16,7 +16,7 @@ from kills import contents, copied, differences, unlike
 
 from esol.errors import InputError
 from esol.interchange.sources import unpacked
-from esol.runfolder import FOLDERS
+from esol.runs.folder import FOLDERS
 from esol.system.files import append
 from esol.train import _Metrics
 

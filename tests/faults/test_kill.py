@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from kills import FLAGS, SIGNALS, SMOKE, Server, contents, differences, kill_all, plans
 
-from esol.runfolder import FOLDERS, STAGES
+from esol.runs.folder import FOLDERS, STAGES
 from esol.system.lock import FolderLock
 
 METHODS = {

@@ -14,8 +14,8 @@ import pytest
 from kills import SMOKE, contents, copied, differences, unlike
 
 import esol
-from esol.outputs import outputs
-from esol.runfolder import FOLDERS
+from esol.runs.folder import FOLDERS
+from esol.runs.outputs import outputs
 
 Refused = Callable[..., str]
 

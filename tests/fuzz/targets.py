@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from esol.corrections import FOLDER, MANIFEST, read_corrections
 from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
 from esol.data.labels import read_labels, read_names
@@ -23,7 +22,8 @@ from esol.interchange.album import Album, Photo
 from esol.interchange.brush import encode
 from esol.maps import load_maps
 from esol.models.weights import read_weights
-from esol.runfolder import made_from, output_of, stage_path
+from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
+from esol.runs.folder import made_from, output_of, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Data
 from esol.settings.load import check_keys, load_settings

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from esol.data import open_dataset
 from esol.data.images import load_mask, save_mask
-from esol.runfolder import stage_path, work_on
+from esol.runs.folder import stage_path, work_on
 from esol.settings import Data, Settings
 from esol.settings.load import dump_settings
 from esol.system.files import write_atomic, write_json

@@ -10,7 +10,7 @@ import pytest
 from esol.__main__ import main
 from esol.data.images import load_mask
 from esol.data.synthetic import write_synthetic
-from esol.runfolder import read_manifest, stage_path
+from esol.runs.folder import read_manifest, stage_path
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
 

@@ -23,7 +23,7 @@ from esol.features import FeatureCache
 from esol.maps import load_maps, save_maps
 from esol.models.weights import read_weights
 from esol.networks import load_weights
-from esol.runfolder import stage_path
+from esol.runs.folder import stage_path
 from esol.settings.load import load_settings
 from esol.stages import run
 
