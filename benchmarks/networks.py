@@ -12,7 +12,7 @@ from esol.data.images import load_image
 from esol.data.sample import Dataset, Sample
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import to_tensor
-from esol.models.backbone import Backbone
+from esol.networks.backbone import Backbone
 from esol.settings import Data
 
 TRAIN, RIDGE = 64, 1e-2

@@ -31,13 +31,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import deform_conv2d
 
 from esol import load_settings, open_dataset, write_synthetic
-from esol.data.inputs import Inputs, photo_inputs
-from esol.features import compute_features
-from esol.losses import Batch, area_loss, classification_loss, expand_losses, shrink_losses
-from esol.models.samplers import Localizer, OffsetBranch, clip_features
-from esol.networks import new_classifier, new_localizer
+from esol.data.batch import Batch
+from esol.method.expansion import clip_features
+from esol.method.localizer import Localizer, new_classifier, new_localizer
+from esol.method.losses import area_loss, classification_loss, expand_losses, shrink_losses
+from esol.method.sampling import OffsetBranch
 from esol.settings import Fit, Settings
-from esol.train import fit, set_rate
+from esol.training.features import compute_features
+from esol.training.fit import fit, set_rate
+from esol.training.inputs import Inputs, photo_inputs
 
 SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
 FROZEN = ("--backbone.learn=[]", "--backbone.norm=frozen")

@@ -8,11 +8,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from esol.errors import InputError
-from esol.models.segmenter import Segmenter
-from esol.models.weights import not_finite
+from esol.networks.segmenter import Segmenter
+from esol.networks.weights import not_finite, save_tensors
 from esol.settings.masks import Crf
 from esol.system.files import plain
-from esol.tensors import save_tensors
 
 BUNDLE = "model.safetensors"
 """The file's name in a run folder, in that of the stage segment."""

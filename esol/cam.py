@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from esol.data.images import image_size, load_image
 from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
-from esol.features import FeatureCache
 from esol.maps import grid
-from esol.models.backbone import Backbone
+from esol.networks.backbone import Backbone
 from esol.settings import Cams, Input
+from esol.training.features import FeatureCache
 
 Located = tuple[Sample, tuple[int, int], dict[str, NDArray[np.float32]]]
 """A photo, its (H, W), and per kind its (K', h, w) maps in 0 .. 1 on the stride-4 grid."""

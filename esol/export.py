@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from esol.bundle import save_bundle
 from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from esol.errors import InputError
-from esol.models.segmenter import Segmenter
-from esol.models.weights import reason
+from esol.networks.segmenter import Segmenter
+from esol.networks.weights import reason
 from esol.predict import Model
 from esol.system.files import atomic
 

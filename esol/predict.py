@@ -18,8 +18,8 @@ from esol.bundle import BUNDLE, LARGEST, load_bundle
 from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.models.folding import fold_batch_norm
-from esol.networks import device_of
+from esol.networks.build import device_of
+from esol.networks.folding import fold_batch_norm
 from esol.predict_folder import predict_folder
 from esol.runs.folder import current, stage_path
 from esol.settings.inputs import Machine

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from esol.data.sample import IGNORE
 from esol.data.transforms import scaled, squash, to_tensor
 from esol.maps import Maps, grid
-from esol.models.affinity import AffinityNet
+from esol.networks.affinity import AffinityNet
 from esol.ops.crf import dense_crf, unary_from_labels
 from esol.ops.walk import random_walk
 from esol.settings import Crf, Input, Refine, Walk

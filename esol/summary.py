@@ -23,9 +23,9 @@ from esol.runs.folder import (
 from esol.runs.manifest import damaged
 from esol.settings import Settings
 from esol.settings.load import stored_settings
-from esol.steps import METRICS, read_steps
 from esol.system.files import plain, read_json
 from esol.system.streams import Screen
+from esol.training.steps import METRICS, read_steps
 
 TITLES = {
     "cam": "CAM",

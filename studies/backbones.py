@@ -21,9 +21,9 @@ import esol
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps import load_maps
-from esol.models.backbone import Backbone
-from esol.models.weights import classifier_prefixes
-from esol.networks import new_classifier
+from esol.method.localizer import new_classifier
+from esol.networks.backbone import Backbone
+from esol.networks.weights import classifier_prefixes
 from esol.runs.folder import stage_path
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"

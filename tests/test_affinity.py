@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from esol.errors import InputError
-from esol.models.affinity import AffinityNet
-from esol.models.backbone import Backbone
-from esol.networks import load_weights, save_weights
+from esol.networks.affinity import AffinityNet
+from esol.networks.backbone import Backbone
+from esol.networks.weights import load_weights, save_weights
 from esol.ops.pairs import pair_losses
 
 

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esol.errors import InputError
-from esol.models.backbone import Backbone
-from esol.models.dilation import dilate, feature_map
-from esol.models.weights import reason, weights_digest
+from esol.networks.backbone import Backbone
+from esol.networks.dilation import dilate, feature_map
+from esol.networks.weights import reason, weights_digest
 from esol.system.files import sha256
 
 NAME = "test_resnet"
@@ -107,7 +107,7 @@ def test_download_that_fails_says_what_to_do(monkeypatch):
         if keywords["pretrained"]:
             raise OSError("no route to host")
 
-    monkeypatch.setattr("esol.models.backbone.timm.create_model", refuse)
+    monkeypatch.setattr("esol.networks.backbone.timm.create_model", refuse)
     with pytest.raises(InputError, match=r"could not be downloaded.*safetensors"):
         backbone(weights="imagenet")
 
@@ -115,7 +115,7 @@ def test_download_that_fails_says_what_to_do(monkeypatch):
 def test_features_that_are_no_map_are_refused(monkeypatch):
     """As a vision transformer's that takes photos of any size."""
     made = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, num_classes=0)
-    monkeypatch.setattr("esol.models.backbone.timm.create_model", lambda *_, **__: made)
+    monkeypatch.setattr("esol.networks.backbone.timm.create_model", lambda *_, **__: made)
     with pytest.raises(InputError, match=r"gives no feature maps .* but \(1, 17, 192\).*resnet50"):
         backbone(name="vit_tiny_patch16_224")
 
@@ -172,7 +172,7 @@ def test_weights_are_hashed_once_until_they_change(tmp_path, monkeypatch):
         read.append(path)
         return sha256(path)
 
-    monkeypatch.setattr("esol.models.weights.sha256", counted)
+    monkeypatch.setattr("esol.networks.weights.sha256", counted)
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"one")
     assert {weights_digest(str(path)) for _ in range(3)} == {sha256(path)}

@@ -5,20 +5,22 @@ import pytest
 import torch
 from PIL import Image
 
-import esol.features
+import esol.training.features
 from esol.cam import batches_of_one_size, localize
 from esol.data.images import load_image
 from esol.data.sample import Sample
-from esol.features import compute_features
-from esol.models.backbone import Backbone
-from esol.models.classifier import Classifier, Head
-from esol.models.samplers import Expansion, Localizer, Shrinkage
-from esol.models.segmenter import Segmenter
+from esol.method.classifier import Classifier, Head
+from esol.method.expansion import Expansion
+from esol.method.localizer import Localizer
+from esol.method.shrinkage import Shrinkage
+from esol.networks.backbone import Backbone
+from esol.networks.segmenter import Segmenter
 from esol.ops.crf import dense_crf, unary_from_probabilities
 from esol.ops.walk import random_walk
 from esol.predict import Model
 from esol.settings import Backbone as BackboneSettings
 from esol.settings import Cams, Crf, Input, Settings
+from esol.training.features import compute_features
 
 PHOTOS = 16
 BOUND = 1e-5
@@ -148,7 +150,7 @@ def test_cached_features(samples, backbone, tmp_path, monkeypatch):
     settings = Settings(input=Input(size=64, resize="squash"), backbone=chosen)
     caches = []
     for batch in (1, PHOTOS):
-        monkeypatch.setattr(esol.features, "BATCH", batch)
+        monkeypatch.setattr(esol.training.features, "BATCH", batch)
         caches.append(compute_features(backbone, samples, settings, tmp_path / str(batch)))
     for sample in samples:
         one, many = (np.load(cache.path(sample)) for cache in caches)

@@ -11,8 +11,10 @@ from esol.cam import batches_of_one_size, localize
 from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
-from esol.models.classifier import Classifier, Head
-from esol.models.samplers import Expansion, Localizer, Shrinkage
+from esol.method.classifier import Classifier, Head
+from esol.method.expansion import Expansion
+from esol.method.localizer import Localizer
+from esol.method.shrinkage import Shrinkage
 from esol.settings import MAP_KINDS, Cams, Input
 
 

@@ -13,7 +13,7 @@ from esol.bundle import load_bundle
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.export import export_bundle, export_onnx, torch_is_too_old
-from esol.models.segmenter import Segmenter
+from esol.networks.segmenter import Segmenter
 from esol.predict import Model, load
 
 CLASSES = ["cat", "Schäfer hund"]

@@ -9,20 +9,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import esol.features as features
+import esol.training.features as features
 from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
-from esol.features import cache_folder, compute_features
 from esol.maps import load_maps
-from esol.models.backbone import Backbone
+from esol.networks.backbone import Backbone
 from esol.runs.folder import stage_path
 from esol.settings import Backbone as BackboneSettings
 from esol.settings import Input, Machine, Settings
 from esol.settings.load import load_settings
 from esol.stages import run
+from esol.training.features import cache_folder, compute_features
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from esol.models.backbone import Backbone
-from esol.models.folding import fold_batch_norm
-from esol.models.segmenter import Segmenter
+from esol.networks.backbone import Backbone
+from esol.networks.folding import fold_batch_norm
+from esol.networks.segmenter import Segmenter
 
 
 def shaken(network: nn.Module) -> nn.Module:

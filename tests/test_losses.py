@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from esol.losses import Batch, area_loss, classification_loss, expand_losses, shrink_losses
-from esol.models.classifier import Classifier, Head
-from esol.models.samplers import Expansion, Localizer, Shrinkage
+from esol.data.batch import Batch
+from esol.method.classifier import Classifier, Head
+from esol.method.expansion import Expansion
+from esol.method.localizer import Localizer
+from esol.method.losses import area_loss, classification_loss, expand_losses, shrink_losses
+from esol.method.shrinkage import Shrinkage
 
 
 def random_maps() -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,7 +20,7 @@ from esol.bundle import KEY, load_bundle, redescribe, save_bundle
 from esol.data.images import load_image, load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.models.segmenter import Segmenter
+from esol.networks.segmenter import Segmenter
 from esol.predict import Model, load, predict_folder
 from esol.predict_folder import laid_over
 from esol.runs.folder import output_of, stage_path, work_on

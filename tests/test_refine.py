@@ -9,8 +9,8 @@ from PIL import Image
 
 from esol.data.transforms import to_tensor
 from esol.maps import Maps
-from esol.models.affinity import AffinityNet
-from esol.models.backbone import Backbone
+from esol.networks.affinity import AffinityNet
+from esol.networks.backbone import Backbone
 from esol.refine import boundaries, confident_labels, crf_mask, reduced, walked
 from esol.seeds import seed
 from esol.settings import Affinity, Crf, Input, Refine, Walk

@@ -4,15 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from esol.models.classifier import Classifier, Head
-from esol.models.samplers import (
-    Expansion,
-    Localizer,
-    OffsetBranch,
-    Shrinkage,
-    clip_features,
-    keep_on_map,
-)
+from esol.method.classifier import Classifier, Head
+from esol.method.expansion import Expansion, clip_features
+from esol.method.localizer import Localizer
+from esol.method.sampling import OffsetBranch, keep_on_map
+from esol.method.shrinkage import Shrinkage
 
 CHANNELS, WIDTH, CLASSES = 6, 5, 3
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from esol.errors import InputError
-from esol.models.segmenter import NETWORKS, Segmenter
+from esol.networks.segmenter import NETWORKS, Segmenter
 
 CONVOLUTIONAL = sorted(set(NETWORKS) - {"DPT"})
 BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm

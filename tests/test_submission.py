@@ -13,7 +13,7 @@ from esol.bundle import save_bundle
 from esol.data.images import palette, save_mask
 from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
-from esol.models.segmenter import Segmenter
+from esol.networks.segmenter import Segmenter
 from esol.predict import Model
 from esol.submission import voc_submission
 

@@ -12,13 +12,13 @@ from torch import nn
 from wandb.proto.wandb_internal_pb2 import Record
 
 import esol
-import esol.tracking
-from esol.data.inputs import Example, Inputs
+import esol.training.tracking
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.settings import Fit, Machine
-from esol.train import fit
+from esol.training.fit import fit
+from esol.training.inputs import Example, Inputs
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 
@@ -168,7 +168,7 @@ def test_wandb_that_cannot_start_is_one_line(tmp_path, monkeypatch):
 def test_without_the_extra_it_is_refused_before_any_work(track, tmp_path, monkeypatch):
     write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0)
     settings = esol.load_settings(SMOKE, f"--machine.track={track}")
-    monkeypatch.setitem(esol.tracking._AVAILABLE, track, lambda: False)
+    monkeypatch.setitem(esol.training.tracking._AVAILABLE, track, lambda: False)
     with pytest.raises(InputError, match=rf"machine\.track = '{track}'.*esol\[track\]"):
         esol.run(settings, tmp_path / "photos", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-import esol.train
-from esol.data.inputs import Example, Inputs
+import esol.training.fit
 from esol.data.sample import Sample
 from esol.errors import InputError
 from esol.settings import Fit, Machine
-from esol.train import fit, forget_checkpoints, set_rate, total_steps
+from esol.training.fit import fit, forget_checkpoints, set_rate, total_steps
+from esol.training.inputs import Example, Inputs
 
 PHOTOS = 10
 MACHINE = Machine(device="cpu", checkpoint_seconds=0)
@@ -104,11 +104,11 @@ def test_signal_after_the_last_step_is_not_lost(tmp_path, monkeypatch):
     whole, stopped = model(), model()
     (tmp_path / "whole").mkdir()
     train(tmp_path / "whole", whole)
-    track = esol.train.track
-    monkeypatch.setattr("esol.train.track", signalled)
+    track = esol.training.fit.track
+    monkeypatch.setattr("esol.training.fit.track", signalled)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, stopped)
-    monkeypatch.setattr("esol.train.track", track)
+    monkeypatch.setattr("esol.training.fit.track", track)
     again = model()
     train(tmp_path, again)
     for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):

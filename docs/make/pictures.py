@@ -19,7 +19,7 @@ from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
 from esol.data.transforms import squash, to_tensor
 from esol.maps import load_maps
-from esol.models.samplers import Localizer
+from esol.method.localizer import Localizer
 from esol.panels import colour, heat
 from esol.runs.folder import stage_path
 from esol.settings import Settings

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.models.backbone import Backbone
+from esol.networks.backbone import Backbone
 
 
 class Head(nn.Module):

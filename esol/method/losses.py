@@ -1,44 +1,16 @@
 """Losses: one function per trained stage, (model, batch) -> scalars; "loss" is minimised."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from esol.data.sample import IGNORE
-from esol.models.affinity import AffinityNet
-from esol.models.backbone import Backbone
-from esol.models.classifier import Classifier
-from esol.models.samplers import Localizer
-from esol.models.segmenter import Segmenter
-from esol.ops.pairs import pair_losses
+from esol.data.batch import Batch, Losses
+from esol.method.classifier import Classifier
+from esol.method.localizer import Localizer
+from esol.networks.backbone import Backbone
 from esol.system.distributed import divisor
-
-
-class Batch(NamedTuple):
-    """Training batch.
-
-    Attributes:
-        inputs: (N, 3, H, W) normalised images, or (N, C, h, w) features if ``cached``.
-        tags: (N, K) float, 1 where the photo has the tag.
-        names: the photos' names, for error messages.
-        cached: whether ``inputs`` are the frozen backbone's features.
-        masks: (N, H, W) int64 labels of the inputs' pixels, 0 background, 255 ignored; None where
-            the stage learns from tags.
-        targets: (N, P, h', w') float planes in 0 .. 1 that lie over the inputs, at any resolution;
-            0 beside the photo. None where the stage needs none.
-    """
-
-    inputs: Tensor
-    tags: Tensor
-    names: tuple[str, ...]
-    cached: bool
-    masks: Tensor | None = None
-    targets: Tensor | None = None
-
-
-Losses = dict[str, Tensor]
 
 
 def classification_loss(maps: Tensor, tags: Tensor) -> Tensor:
@@ -92,32 +64,3 @@ def shrink_losses(model: Localizer, batch: Batch, *, area: float) -> Losses:
         "classification": classification.detach(),
         "area": covered.detach(),
     }
-
-
-def affinity_losses(model: AffinityNet, batch: Batch, *, radius: int) -> Losses:
-    """Stage 6: IRN's pair losses on the confident labels of the batch."""
-    edge, displacement = model(batch.inputs)
-    return pair_losses(edge, displacement, _labels(batch, edge), radius)
-
-
-def segment_losses(model: Segmenter, batch: Batch) -> Losses:
-    """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs."""
-    outputs = model.all_logits(batch.inputs)
-    losses = []
-    for logits in outputs:
-        labels = _labels(batch, logits)
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        losses.append(total / divisor((labels != IGNORE).sum()))
-    return {"loss": torch.stack(losses).mean()}
-
-
-def _labels(batch: Batch, output: Tensor) -> Tensor:
-    """(N, h, w) labels at the output's resolution: those of the pixels at its cells' centres."""
-    if batch.masks is None:
-        raise ValueError("a batch without masks")
-    size = output.shape[-2:]
-    if batch.masks.shape[-2:] == size:
-        return batch.masks
-    # In floats, which hold 0 .. 255 exactly: the resize takes no integers of 64 bits.
-    small = F.interpolate(batch.masks[:, None].float(), size, mode="nearest-exact")
-    return small[:, 0].long()

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from esol.data.batch import Batch, Losses
 from esol.errors import InputError
-from esol.models.backbone import Backbone
+from esol.networks.backbone import Backbone
+from esol.ops.pairs import pair_losses
 
 STRIDE = 4
 """Photo pixels per cell of the results, in each direction."""
@@ -231,3 +233,9 @@ def _stages(network: Any) -> tuple[_Stage, ...]:
             f" {STRIDE} pixels a cell; use another network, such as resnet50"
         )
     return stages
+
+
+def affinity_losses(model: AffinityNet, batch: Batch, *, radius: int) -> Losses:
+    """Stage 6: IRN's pair losses on the confident labels of the batch."""
+    edge, displacement = model(batch.inputs)
+    return pair_losses(edge, displacement, batch.labels(edge), radius)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from esol.errors import InputError
-from esol.models.dilation import SIDE, dilate, feature_map
-from esol.models.folding import fold_batch_norm
-from esol.models.weights import classifier_prefixes, read_weights, reason
+from esol.networks.dilation import SIDE, dilate, feature_map
+from esol.networks.folding import fold_batch_norm
+from esol.networks.weights import classifier_prefixes, read_weights, reason
 
 OTHER = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """The way out of a network that does not fit; docs/backbones.md has more."""

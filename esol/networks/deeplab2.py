@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from esol.models.backbone import Backbone
+from esol.networks.backbone import Backbone
 
 RATES = (6, 12, 18, 24)
 """Dilations of the head's convolutions, in feature cells."""

@@ -11,11 +11,15 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from esol.data.batch import Batch, Losses
+from esol.data.sample import IGNORE
 from esol.errors import InputError
-from esol.models.backbone import Backbone
-from esol.models.deeplab2 import DeepLabV2, padded
-from esol.models.weights import classifier_prefixes, read_weights, reason
+from esol.networks.backbone import Backbone
+from esol.networks.deeplab2 import DeepLabV2, padded
+from esol.networks.weights import classifier_prefixes, read_weights, reason
+from esol.system.distributed import divisor
 
 NETWORKS = (
     "DPT",
@@ -261,3 +265,14 @@ def _flattened(key: str, target: nn.Module) -> str:
     second, _, tail = rest.partition(".")
     joined = f"{first}_{second}"
     return f"{joined}.{tail}" if joined in dict(target.named_children()) else key
+
+
+def segment_losses(model: Segmenter, batch: Batch) -> Losses:
+    """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs."""
+    outputs = model.all_logits(batch.inputs)
+    losses = []
+    for logits in outputs:
+        labels = batch.labels(logits)
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+        losses.append(total / divisor((labels != IGNORE).sum()))
+    return {"loss": torch.stack(losses).mean()}

@@ -1,4 +1,4 @@
-"""Weight files from outside: reading them, what they were, and what libraries say of failures."""
+"""Weights in safetensors files, which hold nothing that could be executed."""
 
 import functools
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import timm
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from esol.errors import InputError
-from esol.system.files import sha256
+from esol.system.files import sha256, write_atomic
 
 
 def read_weights(path: Path, key: str) -> dict[str, Tensor]:
@@ -69,3 +69,36 @@ def reason(error: BaseException, lines: int = 1) -> str:
     """The first lines of an exception's text, at most 200 characters, for a message of one line."""
     parts = [part.strip() for part in str(error).splitlines() if part.strip()]
     return " ".join(parts[:lines])[:200] or type(error).__name__
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors of any device, at once or not at all, and wait until they are on the disk.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # As bytes: safetensors' own writing tells of a full disk in a way of its own. Checkpoints are
+    # removed once the weights are written, so these must outlive a power cut.
+    write_atomic(path, save(state, metadata), sync=True)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's parameters and buffers as safetensors, atomically."""
+    save_tensors(path, module.state_dict())
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load what ``save_weights`` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or of another network.
+    """
+    try:
+        state: dict[str, Tensor] = load_file(path)
+        module.load_state_dict(state)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be loaded ({reason}); run its stage again") from error

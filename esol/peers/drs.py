@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from esol.data.batch import Batch, Losses
 from esol.errors import InputError
-from esol.losses import Batch, Losses, classification_loss, features_of
-from esol.models.backbone import Backbone
-from esol.models.classifier import Head
+from esol.method.classifier import Head
+from esol.method.losses import classification_loss, features_of
+from esol.networks.backbone import Backbone
 
 _PROBE = 64
 """Side in pixels of the image that finds a network's activations; two cells at stride 32."""

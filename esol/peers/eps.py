@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.losses import Batch, Losses, classification_loss, features_of
-from esol.models.backbone import Backbone
-from esol.models.classifier import Head
+from esol.data.batch import Batch, Losses
+from esol.method.classifier import Head
+from esol.method.losses import classification_loss, features_of
+from esol.networks.backbone import Backbone
 
 
 class SaliencyClassifier(nn.Module):

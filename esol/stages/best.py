@@ -12,7 +12,7 @@ from esol.data.sample import Sample
 from esol.evaluate import curves
 from esol.histogram import Histogram
 from esol.maps import Maps
-from esol.networks import load_weights, save_weights
+from esol.networks.weights import load_weights, save_weights
 from esol.runs.outputs import CHECKPOINT
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_samples

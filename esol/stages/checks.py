@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from esol.data.images import image_size
 from esol.errors import InputError
-from esol.models.affinity import AffinityNet
-from esol.models.weights import weights_digest
-from esol.networks import fixed_backbone, new_classifier, new_segmenter
+from esol.method.localizer import new_classifier
+from esol.networks.affinity import AffinityNet
+from esol.networks.build import fixed_backbone, new_segmenter
+from esol.networks.weights import weights_digest
 from esol.runs.corrections import read_corrections
 from esol.runs.folder import finished
 from esol.stages.job import Job
@@ -15,7 +16,7 @@ from esol.stages.masking import check_saliency
 from esol.stages.peer import new_peer
 from esol.system.distributed import processes
 from esol.system.progress import log
-from esol.tracking import check_tracker
+from esol.training.tracking import check_tracker
 
 
 def check_input(job: Job, stages: Sequence[str]) -> None:

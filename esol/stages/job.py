@@ -10,13 +10,13 @@ from typing import Any
 
 from esol.data import Dataset, Sample
 from esol.data.images import image_size
-from esol.models.weights import weights_digest
+from esol.networks.weights import weights_digest
 from esol.runs.folder import Part, Stage, finished, output_of, work_on
 from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Settings
 from esol.settings.load import dump_settings
-from esol.steps import METRICS, read_steps
 from esol.system.files import sha256
+from esol.training.steps import METRICS, read_steps
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Job:
 
 
 def learned(folder: Path) -> dict[str, float]:
-    """What :func:`esol.train.fit` returned, from its metrics.jsonl: now, or in an earlier call."""
+    """What ``esol.training.fit.fit`` returned, from its metrics.jsonl: now, or earlier."""
     path = folder / METRICS
     steps = read_steps(path) if path.exists() else []
     last = steps[-1] if steps else {}

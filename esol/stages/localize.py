@@ -5,20 +5,15 @@ from typing import Any
 
 import torch
 
-from esol.losses import classify_losses, expand_losses, shrink_losses
-from esol.models.classifier import Classifier
-from esol.models.samplers import Localizer
-from esol.networks import (
-    device_of,
-    frozen_classifier,
-    load_weights,
-    new_classifier,
-    new_localizer,
-)
+from esol.method.classifier import Classifier
+from esol.method.localizer import Localizer, frozen_classifier, new_classifier, new_localizer
+from esol.method.losses import classify_losses, expand_losses, shrink_losses
+from esol.networks.build import device_of
+from esol.networks.weights import load_weights
 from esol.runs.folder import Stage, stage_path
 from esol.stages.job import Job
 from esol.stages.training import classifier_groups, finish, tagged_inputs
-from esol.train import fit
+from esol.training.fit import fit
 
 CLASSIFIER = "classifier.safetensors"
 EXPANSION = "expansion.safetensors"

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from esol.cam import Network, Reader, View, batches_of_one_size
 from esol.data.images import image_size
-from esol.data.inputs import Inputs
 from esol.data.sample import Sample
-from esol.features import compute_features
 from esol.maps import load_maps
-from esol.networks import device_of, fixed_backbone, load_weights, new_backbone, new_head
+from esol.method.localizer import new_head
+from esol.networks.build import device_of, fixed_backbone, new_backbone
+from esol.networks.weights import load_weights, save_tensors
 from esol.peers.drs import (
     RefinedClassifier,
     SuppressedClassifier,
@@ -39,8 +39,9 @@ from esol.stages.training import classifier_groups, finish, tagged_inputs
 from esol.system.distributed import from_main, gather, share
 from esol.system.files import make_folder, read_json, write_json
 from esol.system.progress import track
-from esol.tensors import save_tensors
-from esol.train import LossFunction, fit, forget_checkpoints
+from esol.training.features import compute_features
+from esol.training.fit import LossFunction, fit, forget_checkpoints
+from esol.training.inputs import Inputs
 
 WEIGHTS = "{}.safetensors"
 """File of the weights of a network, by the kind of its maps."""

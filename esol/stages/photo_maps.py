@@ -7,11 +7,11 @@ import numpy as np
 
 from esol.cam import Located, Network, Photo, batches_of_one_size, localize
 from esol.data.sample import Sample
-from esol.features import FeatureCache, compute_features
 from esol.maps import save_maps
 from esol.stages.job import Job
 from esol.system.distributed import barrier, share
 from esol.system.progress import track
+from esol.training.features import FeatureCache, compute_features
 
 
 def map_photos(

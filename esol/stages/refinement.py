@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 
 from esol.data.images import load_image, save_mask
-from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
 from esol.instances import instances
-from esol.losses import affinity_losses
 from esol.maps import Maps, load_maps, save_maps
-from esol.models.affinity import AffinityNet
-from esol.networks import device_of, load_weights
+from esol.networks.affinity import AffinityNet, affinity_losses
+from esol.networks.build import device_of
+from esol.networks.weights import load_weights
 from esol.refine import boundaries, confident_labels, crf_mask, walked
 from esol.runs.folder import Part, Stage, stage_path
 from esol.runs.outputs import CHECKPOINT
@@ -24,10 +23,11 @@ from esol.stages.job import Job, learned
 from esol.stages.mapping import backbone_stage, trained_backbone
 from esol.stages.photo_maps import map_path
 from esol.stages.training import finish
-from esol.steps import METRICS
 from esol.system.distributed import barrier, from_main, in_order, share
 from esol.system.progress import log, track
-from esol.train import fit, forget_checkpoints
+from esol.training.fit import fit, forget_checkpoints
+from esol.training.inputs import MaskFolder, photo_inputs
+from esol.training.steps import METRICS
 
 WEIGHTS = "irn.safetensors"
 

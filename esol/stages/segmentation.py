@@ -8,20 +8,19 @@ import torch
 
 from esol.bundle import BUNDLE, redescribe, save_bundle
 from esol.data.images import load_image, save_mask
-from esol.data.inputs import MaskFolder, photo_inputs
 from esol.data.sample import Sample
-from esol.losses import segment_losses
-from esol.models.segmenter import Segmenter
-from esol.networks import device_of, new_segmenter
+from esol.networks.build import device_of, new_segmenter
+from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict import load
 from esol.runs.corrections import read_corrections
 from esol.runs.folder import Part, Stage, stage_path
 from esol.runs.outputs import CHECKPOINT
 from esol.stages.job import Job, learned
-from esol.steps import METRICS
 from esol.system.distributed import from_main, share
 from esol.system.progress import log, track
-from esol.train import fit, forget_checkpoints
+from esol.training.fit import fit, forget_checkpoints
+from esol.training.inputs import MaskFolder, photo_inputs
+from esol.training.steps import METRICS
 
 PARTS = (
     Part(

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from torch import nn
 
-from esol.data.inputs import Inputs, Planes, photo_inputs
-from esol.features import compute_features
-from esol.models.backbone import Backbone
-from esol.models.classifier import Head
-from esol.networks import save_weights
+from esol.method.classifier import Head
+from esol.networks.backbone import Backbone
+from esol.networks.weights import save_weights
 from esol.stages.job import Job
 from esol.system.distributed import from_main
-from esol.train import forget_checkpoints
+from esol.training.features import compute_features
+from esol.training.fit import forget_checkpoints
+from esol.training.inputs import Inputs, Planes, photo_inputs
 
 
 def tagged_inputs(

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esol.data.images import load_image
-from esol.data.inputs import Example, Inputs, Planes
 from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_planes, to_tensor
 from esol.errors import InputError
-from esol.models.backbone import Backbone
-from esol.models.weights import weights_digest
+from esol.networks.backbone import Backbone
+from esol.networks.weights import weights_digest
 from esol.settings import Settings
 from esol.system.distributed import barrier, gather, share
 from esol.system.files import atomic, make_folder
 from esol.system.progress import log, track
+from esol.training.inputs import Example, Inputs, Planes
 
 BATCH = 8
 

@@ -19,14 +19,12 @@ from accelerate.utils import DistributedDataParallelKwargs, load, set_seed
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from esol.data.inputs import Inputs
+from esol.data.batch import Batch, Losses
 from esol.errors import InputError
-from esol.losses import Batch, Losses
-from esol.models.weights import reason
-from esol.networks import device_of
+from esol.networks.build import device_of
+from esol.networks.weights import reason
 from esol.runs.outputs import CHECKPOINT
 from esol.settings import Fit, Machine
-from esol.steps import METRICS, parse_step
 from esol.system.distributed import (
     barrier,
     copy_from_main,
@@ -38,7 +36,9 @@ from esol.system.distributed import (
 )
 from esol.system.files import append, remove_folder, sync_folder, write_atomic
 from esol.system.progress import log, track
-from esol.tracking import tracked, tracker_arguments
+from esol.training.inputs import Inputs
+from esol.training.steps import METRICS, parse_step
+from esol.training.tracking import tracked, tracker_arguments
 
 LOGGED_STEPS = 200
 """About this many steps of a stage are written to metrics.jsonl."""

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from esol.data.batch import Batch
 from esol.data.images import load_image, load_mask
 from esol.data.sample import Sample
 from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
-from esol.losses import Batch
 from esol.settings import Input
 from esol.system.distributed import processes, rank
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, is_tensorboard_available, is_wandb_available
 
 from esol.errors import InputError
-from esol.models.weights import reason
+from esol.networks.weights import reason
 from esol.runs.folder import FOLDERS
 from esol.settings import Machine
 from esol.system.distributed import barrier, main_process

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.data.inputs import photo_inputs
 from esol.data.sample import Sample
 from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from esol.features import FeatureCache
 from esol.settings import Input
+from esol.training.features import FeatureCache
+from esol.training.inputs import photo_inputs
 
 
 @pytest.fixture

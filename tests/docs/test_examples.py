@@ -16,7 +16,7 @@ import esol
 from esol.bundle import save_bundle
 from esol.data.voc import VOC_CLASSES
 from esol.interchange.exports import export_masks
-from esol.models.segmenter import Segmenter
+from esol.networks.segmenter import Segmenter
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import esol.models.backbone
+import esol.networks.backbone
 import esol.stages.localize
 from esol.__main__ import main
+from esol.data.batch import Batch, Losses
 from esol.data.synthetic import write_synthetic
-from esol.losses import Batch, Losses, classify_losses
-from esol.models.classifier import Classifier
+from esol.method.classifier import Classifier
+from esol.method.losses import classify_losses
 from esol.system.lock import FolderLock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +161,7 @@ def pretend(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreachable(*_: object, **__: object) -> None:
             raise OSError("We couldn't connect to 'https://huggingface.co' to load the files")
 
-        monkeypatch.setattr(esol.models.backbone.timm, "create_model", unreachable)
+        monkeypatch.setattr(esol.networks.backbone.timm, "create_model", unreachable)
     elif heading == "No GPU":
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     elif heading == "Someone else works on it":

@@ -18,7 +18,7 @@ from esol.errors import InputError
 from esol.interchange.sources import unpacked
 from esol.runs.folder import FOLDERS
 from esol.system.files import append
-from esol.train import _Metrics
+from esol.training.fit import _Metrics
 
 Refused = Callable[..., str]
 

@@ -21,14 +21,14 @@ from esol.interchange import coco, cvat, labelstudio
 from esol.interchange.album import Album, Photo
 from esol.interchange.brush import encode
 from esol.maps import load_maps
-from esol.models.weights import read_weights
+from esol.networks.weights import read_weights
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import made_from, output_of, stage_path
 from esol.saliency import load_saliency
 from esol.settings import Data
 from esol.settings.load import check_keys, load_settings
-from esol.steps import read_steps
 from esol.system.files import read_json
+from esol.training.steps import read_steps
 
 SIZE = (24, 32)
 

@@ -9,10 +9,11 @@ from descent import losses_of_steps
 from torch import nn
 from torch.nn import functional as F
 
+from esol.data.batch import Batch
 from esol.errors import InputError
-from esol.losses import Batch, classification_loss
-from esol.models.backbone import Backbone
-from esol.models.classifier import Head
+from esol.method.classifier import Head
+from esol.method.losses import classification_loss
+from esol.networks.backbone import Backbone
 from esol.peers.drs import (
     RefinedClassifier,
     SuppressedClassifier,

@@ -6,9 +6,10 @@ import torch
 from descent import losses_of_steps
 from torch import nn
 
-from esol.losses import Batch, classification_loss
-from esol.models.backbone import Backbone
-from esol.models.classifier import Head
+from esol.data.batch import Batch
+from esol.method.classifier import Head
+from esol.method.losses import classification_loss
+from esol.networks.backbone import Backbone
 from esol.peers.eps import SaliencyClassifier, eps_losses, saliency_estimate
 
 CLASSES = 3

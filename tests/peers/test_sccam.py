@@ -10,9 +10,10 @@ from descent import losses_of_steps
 from threadpoolctl import threadpool_info
 from torch import nn
 
-from esol.losses import Batch, classification_loss
-from esol.models.backbone import Backbone
-from esol.models.classifier import Head
+from esol.data.batch import Batch
+from esol.method.classifier import Head
+from esol.method.losses import classification_loss
+from esol.networks.backbone import Backbone
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
 
 CLASSES, CLUSTERS = 3, 2

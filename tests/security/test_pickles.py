@@ -19,13 +19,12 @@ from esol.bundle import BUNDLE, load_bundle
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.features import FeatureCache
 from esol.maps import load_maps, save_maps
-from esol.models.weights import read_weights
-from esol.networks import load_weights
+from esol.networks.weights import load_weights, read_weights
 from esol.runs.folder import stage_path
 from esol.settings.load import load_settings
 from esol.stages import run
+from esol.training.features import FeatureCache
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
 
