@@ -16,10 +16,10 @@ from common import Report, Taken, parser_of, within
 from irn import locate
 from networks import add_data, fitted, read
 
-from esol.confusion import metrics
 from esol.data.images import image_size
-from esol.histogram import Histogram
-from esol.maps import load_maps, save_maps
+from esol.maps.files import load_maps, save_maps
+from esol.metrics.confusion import metrics
+from esol.metrics.histogram import Histogram
 
 POINTS = 0.1
 

@@ -17,9 +17,9 @@ from irn import locate
 from networks import Linear, add_data, fitted, read
 from torch.utils.flop_counter import FlopCounterMode
 
-from esol.cam import batches_of_one_size, localize
 from esol.data.images import image_size
 from esol.data.sample import Sample
+from esol.maps.localize import batches_of_one_size, localize
 from esol.settings import Cams, Input
 
 SCALES = (1.0, 0.5, 1.5, 2.0)

@@ -14,9 +14,9 @@ import torch
 from common import Report, alternate, parser_of, within
 from numpy.typing import NDArray
 
-from esol.confusion import Counts, confusion
-from esol.histogram import THRESHOLDS, Histogram
-from esol.seeds import seed
+from esol.masks.seeds import seed
+from esol.metrics.confusion import Counts, confusion
+from esol.metrics.histogram import THRESHOLDS, Histogram
 
 Photo = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]
 

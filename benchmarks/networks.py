@@ -20,7 +20,7 @@ ANIMALS = ("cat", "chair", "cow", "dog", "horse", "person", "sheep", "sofa")
 
 
 class Linear(nn.Module):
-    """Backbone and a 1 x 1 convolution, as ``esol.cam.Network`` wants it."""
+    """Backbone and a 1 x 1 convolution, as ``esol.maps.localize.Network`` wants it."""
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()

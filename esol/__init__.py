@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from esol.data.check import check
     from esol.data.synthetic import write_synthetic
     from esol.errors import InputError
-    from esol.evaluate import evaluate_masks
-    from esol.maps import Maps, load_maps
+    from esol.maps.files import Maps, load_maps
+    from esol.masks.seeds import seed
+    from esol.metrics.folders import evaluate_masks
     from esol.ops.crf import dense_crf
     from esol.ops.deform import deform_conv2d_frozen
     from esol.ops.walk import random_walk
     from esol.predict import Prediction, load
-    from esol.seeds import seed
     from esol.settings import Settings
     from esol.settings.load import dump_settings, load_settings
     from esol.stages import run
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Dataset": "esol.data",
     "InputError": "esol.errors",
-    "Maps": "esol.maps",
+    "Maps": "esol.maps.files",
     "Prediction": "esol.predict",
     "Sample": "esol.data",
     "Settings": "esol.settings",
@@ -43,14 +43,14 @@ _HOMES = {
     "deform_conv2d_frozen": "esol.ops.deform",
     "dense_crf": "esol.ops.crf",
     "dump_settings": "esol.settings.load",
-    "evaluate_masks": "esol.evaluate",
+    "evaluate_masks": "esol.metrics.folders",
     "load": "esol.predict",
-    "load_maps": "esol.maps",
+    "load_maps": "esol.maps.files",
     "load_settings": "esol.settings.load",
     "open_dataset": "esol.data",
     "random_walk": "esol.ops.walk",
     "run": "esol.stages",
-    "seed": "esol.seeds",
+    "seed": "esol.masks.seeds",
     "write_report": "esol.summary",
     "write_synthetic": "esol.data.synthetic",
 }

@@ -339,7 +339,7 @@ def _evaluate_masks(rest: list[str]) -> int:
     import json
 
     from esol.data.labels import read_names
-    from esol.evaluate import evaluate_masks
+    from esol.metrics.folders import evaluate_masks
 
     parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
     parser.add_argument("masks", help="folder of predicted masks, PNG")

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from esol.data import open_dataset
 from esol.errors import InputError
-from esol.evaluate import never_predicted
+from esol.metrics.curves import never_predicted
 from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
 from esol.runs.folder import (

@@ -20,7 +20,7 @@ from torch import Tensor
 import esol
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.method.localizer import new_classifier
 from esol.networks.backbone import Backbone
 from esol.networks.weights import classifier_prefixes

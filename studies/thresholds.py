@@ -3,7 +3,7 @@
     python studies/thresholds.py DATA RUN [RUN ...] --lists train val --saliency Saliency
 
 Each RUN has finished the stage cams. Rules are compared on the first list. On the others only the
-fixed threshold and `auto`, the rule of esol.threshold, are measured, as nothing may be chosen
+fixed threshold and `auto`, the rule of esol.masks.threshold, are measured, as nothing may be chosen
 there. Ground truth is used to measure, never by a rule. Scores are mIoU in percent.
 """
 
@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import esol
-from esol.confusion import fold, metrics, pair_counts
 from esol.data.images import load_image
+from esol.data.saliency import find_saliency, load_saliency
 from esol.data.sample import IGNORE
-from esol.evaluate import Histogram, curves
-from esol.maps import Maps, load_maps
-from esol.pseudo import pseudo_mask
+from esol.maps.files import Maps, load_maps
+from esol.masks.pseudo import pseudo_mask
+from esol.masks.seeds import strongest
+from esol.masks.threshold import choose_threshold, top_counts
+from esol.metrics.confusion import fold, metrics, pair_counts
+from esol.metrics.curves import curves
+from esol.metrics.histogram import Histogram
 from esol.runs.folder import stage_path
-from esol.saliency import find_saliency, load_saliency
-from esol.seeds import strongest
 from esol.settings import MAP_KINDS, MapKind
-from esol.threshold import choose_threshold, top_counts
 
 Array = NDArray[np.float64]
 

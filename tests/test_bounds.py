@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import esol.training.features
-from esol.cam import batches_of_one_size, localize
 from esol.data.images import load_image
 from esol.data.sample import Sample
+from esol.maps.localize import batches_of_one_size, localize
 from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer

@@ -7,10 +7,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from esol.cam import batches_of_one_size, localize
 from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
+from esol.maps.localize import batches_of_one_size, localize
 from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer
@@ -65,7 +65,7 @@ def one_by_one(localizer, sample, settings, inputs, kind):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("piece", [1, 1 << 17])
 def test_batched_maps_equal_single_ones(localizer, samples, resize, flip, piece, monkeypatch):
-    monkeypatch.setattr("esol.cam.PIECE", piece)
+    monkeypatch.setattr("esol.maps.localize.PIECE", piece)
     settings = Cams(scales=(1.0, 0.5, 1.5), flip=flip)
     inputs = Input(size=64, resize=resize)
     batches = batches_of_one_size(samples, same=resize == "squash")

@@ -16,7 +16,7 @@ from PIL import Image
 import esol.stages.localize
 from esol.__main__ import main
 from esol.data.synthetic import write_synthetic
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.method.losses import classify_losses
 from esol.runs.folder import FOLDERS, STAGES, finished
 

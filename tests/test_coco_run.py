@@ -11,7 +11,7 @@ from PIL import Image
 import esol
 from esol.data import open_dataset
 from esol.data.images import load_mask
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.runs.folder import read_manifest, stage_path
 from esol.settings.load import load_settings
 

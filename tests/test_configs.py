@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import esol
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.runs.folder import STAGES, finished, read_manifest, stage_path
 from esol.settings import Settings
 from esol.settings.load import config_folder, dump_settings, load_settings

@@ -12,18 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esol.errors import InputError
-from esol.evaluate import (
-    Curves,
-    Histogram,
-    Metrics,
-    confusion,
-    curves,
-    metrics,
-    summary,
-    table,
-    thresholds,
-)
-from esol.seeds import seed
+from esol.masks.seeds import seed
+from esol.metrics.confusion import Metrics, confusion, metrics
+from esol.metrics.curves import Curves, curves, summary, table
+from esol.metrics.histogram import Histogram, thresholds
 
 Photo = tuple[np.ndarray, list[int], np.ndarray]
 EDGES = (0.0, 0.1, 0.155, 0.25, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -50,7 +42,7 @@ def _photos(number: int, classes: int) -> list[Photo]:
 @pytest.fixture(params=[7, 1 << 15])
 def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Pixels counted at a time: fewer than a photo has, and more."""
-    monkeypatch.setattr("esol.histogram._STRIP", request.param)
+    monkeypatch.setattr("esol.metrics.histogram._STRIP", request.param)
     return int(request.param)
 
 

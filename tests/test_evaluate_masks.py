@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from esol.errors import InputError
-from esol.evaluate import confusion, evaluate_masks, metrics, table
+from esol.metrics.confusion import confusion, metrics
+from esol.metrics.curves import table
+from esol.metrics.folders import evaluate_masks
 
 
 def _put(folder: Path, name: str, values: object) -> None:

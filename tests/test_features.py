@@ -15,7 +15,7 @@ from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.networks.backbone import Backbone
 from esol.runs.folder import stage_path
 from esol.settings import Backbone as BackboneSettings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from esol.instances import instances
+from esol.masks.instances import instances
 
 
 def scene(boxes, h=30, w=40, blur=0.0):

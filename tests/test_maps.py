@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from esol.errors import InputError
-from esol.maps import Maps, grid, load_maps, save_maps
+from esol.maps.files import Maps, grid, load_maps, save_maps
 
 SIZE = (37, 50)
 

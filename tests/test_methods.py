@@ -15,8 +15,8 @@ from esol.__main__ import main
 from esol.data import open_dataset
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.evaluate import evaluate_masks
-from esol.maps import load_maps
+from esol.maps.files import load_maps
+from esol.metrics.folders import evaluate_masks
 from esol.runs.folder import read_manifest, stage_path
 from esol.settings import KINDS
 from esol.settings.load import load_settings

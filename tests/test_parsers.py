@@ -24,7 +24,7 @@ from esol.data.images import load_mask, save_mask
 from esol.data.labels import read_labels, split_tags
 from esol.data.shapes import filled, unrun
 from esol.errors import InputError
-from esol.maps import grid, load_maps, save_maps
+from esol.maps.files import grid, load_maps, save_maps
 from esol.networks.weights import read_weights
 from esol.settings import Data, Settings
 from esol.settings.load import dump_settings, load_settings, parse, settings_parser

@@ -10,8 +10,8 @@ import pytest
 from esol.__main__ import main
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.evaluate import evaluate_masks
-from esol.maps import load_maps
+from esol.maps.files import load_maps
+from esol.metrics.folders import evaluate_masks
 from esol.runs.folder import FOLDERS, STAGES, mask_folders, read_manifest, stage_path
 from esol.settings.load import load_settings
 from esol.stages import run

@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from esol.data.images import load_mask
-from esol.pseudo import confidence, from_mask, pseudo_mask, statistics
-from esol.saliency import find_saliency, fuse, load_saliency
-from esol.seeds import seed
+from esol.data.saliency import find_saliency, load_saliency
+from esol.masks.fusion import fuse
+from esol.masks.pseudo import confidence, from_mask, pseudo_mask, statistics
+from esol.masks.seeds import seed
 from esol.system.files import plain
 
 

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from esol.data.transforms import to_tensor
-from esol.maps import Maps
+from esol.maps.files import Maps
+from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, walked
+from esol.masks.seeds import seed
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
-from esol.refine import boundaries, confident_labels, crf_mask, reduced, walked
-from esol.seeds import seed
 from esol.settings import Affinity, Crf, Input, Refine, Walk
 
 CPU = torch.device("cpu")

@@ -18,9 +18,9 @@ from esol.data import open_dataset
 from esol.data.images import image_size, palette
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.evaluate import Histogram, curves, summary
-from esol.histogram import thresholds
-from esol.maps import Maps, grid, load_maps, save_maps
+from esol.maps.files import Maps, grid, load_maps, save_maps
+from esol.metrics.curves import curves, summary
+from esol.metrics.histogram import Histogram, thresholds
 from esol.panels import colour, heat
 from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
 from esol.report import gallery as encoding

@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.confusion import confusion, metrics
 from esol.data.images import palette
-from esol.histogram import thresholds
-from esol.maps import Maps, grid
-from esol.pseudo import confidence
+from esol.maps.files import Maps, grid
+from esol.masks.pseudo import confidence
+from esol.masks.seeds import seed
+from esol.metrics.confusion import confusion, metrics
+from esol.metrics.histogram import thresholds
 from esol.report import Gallery, ReportData, build
 from esol.report.gallery import shot
-from esol.seeds import seed
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from esol.data.images import image_size, load_mask
+from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.errors import InputError
-from esol.saliency import find_saliency, fuse, load_saliency, saliency_folder
+from esol.masks.fusion import fuse
 
 
 def _save(path: Path, values: np.ndarray) -> Path:

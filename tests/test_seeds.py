@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from esol.seeds import seed
+from esol.masks.seeds import seed
 
 
 def _loop(scores: np.ndarray, classes: list[int], threshold: float) -> np.ndarray:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from esol.errors import InputError
-from esol.maps import Maps
-from esol.threshold import choose_threshold, top_counts
+from esol.maps.files import Maps
+from esol.masks.threshold import choose_threshold, top_counts
 
 
 def _maps(*planes: np.ndarray) -> Maps:

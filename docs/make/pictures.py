@@ -18,7 +18,7 @@ import esol
 from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
 from esol.data.transforms import squash, to_tensor
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.method.localizer import Localizer
 from esol.panels import colour, heat
 from esol.runs.folder import stage_path

@@ -15,8 +15,8 @@ from rich.text import Text
 from esol.data import read_layout
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
+from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.errors import InputError, visible
-from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Data
 from esol.system.progress import track
 

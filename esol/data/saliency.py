@@ -1,4 +1,4 @@
-"""Saliency maps from outside: grey images of any detector, and their fusion with class scores."""
+"""Saliency maps from outside: grey images of any detector."""
 
 from pathlib import Path
 
@@ -7,12 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from esol.data.images import IMAGE_SUFFIXES, reading
-from esol.data.sample import IGNORE
 from esol.errors import InputError
-from esol.seeds import seed, strongest
-
-_CERTAIN = np.float32(0.9)
-"""Score above which a class casts doubt on a map that calls the pixel not salient."""
 
 _SUFFIXES = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
 
@@ -89,44 +84,6 @@ def load_saliency(path: Path | str, size: tuple[int, int]) -> NDArray[np.float32
     resized = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
     result: NDArray[np.float32] = np.asarray(resized).clip(0, 1)
     return result
-
-
-def fuse(
-    scores: NDArray[np.float32],
-    classes: NDArray[np.integer],
-    saliency: NDArray[np.float32],
-    *,
-    salient: float,
-    threshold: float,
-) -> NDArray[np.uint8]:
-    """Mask from class scores and saliency, as DRS joins them.
-
-    A salient pixel takes its best tagged class if that scores above ``threshold``, a low cut;
-    otherwise it is 255: something stands there, and no map says what. A pixel that is not salient
-    is background, but 255 if it scores above both 0.9 and ``threshold``: on real photos a quarter
-    to a half of these show an object, so neither label can be trusted (docs/masks.md).
-
-    Args:
-        scores: (K', H, W) maps of the photo's tagged classes, 0 .. 1.
-        classes: (K',) their indices, 0 .. K-1, strictly increasing; K' may be 0.
-        saliency: (H, W), 0 .. 1.
-        salient: saliency from which (included) a pixel is salient.
-        threshold: score above which a salient pixel has a class; compared as in
-            :func:`esol.seeds.seed`.
-
-    Returns:
-        (H, W) mask: 0 background, class index + 1, 255 undecided.
-
-    Raises:
-        ValueError: shapes or order are not as above.
-    """
-    if saliency.shape != scores.shape[1:]:
-        raise ValueError(f"saliency {saliency.shape} and scores {scores.shape} differ in size")
-    named = seed(scores, classes, threshold)
-    undecided = np.where(named == 0, np.uint8(IGNORE), named)
-    doubtful = (strongest(scores)[0] > _CERTAIN) & (named != 0)
-    elsewhere = np.where(doubtful, np.uint8(IGNORE), np.uint8(0))
-    return np.where(saliency >= np.float32(salient), undecided, elsewhere)
 
 
 def _grey(path: Path) -> NDArray[np.float32]:

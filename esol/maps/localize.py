@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from esol.data.images import image_size, load_image
 from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
-from esol.maps import grid
+from esol.maps.files import grid
 from esol.networks.backbone import Backbone
 from esol.settings import Cams, Input
 from esol.training.features import FeatureCache

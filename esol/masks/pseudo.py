@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.sample import IGNORE
-from esol.saliency import fuse
-from esol.seeds import check, seed, strongest
+from esol.masks.fusion import fuse
+from esol.masks.seeds import check, seed, strongest
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ def pseudo_mask(
 ) -> PseudoMask:
     """Scores, with or without a saliency map, to a pseudo mask.
 
-    Without saliency the mask is the seed (:func:`esol.seeds.seed`), with it the fusion
-    (:func:`esol.saliency.fuse`). Then each pixel that its score decided and whose best score is
+    Without saliency the mask is the seed (:func:`esol.masks.seeds.seed`), with it the fusion
+    (:func:`esol.masks.fusion.fuse`). Then each pixel that its score decided and whose best score is
     nearer than ``margin`` to the threshold becomes 255. With saliency that leaves the background
     as it is, which the saliency map decided. Where no class is tagged all is background.
 

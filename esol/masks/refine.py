@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from esol.data.sample import IGNORE
 from esol.data.transforms import scaled, squash, to_tensor
-from esol.maps import Maps, grid
+from esol.maps.files import Maps, grid
 from esol.networks.affinity import AffinityNet
 from esol.ops.crf import dense_crf, unary_from_labels
 from esol.ops.walk import random_walk

@@ -12,7 +12,7 @@ def seed(
     The background is a plane of constant height ``threshold``; a pixel belongs to the class with
     the highest score if that score is greater, otherwise (a tie included) to the background.
     Between classes of equal score the lower index wins. The comparison is made in float32, as
-    in :mod:`esol.evaluate`, whose curves hold for exactly these masks. The protocol is IRN's.
+    in :mod:`esol.metrics.curves`, whose curves hold for exactly these masks. The protocol is IRN's.
 
     Args:
         scores: (K', H, W) maps of the photo's tagged classes, 0 .. 1, no NaN.

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.errors import InputError
-from esol.maps import Maps
-from esol.seeds import strongest
+from esol.maps.files import Maps
+from esol.masks.seeds import strongest
 
 _STEPS = 255
 """Scores in the cache are multiples of 1/255."""
@@ -30,7 +30,7 @@ def choose_threshold(found: Iterable[Maps]) -> float:
             without a tag do not count.
 
     Returns:
-        Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.evaluate`.
+        Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.metrics.curves`.
 
     Raises:
         InputError: there is no map, or all scores are equal.

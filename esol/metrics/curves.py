@@ -1,37 +1,26 @@
-"""Metrics of score maps at every threshold at once, and of finished masks.
+"""Metrics of score maps at every threshold at once.
 
-The top score of a pixel, its class and the true value are counted once (METHOD.md, kernel 4);
-the confusion matrix of the seeds at any threshold is then a cumulative sum.
+The top score of a pixel, its class and the true value are counted once; the confusion matrix of the
+seeds at any threshold is then a cumulative sum.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.confusion import Counts, Metrics, Values, confusion, fold, metrics, pair_counts, share
-from esol.data.images import load_mask
-from esol.data.sample import BACKGROUND, IGNORE
+from esol.data.sample import BACKGROUND
 from esol.errors import InputError
-from esol.histogram import THRESHOLDS, Histogram, thresholds
+from esol.metrics.confusion import (
+    Metrics,
+    Values,
+    metrics,
+    share,
+)
+from esol.metrics.histogram import Histogram
 from esol.system.files import plain
-
-__all__ = [
-    "THRESHOLDS",
-    "Curves",
-    "Histogram",
-    "Metrics",
-    "confusion",
-    "curves",
-    "evaluate_masks",
-    "metrics",
-    "summary",
-    "table",
-    "thresholds",
-]
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Curves:
         """Position of a threshold.
 
         Raises:
-            ValueError: it is not one of those counted (see :func:`esol.histogram.thresholds`).
+            ValueError: it is not one of those counted (see ``histogram.thresholds``).
         """
         places = np.flatnonzero(self.thresholds == threshold)
         if not len(places):
@@ -197,96 +186,3 @@ def _means(found: Metrics) -> dict[str, Values]:
         "foreground_recall": found.foreground_recall,
         "foreground_f1": found.foreground_f1,
     }
-
-
-def evaluate_masks(
-    masks: Path,
-    truth: Path,
-    classes: Sequence[str] | int | None = None,
-    names: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Metrics of a folder of finished masks, as ``esol evaluate MASKS --gt DIR`` prints them.
-
-    Args:
-        masks: folder of 8-bit palette or grey PNGs, 0 .. K; 255 (undecided) counts as background.
-        truth: folder of ground-truth PNGs of the same names and sizes; 255 is left out.
-        classes: names of the classes, or K; None: K is the highest value found in either folder.
-        names: relative names without suffix to score; None: every PNG below ``truth``.
-            Masks without ground truth are not looked at.
-
-    Returns:
-        :func:`table` plus ``"classes"``: K, ``"photos"``: how many, ``"pixels"``: how many took
-        part, and ``"coverage"``: the share of these whose prediction is not 255. Without names the
-        classes are called "1", "2" ..
-
-    Raises:
-        InputError: nothing to score, a file is missing or unreadable, sizes or values do not fit.
-
-    Examples:
-        >>> found = evaluate_masks(Path("photos/masks"), Path("photos/masks"))
-        >>> found["miou"], found["photos"], found["classes"], found["per_class"]["1"]["recall"]
-        (1.0, 24, 6, 1.0)
-    """
-    listed = _names(truth) if names is None else sorted(set(names))
-    if not listed:
-        raise InputError(f"{truth}: no ground truth to score (no PNG found); name another folder")
-    missing = [name for name in listed if not _file(masks, name).is_file()]
-    if missing:
-        raise InputError(
-            f"{_file(masks, missing[0])}: no such mask ({len(missing)} of {len(listed)} missing); "
-            "add it or list the photos to score"
-        )
-    given = classes if isinstance(classes, int) or classes is None else len(classes)
-    pairs = np.zeros((256, 256), np.int64)
-    for name in listed:
-        pairs += _count(_file(masks, name), _file(truth, name), given)
-    found = np.flatnonzero(pairs.sum(0)[:IGNORE] + pairs.sum(1)[:IGNORE])
-    count = max(int(found.max(initial=0)), 1) if given is None else given
-    called = [str(value + 1) for value in range(count)]
-    if classes is not None and not isinstance(classes, int):
-        called = list(classes)
-    pixels = int(pairs[:IGNORE].sum())
-    if not pixels:
-        raise InputError(f"{truth}: no labelled pixel (none but {IGNORE}); add ground truth")
-    return {
-        **table(metrics(fold(pairs, count)), called),
-        "classes": count,
-        "photos": len(listed),
-        "pixels": pixels,
-        "coverage": int(pairs[:IGNORE, :IGNORE].sum()) / pixels,
-    }
-
-
-def _names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name the folder of the ground truth")
-    files = (path.relative_to(folder) for path in folder.rglob("*.png"))
-    # Names with a leading dot are other programs' leavings and our own unfinished files.
-    return sorted(
-        path.with_suffix("").as_posix() for path in files if not path.name.startswith(".")
-    )
-
-
-def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.png"
-
-
-def _count(mask: Path, truth: Path, classes: int | None) -> Counts:
-    predicted, true = load_mask(mask), load_mask(truth)
-    if predicted.shape != true.shape:
-        raise InputError(
-            f"{mask}: {_size(predicted)} pixels, but its ground truth {truth} has {_size(true)}; "
-            "make the mask at the photo's size"
-        )
-    for path, values in ((mask, predicted), (truth, true)):
-        highest = int(values[values != IGNORE].max(initial=0))
-        if classes is not None and highest > classes:
-            raise InputError(
-                f"{path}: value {highest}, but there are {classes} classes; "
-                f"use 0 .. {classes} and {IGNORE}"
-            )
-    return pair_counts(predicted, true)
-
-
-def _size(mask: NDArray[np.uint8]) -> str:
-    return f"{mask.shape[1]} x {mask.shape[0]}"

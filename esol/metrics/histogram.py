@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.confusion import Counts
 from esol.data.sample import IGNORE
-from esol.seeds import check, strongest
+from esol.masks.seeds import check, strongest
+from esol.metrics.confusion import Counts
 
 THRESHOLDS = tuple(step / 100 for step in range(101))
 """0.00, 0.01 .. 1.00."""
@@ -31,7 +31,7 @@ class Histogram:
     """Counts over a set of photos, exact at each of the thresholds.
 
     A score's bin is the number of thresholds below it, 0 .. T: ``score > thresholds[i]`` exactly
-    where ``bin > i``, compared in float32 as :func:`esol.seeds.seed` does. Pixels whose truth
+    where ``bin > i``, compared in float32 as :func:`esol.masks.seeds.seed` does. Pixels whose truth
     is 255 are left out.
 
     Attributes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from esol.data.images import palette
-from esol.maps import Maps
+from esol.maps.files import Maps
 from esol.system.progress import log
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ function places(count, cells) {
   return { low, high, share };
 }
 
-/** Highest score of each pixel and the tag it comes from, the first among equals: esol.seeds. */
+/** Highest score of each pixel and the tag it comes from, the first among equals: esol.masks.seeds. */
 function strongest(photo, kind) {
   const [width, height] = photo.size, [w, h] = photo.grid;
   const top = new Float32Array(width * height), winner = new Uint8Array(width * height);
@@ -73,7 +73,7 @@ function maskIou(mask, truth) {
   const [seen, predicted, right] = [0, 0, 0].map(() => new Uint32Array(256));
   truth.forEach((value, at) => {
     if (value === 255) return;
-    const found = mask[at] === 255 ? 0 : mask[at];  // unsure counts as background: esol.confusion
+    const found = mask[at] === 255 ? 0 : mask[at];  // unsure counts as background: esol.metrics.confusion
     seen[value]++;
     predicted[found]++;
     if (found === value) right[value]++;
@@ -119,7 +119,7 @@ function seedIous(photo, { top, winner }, truth, thresholds) {
   return ious;
 }
 
-/** How clear the decisions behind a seed are, on the cached grid: esol.pseudo.confidence. */
+/** How clear the decisions behind a seed are, on the cached grid: esol.masks.pseudo.confidence. */
 function confidence(photo, kind, threshold) {
   const tags = photo.tags.length;
   if (!tags) return 1;

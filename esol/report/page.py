@@ -31,7 +31,7 @@ COLUMNS = {
     "foreground_recall": "fg recall",
     "foreground_f1": "fg F1",
 }
-"""Key of a metric in :func:`esol.evaluate.summary` -> head of its column."""
+"""Key of a metric in ``curves.summary`` -> head of its column."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Split:
         name: of the set ("train").
         truth: what was scored against ("SegmentationClassAug").
         photos: how many were scored.
-        stages: "CAM", "Expansion" .. -> what :func:`esol.evaluate.summary` gave, in table order; of
-            finished masks, which have no threshold, {"fixed": :func:`esol.evaluate.table`} alone.
+        stages: "CAM", "Expansion" .. -> what ``curves.summary`` gave, in table order; of
+            finished masks, which have no threshold, {"fixed": ``curves.table``} alone.
     """
 
     name: str

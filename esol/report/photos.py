@@ -6,8 +6,8 @@ from pathlib import Path
 
 from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
-from esol.histogram import thresholds
-from esol.maps import load_maps
+from esol.maps.files import load_maps
+from esol.metrics.histogram import thresholds
 from esol.report.gallery import Gallery, Shot, shot, spaced
 from esol.runs.folder import current, mask_folders, stage_path
 from esol.settings import Settings

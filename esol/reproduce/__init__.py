@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from esol.data import layout, open_dataset
+from esol.data.saliency import saliency_folder
 from esol.errors import InputError
 from esol.reproduce.figures import write_figure
 from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan, run_rows
 from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
 from esol.reproduce.tables import write_table
-from esol.saliency import saliency_folder
 from esol.settings import Data
 from esol.settings.load import Parser, load_settings
 from esol.system.files import make_folder

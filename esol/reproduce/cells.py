@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from esol.evaluate import never_predicted
+from esol.metrics.curves import never_predicted
 from esol.reproduce.lines import MASKS, Line, Spec
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import TABLES

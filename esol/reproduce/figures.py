@@ -9,7 +9,7 @@ from PIL import Image
 
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import load_image, load_mask
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.panels import colour, heat
 from esol.reproduce.cells import BEST, FIXED
 from esol.reproduce.lines import ALPHAS

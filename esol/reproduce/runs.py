@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from esol.data import open_dataset
+from esol.data.saliency import saliency_folder
 from esol.errors import InputError
 from esol.reproduce.rows import ROWS, TRUTH, with_sources
 from esol.runs.folder import OtherSettingsError, check_outputs, current, read_manifest, stage_path
-from esol.saliency import saliency_folder
 from esol.settings import RefineMethod, Settings
 from esol.settings.load import load_settings
 from esol.stages import run

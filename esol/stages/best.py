@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from esol.cam import Network
 from esol.data.sample import Sample
-from esol.evaluate import curves
-from esol.histogram import Histogram
-from esol.maps import Maps
+from esol.maps.files import Maps
+from esol.maps.localize import Network
+from esol.metrics.curves import curves
+from esol.metrics.histogram import Histogram
 from esol.networks.weights import load_weights, save_weights
 from esol.runs.outputs import CHECKPOINT
 from esol.stages.job import Job

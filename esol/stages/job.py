@@ -10,9 +10,9 @@ from typing import Any
 
 from esol.data import Dataset, Sample
 from esol.data.images import image_size
+from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.weights import weights_digest
 from esol.runs.folder import Part, Stage, finished, output_of, work_on
-from esol.saliency import find_saliency, load_saliency, saliency_folder
 from esol.settings import Settings
 from esol.settings.load import dump_settings
 from esol.system.files import sha256

@@ -1,11 +1,11 @@
 """Stages 4 and 5: from trained networks to maps and seeds."""
 
-from esol.cam import Network
 from esol.data.images import save_mask
-from esol.maps import load_maps
+from esol.maps.files import load_maps
+from esol.maps.localize import Network
+from esol.masks.seeds import seed
 from esol.networks.backbone import Backbone
 from esol.runs.folder import stage_path
-from esol.seeds import seed
 from esol.stages.job import Job
 from esol.stages.localize import localizer, plain_classifier
 from esol.stages.peer import peer_networks

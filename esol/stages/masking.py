@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size, load_mask, save_mask
+from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
-from esol.maps import Maps, load_maps
-from esol.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
+from esol.maps.files import Maps, load_maps
+from esol.masks.fusion import fuse
+from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
+from esol.masks.threshold import choose_threshold
 from esol.runs.folder import Stage, stage_path
-from esol.saliency import fuse, load_saliency
 from esol.stages.job import Job
 from esol.stages.refinement import seed_maps
 from esol.system.distributed import from_main, in_order, share
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import log, track
-from esol.threshold import choose_threshold
 
 CONFIDENCE = "confidence.csv"
 

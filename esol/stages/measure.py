@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from esol.confusion import confusion, metrics
 from esol.data.images import load_mask
-from esol.evaluate import curves, summary, table
-from esol.histogram import Histogram, thresholds
-from esol.maps import load_maps
+from esol.maps.files import load_maps
+from esol.metrics.confusion import confusion, metrics
+from esol.metrics.curves import curves, summary, table
+from esol.metrics.histogram import Histogram, thresholds
 from esol.runs.corrections import read_corrections
 from esol.runs.folder import current, finished, mask_folders, read_manifest, stage_path
 from esol.stages.job import Job

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from esol.cam import Network, Reader, View, batches_of_one_size
 from esol.data.images import image_size
+from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
-from esol.maps import load_maps
+from esol.maps.files import load_maps
+from esol.maps.localize import Network, Reader, View, batches_of_one_size
 from esol.method.localizer import new_head
 from esol.networks.build import device_of, fixed_backbone, new_backbone
 from esol.networks.weights import load_weights, save_tensors
@@ -29,7 +30,6 @@ from esol.peers.drs import (
 from esol.peers.eps import SaliencyClassifier, eps_losses
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
 from esol.runs.folder import Stage, stage_path
-from esol.saliency import load_saliency
 from esol.settings import Fit
 from esol.stages.best import BestOnTruth
 from esol.stages.job import Job, learned

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from esol.cam import Located, Network, Photo, batches_of_one_size, localize
 from esol.data.sample import Sample
-from esol.maps import save_maps
+from esol.maps.files import save_maps
+from esol.maps.localize import Located, Network, Photo, batches_of_one_size, localize
 from esol.stages.job import Job
 from esol.system.distributed import barrier, share
 from esol.system.progress import track

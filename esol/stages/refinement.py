@@ -10,15 +10,15 @@ from PIL import Image
 
 from esol.data.images import load_image, save_mask
 from esol.data.sample import Sample
-from esol.instances import instances
-from esol.maps import Maps, load_maps, save_maps
+from esol.maps.files import Maps, load_maps, save_maps
+from esol.masks.instances import instances
+from esol.masks.refine import boundaries, confident_labels, crf_mask, walked
+from esol.masks.seeds import seed
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.build import device_of
 from esol.networks.weights import load_weights
-from esol.refine import boundaries, confident_labels, crf_mask, walked
 from esol.runs.folder import Part, Stage, stage_path
 from esol.runs.outputs import CHECKPOINT
-from esol.seeds import seed
 from esol.stages.job import Job, learned
 from esol.stages.mapping import backbone_stage, trained_backbone
 from esol.stages.photo_maps import map_path

@@ -10,7 +10,7 @@ from corpus import Command, Kind, Place
 from corpus.images import SMOKE, encoded
 from esol.data import open_dataset
 from esol.data.images import load_mask, save_mask
-from esol.saliency import load_saliency
+from esol.data.saliency import load_saliency
 from esol.settings import Data
 
 SIZE = (32, 24)

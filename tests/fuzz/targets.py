@@ -15,16 +15,16 @@ from safetensors.torch import save
 from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
 from esol.data.labels import read_labels, read_names
+from esol.data.saliency import load_saliency
 from esol.data.tags import read_tags
 from esol.errors import InputError
 from esol.interchange import coco, cvat, labelstudio
 from esol.interchange.album import Album, Photo
 from esol.interchange.brush import encode
-from esol.maps import load_maps
+from esol.maps.files import load_maps
 from esol.networks.weights import read_weights
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import made_from, output_of, stage_path
-from esol.saliency import load_saliency
 from esol.settings import Data
 from esol.settings.load import check_keys, load_settings
 from esol.system.files import read_json

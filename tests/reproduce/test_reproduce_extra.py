@@ -127,7 +127,10 @@ def test_masks_lead_from_seeds_to_networks(finished):
 def test_rows_of_masks_differ_where_they_say(finished):
     chosen = plan(finished, config="voc-animals-masks-cpu")
     esol, cam = chosen.settings("esol-whole", 0), chosen.settings("cam-whole", 0)
-    assert (esol.refine.affinity.foreground, esol.refine.affinity.background) == (0.4, 0.15)
+    assert (esol.masks.refine.affinity.foreground, esol.masks.refine.affinity.background) == (
+        0.4,
+        0.15,
+    )
     assert (cam.refine.affinity.foreground, cam.refine.affinity.background) == (0.3, 0.05)
     assert (esol.seed_kind, cam.seed_kind) == ("shrinkage", "cam")
     for prefix, whole in (("esol", esol), ("cam", cam)):

@@ -19,7 +19,7 @@ from esol.bundle import BUNDLE, load_bundle
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.maps import load_maps, save_maps
+from esol.maps.files import load_maps, save_maps
 from esol.networks.weights import load_weights, read_weights
 from esol.runs.folder import stage_path
 from esol.settings.load import load_settings

@@ -1,0 +1,48 @@
+"""Fusion of class scores with saliency."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.sample import IGNORE
+from esol.masks.seeds import seed, strongest
+
+_CERTAIN = np.float32(0.9)
+"""Score above which a class casts doubt on a map that calls the pixel not salient."""
+
+
+def fuse(
+    scores: NDArray[np.float32],
+    classes: NDArray[np.integer],
+    saliency: NDArray[np.float32],
+    *,
+    salient: float,
+    threshold: float,
+) -> NDArray[np.uint8]:
+    """Mask from class scores and saliency, as DRS joins them.
+
+    A salient pixel takes its best tagged class if that scores above ``threshold``, a low cut;
+    otherwise it is 255: something stands there, and no map says what. A pixel that is not salient
+    is background, but 255 if it scores above both 0.9 and ``threshold``: on real photos a quarter
+    to a half of these show an object, so neither label can be trusted (docs/masks.md).
+
+    Args:
+        scores: (K', H, W) maps of the photo's tagged classes, 0 .. 1.
+        classes: (K',) their indices, 0 .. K-1, strictly increasing; K' may be 0.
+        saliency: (H, W), 0 .. 1.
+        salient: saliency from which (included) a pixel is salient.
+        threshold: score above which a salient pixel has a class; compared as in
+            :func:`esol.masks.seeds.seed`.
+
+    Returns:
+        (H, W) mask: 0 background, class index + 1, 255 undecided.
+
+    Raises:
+        ValueError: shapes or order are not as above.
+    """
+    if saliency.shape != scores.shape[1:]:
+        raise ValueError(f"saliency {saliency.shape} and scores {scores.shape} differ in size")
+    named = seed(scores, classes, threshold)
+    undecided = np.where(named == 0, np.uint8(IGNORE), named)
+    doubtful = (strongest(scores)[0] > _CERTAIN) & (named != 0)
+    elsewhere = np.where(doubtful, np.uint8(IGNORE), np.uint8(0))
+    return np.where(saliency >= np.float32(salient), undecided, elsewhere)
