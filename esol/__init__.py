@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from esol.ops.crf import dense_crf
     from esol.ops.deform import deform_conv2d_frozen
     from esol.ops.walk import random_walk
-    from esol.predict import Prediction, load
+    from esol.predict.model import Prediction, load
+    from esol.report.summary import write_report
     from esol.settings import Settings
     from esol.settings.load import dump_settings, load_settings
     from esol.stages import run
-    from esol.summary import write_report
 
 _HOMES = {
     "Dataset": "esol.data",
     "InputError": "esol.errors",
     "Maps": "esol.maps.files",
-    "Prediction": "esol.predict",
+    "Prediction": "esol.predict.model",
     "Sample": "esol.data",
     "Settings": "esol.settings",
     "check": "esol.data.check",
@@ -44,14 +44,14 @@ _HOMES = {
     "dense_crf": "esol.ops.crf",
     "dump_settings": "esol.settings.load",
     "evaluate_masks": "esol.metrics.folders",
-    "load": "esol.predict",
+    "load": "esol.predict.model",
     "load_maps": "esol.maps.files",
     "load_settings": "esol.settings.load",
     "open_dataset": "esol.data",
     "random_walk": "esol.ops.walk",
     "run": "esol.stages",
     "seed": "esol.masks.seeds",
-    "write_report": "esol.summary",
+    "write_report": "esol.report.summary",
     "write_synthetic": "esol.data.synthetic",
 }
 

@@ -17,7 +17,7 @@ from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.ops.crf import dense_crf, unary_from_probabilities
 from esol.ops.walk import random_walk
-from esol.predict import Model
+from esol.predict.model import Model
 from esol.settings import Backbone as BackboneSettings
 from esol.settings import Cams, Crf, Input, Settings
 from esol.training.features import compute_features

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-import esol.stages.localize
-from esol.__main__ import main
+import esol.stages.trained
+from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
 from esol.maps.files import load_maps
 from esol.method.losses import classify_losses
@@ -312,7 +312,7 @@ def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, m
             os.kill(os.getpid(), signal.SIGINT)
         return classify_losses(model, batch)
 
-    monkeypatch.setattr(esol.stages.localize, "classify_losses", interrupting)
+    monkeypatch.setattr(esol.stages.trained, "classify_losses", interrupting)
     arguments = ["classify", SMOKE, photos, out, *FLAGS]
     code, _, err = call(*arguments)
     assert code == 130
@@ -329,7 +329,7 @@ def test_an_interrupted_first_run_is_a_run_folder(call, photos, tmp_path, monkey
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(esol.stages.localize, "expand_losses", interrupted)
+    monkeypatch.setattr(esol.stages.trained, "expand_losses", interrupted)
     assert call("run", SMOKE, photos, out, *FLAGS)[0] == 130
     code, _, err = call("export", out, tmp_path / "masks.json", "--to", "coco")
     assert code == 2

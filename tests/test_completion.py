@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from esol.__main__ import COMMANDS, main
-from esol.completion import SHELLS
+from esol.cli.completion import SHELLS
+from esol.cli.main import COMMANDS, main
 from esol.runs.folder import STAGES
 from esol.settings.load import config_names
 

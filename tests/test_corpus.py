@@ -26,7 +26,7 @@ from corpus import (
 )
 from corpus.finished import odd_run
 
-from esol.__main__ import main
+from esol.cli.main import main
 from esol.runs.folder import STAGES
 from esol.settings.load import Parser, settings_parser
 
@@ -60,7 +60,7 @@ def _one_parser_per_command(monkeypatch: pytest.MonkeyPatch) -> None:
             PARSERS[command] = settings_parser(command, *texts, **options)
         return PARSERS[command]
 
-    monkeypatch.setattr("esol.__main__.settings_parser", built)
+    monkeypatch.setattr("esol.cli.main.settings_parser", built)
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

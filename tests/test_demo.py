@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import esol.demo
-from esol.__main__ import main
+import esol.cli.demo
+from esol.cli.main import main
 from esol.runs.folder import STAGES, current
 from esol.settings.load import load_settings
 
@@ -17,9 +17,9 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
         asked.append(name)
         return load_settings(SMOKE)
 
-    monkeypatch.setattr("esol.__main__.load_settings", small)
-    monkeypatch.setattr(esol.demo, "PHOTOS", 24)
-    monkeypatch.setattr(esol.demo, "SIZE", 64)
+    monkeypatch.setattr("esol.cli.main.load_settings", small)
+    monkeypatch.setattr(esol.cli.demo, "PHOTOS", 24)
+    monkeypatch.setattr(esol.cli.demo, "SIZE", 64)
     out = tmp_path / "demo"
     assert main(["demo", str(out)]) == 0
     assert asked == ["demo"]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.predict import load
+from esol.predict.model import load
 from esol.runs.folder import read_manifest
 from esol.settings.load import load_settings
 from esol.stages import run

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.bundle import load_bundle
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.export import export_bundle, export_onnx, torch_is_too_old
 from esol.networks.segmenter import Segmenter
-from esol.predict import Model, load
+from esol.predict.bundle import load_bundle
+from esol.predict.model import Model, load
+from esol.predict.onnx import export_bundle, export_onnx, torch_is_too_old
 
 CLASSES = ["cat", "Schäfer hund"]
 DESCRIPTION = {
@@ -70,7 +70,7 @@ def test_onnx_gives_the_same_probabilities_at_any_size(network, tmp_path):
 
 
 def test_a_torch_that_is_too_old_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("esol.export.OLDEST_TORCH", (99, 1))
+    monkeypatch.setattr("esol.predict.onnx.OLDEST_TORCH", (99, 1))
     with pytest.raises(
         InputError, match=r"needs torch 99\.1 or newer, this is \d.*--upgrade torch"
     ):
@@ -81,7 +81,7 @@ def test_a_torch_that_is_too_old_is_named(tmp_path, monkeypatch):
 @pytest.fixture
 def any_torch(monkeypatch):
     """For tests that leave out the exporter."""
-    monkeypatch.setattr("esol.export.OLDEST_TORCH", (1, 0))
+    monkeypatch.setattr("esol.predict.onnx.OLDEST_TORCH", (1, 0))
 
 
 @pytest.mark.usefixtures("any_torch")
@@ -93,9 +93,9 @@ def test_networks_without_a_form_in_onnx_are_named(part, tmp_path, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("adaptive pooling\nand more")
 
-    monkeypatch.setattr("esol.export._write", lambda whole, path: path.write_bytes(b""))
+    monkeypatch.setattr("esol.predict.onnx._write", lambda whole, path: path.write_bytes(b""))
     monkeypatch.setattr("onnx.checker.check_model", lambda graph: None)
-    monkeypatch.setattr(f"esol.export.{part}", fail)
+    monkeypatch.setattr(f"esol.predict.onnx.{part}", fail)
     with pytest.raises(InputError, match=r"DeepLabV3 cannot be exported.*adaptive pooling\)$"):
         export_onnx(model(), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
@@ -105,9 +105,9 @@ def test_networks_without_a_form_in_onnx_are_named(part, tmp_path, monkeypatch):
 def test_difference_beyond_the_tolerance_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("esol.export._write", lambda whole, path: path.write_bytes(b""))
+    monkeypatch.setattr("esol.predict.onnx._write", lambda whole, path: path.write_bytes(b""))
     monkeypatch.setattr("onnx.checker.check_model", lambda graph: None)
-    monkeypatch.setattr("esol.export._difference", lambda *arguments: 2e-4)
+    monkeypatch.setattr("esol.predict.onnx._difference", lambda *arguments: 2e-4)
     with pytest.raises(InputError, match=r"differ from PyTorch's by 0\.0002"):
         export_onnx(model(), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
@@ -122,7 +122,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
             raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
         return builtins if name.startswith("onnx") else real(name, *rest)
 
-    monkeypatch.setattr("esol.export.importlib.import_module", without)
+    monkeypatch.setattr("esol.predict.onnx.importlib.import_module", without)
     with pytest.raises(InputError, match=r"onnxruntime.*pip install 'esol\[onnx\]'"):
         export_onnx(model(), tmp_path / "net.onnx")
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
-from esol.__main__ import main
+from esol.cli.main import main
 from esol.data import open_dataset
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError

@@ -16,15 +16,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from esol.bundle import KEY, load_bundle, redescribe, save_bundle
 from esol.data.images import load_image, load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
-from esol.predict import Model, load, predict_folder
-from esol.predict_folder import laid_over
+from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
+from esol.predict.folder import laid_over
+from esol.predict.model import Model, load, predict_folder
+from esol.predict.tiles import labelled, spans, stretched, weights
 from esol.runs.folder import output_of, stage_path, work_on
-from esol.tiles import labelled, spans, stretched, weights
 
 NO_CRF = {"iterations": 0}
 DESCRIPTION = {
@@ -326,12 +326,12 @@ def test_crf_moves_edges_of_present_classes_only():
 
 def test_crf_of_a_large_photo_runs_at_the_limit(monkeypatch):
     pytest.importorskip("esol.ops.crf")
-    monkeypatch.setattr("esol.predict.CRF_LONGEST", 100)
+    monkeypatch.setattr("esol.predict.model.CRF_LONGEST", 100)
     net = model(Colours(reach=2), crf={"iterations": 2})
     image = photo(300, 200)
     assert net.finished(net.working([image]), image).shape == (1, 3, 67, 100)
     assert net.finished(net.working([image]), image, crf=False).shape == (1, 3, 53, 80)
-    monkeypatch.setattr("esol.predict.CRF_MOST", 90)
+    monkeypatch.setattr("esol.predict.model.CRF_MOST", 90)
     assert net.finished(net.working([image], 240), image).shape == (1, 3, 60, 90)
     assert net.predict(image).mask.shape == (200, 300)
 
@@ -410,7 +410,7 @@ def test_photos_of_one_working_size_go_together(tmp_path):
 
 def test_large_photos_do_not_go_together(tmp_path, monkeypatch):
     write_photos(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png", "e.png")
-    monkeypatch.setattr("esol.predict_folder.TOGETHER", 2 * 88 * 60)
+    monkeypatch.setattr("esol.predict.folder.TOGETHER", 2 * 88 * 60)
     net = Colours()
     found = predict_folder(
         model(net, longest=40, resize="squash"), [tmp_path / "photos"], tmp_path / "out"
@@ -430,7 +430,7 @@ def test_a_photo_is_given_back_before_the_next_is_read(tmp_path, monkeypatch):
         read.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr("esol.predict_folder.load_image", reading)
+    monkeypatch.setattr("esol.predict.folder.load_image", reading)
     predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", batch=1, overlay=True)
     assert len(read) == 3
 
@@ -440,7 +440,7 @@ def test_no_photo_is_searched_for_among_all_others(tmp_path, monkeypatch):
     write_photos(tmp_path / "photos", *(f"{number}.png" for number in range(40)))
     compared = []
     monkeypatch.setattr(
-        "esol.predict_folder._Job.__eq__", lambda one, other: compared.append(one) or one is other
+        "esol.predict.folder._Job.__eq__", lambda one, other: compared.append(one) or one is other
     )
     assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 40
     assert len(compared) <= 40
@@ -450,7 +450,7 @@ def test_an_overlay_is_the_same_in_bands(monkeypatch):
     image, rng = noise(80, 64), np.random.default_rng(0)
     mask = rng.choice([0, 1, 2, 255], (64, 80)).astype(np.uint8)
     whole = np.asarray(laid_over(image, mask))
-    monkeypatch.setattr("esol.predict_folder.BAND", 7)
+    monkeypatch.setattr("esol.predict.folder.BAND", 7)
     assert np.array_equal(laid_over(image, mask), whole)
     plain, kept = np.asarray(image), ((mask == 0) | (mask == 255))
     assert np.array_equal(whole[kept], plain[kept])

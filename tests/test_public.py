@@ -29,6 +29,6 @@ def test_help_does_not_wait_for_torch():
     import subprocess
     import sys
 
-    code = "import sys, esol.__main__ as m; m.main(['--help']); print('torch' in sys.modules)"
+    code = "import sys, esol.cli.main as m; m.main(['--help']); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip().endswith("False")

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esol.charts import line_chart, thin
 from esol.data import open_dataset
-from esol.data.images import image_size, palette
+from esol.data.images import colour, image_size, palette
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import Maps, grid, load_maps, save_maps
 from esol.metrics.curves import curves, summary
 from esol.metrics.histogram import Histogram, thresholds
-from esol.panels import colour, heat
 from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
 from esol.report import gallery as encoding
+from esol.report.charts import line_chart, thin
 from esol.report.gallery import shot, spaced
 from esol.report.photos import gallery
+from esol.report.summary import write_report
+from esol.reproduce.figures import heat
 from esol.runs.folder import stage_path
 from esol.settings.load import load_settings
-from esol.summary import write_report
 
 EVIL = "<script>alert('x')</script><!--&\"'\u2028\u2029"
 VOID = {"meta", "img", "br", "hr", "link", "input"}

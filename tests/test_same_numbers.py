@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from esol.data.synthetic import write_synthetic
-from esol.predict import load
+from esol.predict.model import load
 from esol.settings.load import load_settings
 from esol.stages import run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import esol.settings
-from esol.__main__ import main
+from esol.cli.main import main
 from esol.errors import InputError
 from esol.settings import Settings
 from esol.settings.load import config_folder, dump_settings, load_settings

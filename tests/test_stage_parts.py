@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from esol.bundle import BUNDLE, load_bundle
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.predict import load
+from esol.predict.bundle import BUNDLE, load_bundle
+from esol.predict.model import load
 from esol.runs.folder import VERSIONS, Part, current, finished, read_manifest, stage_path, work_on
 from esol.runs.outputs import NOT_OUTPUTS, digest
 from esol.settings.load import load_settings
@@ -255,7 +255,7 @@ def test_lists_to_measure_may_grow_after_the_network_is_there(done, photos, tmp_
     """Photos of another list have no predictions yet; the stage must not pass as done."""
     copy = tmp_path / "run"
     shutil.copytree(done, copy)
-    monkeypatch.setattr("esol.stages.segmentation.fit", None)
+    monkeypatch.setattr("esol.stages.segment.fit", None)
     for lists, count in (("[val]", 5), ("[train,val]", 20)):
         settings = load_settings(str(SMOKE), f"--data.evaluate={lists}")
         with pytest.raises(InputError, match=r"data\..*which keeps metrics\.jsonl, model"):
@@ -294,7 +294,7 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
         trained.append("again")
         raise Kill
 
-    monkeypatch.setattr("esol.stages.segmentation.fit", fail)
+    monkeypatch.setattr("esol.stages.segment.fit", fail)
     before = {n: i for n, i in inodes(folder).items() if n.endswith((".png", BUNDLE))}
     change(names["val"][0])
     run(settings, photos, copy, first="segment", last="segment", overwrite=True)
@@ -315,7 +315,7 @@ def test_killed_before_the_model_file_is_described_anew(done, photos, tmp_path, 
         raise Kill
 
     with monkeypatch.context() as patch:
-        patch.setattr("esol.stages.segmentation.redescribe", kill)
+        patch.setattr("esol.stages.segment.redescribe", kill)
         with pytest.raises(Kill):
             run(settings, photos, copy, first="segment", last="segment", overwrite=True)
     assert not finished(copy, "segment")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.__main__ import main
-from esol.bundle import save_bundle
+from esol.cli.main import main
 from esol.data.images import palette, save_mask
 from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
-from esol.predict import Model
-from esol.submission import voc_submission
+from esol.predict.bundle import save_bundle
+from esol.predict.model import Model
+from esol.predict.submission import voc_submission
 
 NAMES = ("2008_000006", "2008_000011", "2008_000001")
 SIZES = ((40, 56), (40, 56), (61, 33))

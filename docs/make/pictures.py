@@ -16,15 +16,15 @@ from torch.nn import functional as F
 
 import esol
 from esol.data import Dataset, Sample
-from esol.data.images import load_image, load_mask
+from esol.data.images import colour, load_image, load_mask
 from esol.data.transforms import squash, to_tensor
 from esol.maps.files import load_maps
 from esol.method.localizer import Localizer
-from esol.panels import colour, heat
+from esol.reproduce.figures import heat
 from esol.runs.folder import stage_path
 from esol.settings import Settings
 from esol.stages.job import Job
-from esol.stages.localize import localizer
+from esol.stages.trained import localizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from esol.errors import InputError
-from esol.interchange import TOOLS, WHAT
+from esol.label_tools import TOOLS, WHAT
 from esol.settings.load import Parser
 
 
@@ -26,8 +26,8 @@ def export_command(rest: list[str]) -> int:
     out = Path(parsed.out)
     if parsed.to == "voc-submission":
         return _submission(parsed, out)
-    from esol.export import export_bundle, export_onnx
-    from esol.predict import load
+    from esol.predict.model import load
+    from esol.predict.onnx import export_bundle, export_onnx
 
     model = load(Path(parsed.run), "cpu")
     if parsed.to == "onnx":
@@ -58,7 +58,7 @@ def import_command(rest: list[str]) -> int:
     parser.add_argument("--data", help="the run's data folder, if it has moved")
     parsed = parser.parse_args(rest)
 
-    from esol.interchange.imports import import_masks
+    from esol.label_tools.imports import import_masks
 
     _check(parsed.tolerance or 0)
     found = import_masks(
@@ -100,8 +100,8 @@ def _add_flags(parser: Parser) -> None:
 
 
 def _masks(parsed: Any) -> int:
-    from esol.interchange.exports import export_masks
-    from esol.interchange.labelstudio import PREFIX
+    from esol.label_tools.exports import export_masks
+    from esol.label_tools.labelstudio import PREFIX
 
     _check(parsed.tolerance)
     found = export_masks(
@@ -146,8 +146,8 @@ def _add_submission(parser: Parser) -> None:
 
 
 def _submission(parsed: Any, out: Path) -> int:
-    from esol.predict import load
-    from esol.submission import voc_submission
+    from esol.predict.model import load
+    from esol.predict.submission import voc_submission
 
     if parsed.data is None:
         raise InputError(

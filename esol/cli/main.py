@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.completion import SHELLS, asked, complete, script
+from esol.cli.completion import SHELLS, asked, complete, script
 from esol.errors import InputError, visible
 from esol.runs.folder import STAGES
 from esol.settings import Settings
@@ -223,7 +223,7 @@ def _demo(rest: list[str]) -> int:
     parser = Parser(prog="esol demo", description="Synthetic set, whole pipeline, report.")
     parser.add_argument("out", nargs="?", default="runs/demo", help="run folder")
     out = Path(parser.parse_args(rest).out)
-    from esol.demo import demo
+    from esol.cli.demo import demo
 
     demo(out, load_settings("demo"))
     _show(out)
@@ -242,7 +242,7 @@ def _check(rest: list[str]) -> int:
 
 
 def _report(rest: list[str]) -> int:
-    from esol.summary import PHOTOS, write_report
+    from esol.report.summary import PHOTOS, write_report
 
     parser = Parser(prog="esol report", description="Rebuild report.html of a run.")
     parser.add_argument("run", help="run folder")
@@ -272,7 +272,7 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--overwrite", action="store_true", help="replace masks made before")
     parsed = parser.parse_args(rest)
-    from esol.predict import load, predict_folder
+    from esol.predict.model import load, predict_folder
 
     found = predict_folder(
         load(Path(parsed.run), parsed.device),
@@ -298,13 +298,13 @@ def _predict(rest: list[str]) -> int:
 
 
 def _export(rest: list[str]) -> int:
-    from esol.interchange.command import export_command
+    from esol.cli.export import export_command
 
     return export_command(rest)
 
 
 def _import(rest: list[str]) -> int:
-    from esol.interchange.command import import_command
+    from esol.cli.export import import_command
 
     return import_command(rest)
 
@@ -356,7 +356,7 @@ def _evaluate_masks(rest: list[str]) -> int:
 
 def _show(run: Path) -> None:
     """Print the numbers of a run, if it has any, and where its report is."""
-    from esol.summary import print_summary
+    from esol.report.summary import print_summary
 
     if main_process():
         print_summary(run)
@@ -385,7 +385,3 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "completion": _completion,
 }
 """Besides the stages."""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

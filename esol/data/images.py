@@ -205,3 +205,17 @@ def _grey16(image: Image.Image, path: Path) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise InputError(f"{path}: grey values outside 0 .. 65535: save it with 8 or 16 bits")
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def colour(mask: NDArray[np.uint8]) -> Image.Image:
+    """Picture of a mask in the VOC colours.
+
+    Args:
+        mask: (H, W): 0 background, class index + 1, 255 ignored.
+
+    Returns:
+        W x H picture in mode "P"; its pixel values are the mask's.
+    """
+    picture = Image.fromarray(mask)
+    picture.putpalette(palette().tobytes())
+    return picture

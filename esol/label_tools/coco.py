@@ -13,9 +13,9 @@ from pycocotools import mask as run_lengths
 from esol.data.foreign import entry, listed, read_json_file
 from esol.data.shapes import filled, unrun
 from esol.errors import InputError
-from esol.interchange.album import Album, Photo, check_size
-from esol.interchange.polygons import outlines
-from esol.interchange.regions import Region, painted, regions
+from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.polygons import outlines
+from esol.label_tools.regions import Region, painted, regions
 from esol.system.files import write_atomic
 
 Masks = Callable[[Photo], NDArray[np.uint8]]

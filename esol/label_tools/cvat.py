@@ -12,11 +12,11 @@ from esol.data.foreign import entry, read_xml_file
 from esol.data.images import palette
 from esol.data.shapes import filled
 from esol.errors import InputError
-from esol.interchange import voc
-from esol.interchange.album import Album, Photo, check_size
-from esol.interchange.coco import Masks
-from esol.interchange.polygons import outlines
-from esol.interchange.regions import Region, painted, regions, used_values
+from esol.label_tools import voc
+from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.coco import Masks
+from esol.label_tools.polygons import outlines
+from esol.label_tools.regions import Region, painted, regions, used_values
 from esol.system.files import write_atomic
 
 SHAPES = ("mask", "polygon")

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from esol.data.images import load_mask
 from esol.data.sample import IGNORE
 from esol.errors import InputError
-from esol.interchange import TOOLS, coco, cvat, labelstudio, voc
-from esol.interchange.album import Photo
-from esol.interchange.runs import album_of, check_classes, opened
+from esol.label_tools import TOOLS, coco, cvat, labelstudio, voc
+from esol.label_tools.album import Photo
+from esol.label_tools.runs import album_of, check_classes, opened
 from esol.runs.corrections import read_corrections
 from esol.runs.folder import stage_path
 
@@ -43,8 +43,8 @@ def export_masks(
         run: run folder.
         out: file to write or replace (coco, labelstudio: .json; cvat: .xml or .zip); voc: folder
             to make.
-        to: one of ``esol.interchange.TOOLS``.
-        what: one of ``esol.interchange.WHAT``.
+        to: one of ``esol.label_tools.TOOLS``.
+        what: one of ``esol.label_tools.WHAT``.
         split: a list of the data set; None: the training list.
         tolerance: None: run lengths; otherwise polygons, whose outline differs from the mask's by
             at most so many pixels.

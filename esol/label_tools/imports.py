@@ -13,10 +13,10 @@ from scipy import ndimage
 from esol.data.images import load_mask, save_mask
 from esol.data.sample import IGNORE
 from esol.errors import InputError
-from esol.interchange import coco, cvat, labelstudio, voc
-from esol.interchange.album import Album, Photo
-from esol.interchange.runs import album_of, check_classes, opened
-from esol.interchange.sources import digest_of
+from esol.label_tools import coco, cvat, labelstudio, voc
+from esol.label_tools.album import Album, Photo
+from esol.label_tools.runs import album_of, check_classes, opened
+from esol.label_tools.sources import digest_of
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import stage_path
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
@@ -48,7 +48,7 @@ def import_masks(
     Args:
         corrected: file (voc: or folder) of the tool.
         run: run folder.
-        source: one of ``esol.interchange.TOOLS``.
+        source: one of ``esol.label_tools.TOOLS``.
         tolerance: that of the polygons exported, pixels; a mask that differs from the pseudo mask
             along its borders only, by no more than this and the rounding to pixels, is the same.
             None: it must be equal.

@@ -15,11 +15,11 @@ from esol.data.images import palette
 from esol.data.shapes import filled
 from esol.data.tags.labelstudio import address_of, photo_of
 from esol.errors import InputError
-from esol.interchange.album import Album, Photo, check_size
-from esol.interchange.brush import decode, encode
-from esol.interchange.coco import Masks
-from esol.interchange.polygons import outlines
-from esol.interchange.regions import Region, painted, regions, used_values
+from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.brush import decode, encode
+from esol.label_tools.coco import Masks
+from esol.label_tools.polygons import outlines
+from esol.label_tools.regions import Region, painted, regions, used_values
 from esol.system.files import write_atomic
 
 PREFIX = "/data/local-files/?d="

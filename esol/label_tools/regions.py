@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.interchange.album import Album
+from esol.label_tools.album import Album
 
 Region = tuple[int, NDArray[np.bool_]]
 """Mask value, and (H, W) where it is."""

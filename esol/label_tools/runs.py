@@ -5,7 +5,7 @@ from pathlib import Path
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import image_size
 from esol.errors import InputError
-from esol.interchange.album import Album, Photo
+from esol.label_tools.album import Album, Photo
 from esol.runs.folder import read_manifest, stage_path
 from esol.runs.manifest import damaged
 from esol.settings import Settings

@@ -11,10 +11,10 @@ from esol.data.foreign import entry
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
-from esol.interchange.album import Album, Photo, check_size
-from esol.interchange.coco import Masks
-from esol.interchange.regions import used_values
-from esol.interchange.sources import unpacked
+from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.coco import Masks
+from esol.label_tools.regions import used_values
+from esol.label_tools.sources import unpacked
 from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
 
 MASKS = "SegmentationClass"

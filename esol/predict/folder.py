@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from esol.data.images import IMAGE_SUFFIXES, image_size, load_image, palette, save_mask
+from esol.data.images import IMAGE_SUFFIXES, colour, image_size, load_image, palette, save_mask
 from esol.errors import InputError
-from esol.panels import colour
+from esol.predict.tiles import BAND, labelled
 from esol.system.distributed import barrier, from_main, gather, share
 from esol.system.files import atomic, plain, read_json, write_atomic, write_json
 from esol.system.progress import track
-from esol.tiles import BAND, labelled
 
 if TYPE_CHECKING:
-    from esol.predict import Model
+    from esol.predict.model import Model
 
 CLASSES = "classes.json"
 """Names and colours of the mask values, and which model and settings made the masks."""

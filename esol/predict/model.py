@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from esol.bundle import BUNDLE, LARGEST, load_bundle
 from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.build import device_of
 from esol.networks.folding import fold_batch_norm
-from esol.predict_folder import predict_folder
+from esol.predict.bundle import BUNDLE, LARGEST, load_bundle
+from esol.predict.folder import predict_folder
+from esol.predict.tiles import labelled, spans, stretched, weights
 from esol.runs.folder import current, stage_path
 from esol.settings.inputs import Machine
 from esol.settings.masks import Crf
 from esol.system.files import sha256
 from esol.system.progress import log
-from esol.tiles import labelled, spans, stretched, weights
 
 __all__ = ["Model", "Prediction", "load", "predict_folder"]
 
@@ -64,7 +64,7 @@ class Model:
 
     Args:
         segmenter: (N, 3, H, W) normalised images -> (N, K + 1, H, W) logits, in evaluation mode.
-        description: as in ``esol.bundle.save_bundle``.
+        description: as in ``esol.predict.bundle.save_bundle``.
         device: where it computes.
         source: its file.
         tile: side of a tile, pixels; an eighth of it is the least overlap.

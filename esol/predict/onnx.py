@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from esol.bundle import save_bundle
 from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import reason
-from esol.predict import Model
+from esol.predict.bundle import save_bundle
+from esol.predict.model import Model
 from esol.system.files import atomic
 
 OPSET = 20
@@ -112,7 +112,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
 
 
 def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
-    """Write the network as one safetensors file, which is all that ``esol.predict.load`` needs.
+    """Write the network as one safetensors file, which is all that ``esol.load`` needs.
 
     Args:
         model: the network.

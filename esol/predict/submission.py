@@ -13,7 +13,7 @@ from esol.data.images import image_size, palette, reading
 from esol.data.labels import read_names
 from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
-from esol.predict import Model
+from esol.predict.model import Model
 from esol.system.files import write_atomic
 from esol.system.progress import log
 

@@ -1,7 +1,7 @@
 // The gallery. Names are only ever set as text, never as HTML.
 
 const MARGIN = "400px";  // photos this near to the window are drawn already
-const HEAT = { levels: [0, 0.35, 0.65, 1],  // as esol.panels.heat
+const HEAT = { levels: [0, 0.35, 0.65, 1],  // as esol.reproduce.figures.heat
   colours: [[60, 20, 110], [190, 40, 90], [250, 140, 30], [255, 240, 110]] };
 const byId = (id) => document.getElementById(id);
 

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from esol.charts import Points, line_chart, thin
 from esol.data.images import palette
+from esol.report.charts import Points, line_chart, thin
 from esol.report.gallery import Gallery
 from esol.system.files import plain, write_atomic
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from esol.metrics.curves import never_predicted
-from esol.reproduce.lines import MASKS, Line, Spec
 from esol.reproduce.runs import Plan
-from esol.reproduce.specs import TABLES
+from esol.reproduce.specs import MASKS, TABLES, Line, Spec
 from esol.system.files import read_json
 
 BEST, FIXED = "best_on_ground_truth", "fixed"

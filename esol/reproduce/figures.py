@@ -5,19 +5,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from esol.data import Dataset, Sample, open_dataset
-from esol.data.images import load_image, load_mask
+from esol.data.images import colour, load_image, load_mask
 from esol.maps.files import load_maps
-from esol.panels import colour, heat
+from esol.report.charts import write_chart
 from esol.reproduce.cells import BEST, FIXED
-from esol.reproduce.lines import ALPHAS
 from esol.reproduce.runs import Plan
 from esol.reproduce.sheets import write_sheet
-from esol.reproduce.specs import FIGURES
-from esol.reproduce.svg import write_chart
+from esol.reproduce.specs import ALPHAS, FIGURES
 from esol.runs.folder import stage_path
+
+_LEVELS = (0.0, 0.35, 0.65, 1.0)
+_COLOURS = ((60, 20, 110), (190, 40, 90), (250, 140, 30), (255, 240, 110))
+"""Violet over red and orange to light yellow: brightness rises with the score, so that the order
+is seen without telling red from green."""
 
 PHOTOS = 8
 """Photos of a sheet."""
@@ -175,3 +180,27 @@ def _heat(run: Path, kind: str, sample: Sample) -> Image.Image:
 def _prediction(run: Path, _: str, sample: Sample) -> Image.Image:
     folder = stage_path(run, "segment") / "predictions"
     return colour(load_mask(folder / f"{sample.name}.png"))
+
+
+def heat(scores: NDArray[np.floating], photo: Image.Image) -> Image.Image:
+    """Lay scores over a photo, the higher the brighter and the less transparent.
+
+    Args:
+        scores: (H, W), 0 .. 1; values outside are drawn as the nearer end.
+        photo: the photo, W x H pixels.
+
+    Returns:
+        W x H picture in mode "RGB".
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if scores.shape != (photo.height, photo.width):
+        raise ValueError(f"scores {scores.shape}, photo {photo.height} x {photo.width}")
+    level = np.clip(scores.astype(np.float32), 0, 1)
+    ramp = np.asarray(_COLOURS, np.float32)
+    tint = np.stack([np.interp(level, _LEVELS, ramp[:, band]) for band in range(3)], -1)
+    # The power lifts weak scores, which a plain share would leave invisible.
+    share = 0.75 * level[..., None] ** 0.75
+    mixed = (1 - share) * np.asarray(photo.convert("RGB"), np.float32) + share * tint
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from esol.reproduce.cells import BEST, FIXED, Cell, cells, paper, printed_numbers
-from esol.reproduce.lines import Spec
 from esol.reproduce.runs import Plan
-from esol.reproduce.specs import TABLES
+from esol.reproduce.specs import TABLES, Spec
 from esol.system.files import write_atomic
 
 PROTOCOLS = {BEST: "best threshold", FIXED: "fixed threshold", "": "masks as they are"}

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from esol.completion import asked, names_or_files, offer_values
+from esol.cli.completion import asked, names_or_files, offer_values
 from esol.errors import InputError
 from esol.settings import Settings
 from esol.settings.yaml_file import read_yaml

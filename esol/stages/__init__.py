@@ -5,35 +5,40 @@ from pathlib import Path
 
 from esol.data import open_dataset
 from esol.errors import InputError
+from esol.report.summary import write_report
 from esol.runs.folder import STAGES
 from esol.settings import LEARNS, Settings
 from esol.settings.load import dump_settings
+from esol.stages import (
+    cams,
+    classify,
+    evaluate,
+    expand,
+    masks,
+    peer,
+    refine,
+    seeds,
+    segment,
+    shrink,
+)
 from esol.stages.checks import check_input
 from esol.stages.job import Job
-from esol.stages.localize import classify, expand, shrink
-from esol.stages.mapping import cams, seeds
-from esol.stages.masking import masks
-from esol.stages.measure import evaluate
-from esol.stages.peer import peer
-from esol.stages.refinement import refine
-from esol.stages.segmentation import segment
-from esol.summary import write_report
 from esol.system.distributed import barrier, from_main, main_process
 from esol.system.files import write_atomic, write_json
 from esol.system.lock import FolderLock
 from esol.system.progress import log
 
 BY_NAME: dict[str, Callable[[Job], None]] = {
-    "classify": classify,
-    "peer": peer,
-    "expand": expand,
-    "shrink": shrink,
-    "cams": cams,
-    "seeds": seeds,
-    "refine": refine,
-    "masks": masks,
-    "segment": segment,
-    "evaluate": evaluate,
+    "classify": classify.classify,
+    "peer": peer.peer,
+    "expand": expand.expand,
+    "shrink": shrink.shrink,
+    "cams": cams.cams,
+    "seeds": seeds.seeds,
+    "refine": refine.refine,
+    "masks": masks.masks,
+    "segment": segment.segment,
+    "evaluate": evaluate.evaluate,
 }
 
 

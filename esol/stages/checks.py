@@ -12,7 +12,7 @@ from esol.networks.weights import weights_digest
 from esol.runs.corrections import read_corrections
 from esol.runs.folder import finished
 from esol.stages.job import Job
-from esol.stages.masking import check_saliency
+from esol.stages.masks import check_saliency
 from esol.stages.peer import new_peer
 from esol.system.distributed import processes
 from esol.system.progress import log

@@ -6,12 +6,15 @@ from pathlib import Path
 from torch import nn
 
 from esol.method.classifier import Head
+from esol.method.localizer import Localizer
 from esol.networks.backbone import Backbone
 from esol.networks.weights import save_weights
+from esol.runs.folder import Stage
+from esol.settings import Fit
 from esol.stages.job import Job
 from esol.system.distributed import from_main
 from esol.training.features import compute_features
-from esol.training.fit import forget_checkpoints
+from esol.training.fit import LossFunction, fit, forget_checkpoints
 from esol.training.inputs import Inputs, Planes, photo_inputs
 
 
@@ -59,3 +62,20 @@ def finish(module: nn.Module, path: Path) -> None:
     """Write trained weights, then drop the checkpoints beside them."""
     from_main(lambda: save_weights(module, path))
     forget_checkpoints(path.parent)
+
+
+def fit_sampler(
+    job: Job, stage: Stage, model: Localizer, losses: LossFunction, part: nn.Module, settings: Fit
+) -> dict[str, float]:
+    """Train one part of the localizer; returns what ``fit`` does."""
+    return fit(
+        model,
+        losses,
+        tagged_inputs(job, model.backbone, plain=True),
+        [(part.parameters(), 1.0)],
+        fit=settings,
+        machine=job.settings.machine,
+        folder=stage.path,
+        seed=job.settings.seed,
+        label=stage.name,
+    )

@@ -19,7 +19,7 @@ from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.masks.threshold import choose_threshold
 from esol.runs.folder import Stage, stage_path
 from esol.stages.job import Job
-from esol.stages.refinement import seed_maps
+from esol.stages.refine import seed_maps
 from esol.system.distributed import from_main, in_order, share
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import log, track

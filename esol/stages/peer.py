@@ -32,10 +32,10 @@ from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
 from esol.runs.folder import Stage, stage_path
 from esol.settings import Fit
 from esol.stages.best import BestOnTruth
+from esol.stages.fitting import classifier_groups, finish, tagged_inputs
 from esol.stages.job import Job, learned
-from esol.stages.localize import localizer, plain_classifier
 from esol.stages.photo_maps import map_photos
-from esol.stages.training import classifier_groups, finish, tagged_inputs
+from esol.stages.trained import localizer, plain_classifier
 from esol.system.distributed import from_main, gather, share
 from esol.system.files import make_folder, read_json, write_json
 from esol.system.progress import track

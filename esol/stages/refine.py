@@ -19,10 +19,10 @@ from esol.networks.build import device_of
 from esol.networks.weights import load_weights
 from esol.runs.folder import Part, Stage, stage_path
 from esol.runs.outputs import CHECKPOINT
+from esol.stages.cams import backbone_stage, trained_backbone
+from esol.stages.fitting import finish
 from esol.stages.job import Job, learned
-from esol.stages.mapping import backbone_stage, trained_backbone
 from esol.stages.photo_maps import map_path
-from esol.stages.training import finish
 from esol.system.distributed import barrier, from_main, in_order, share
 from esol.system.progress import log, track
 from esol.training.fit import fit, forget_checkpoints

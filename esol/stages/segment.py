@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from esol.bundle import BUNDLE, redescribe, save_bundle
 from esol.data.images import load_image, save_mask
 from esol.data.sample import Sample
 from esol.networks.build import device_of, new_segmenter
 from esol.networks.segmenter import Segmenter, segment_losses
-from esol.predict import load
+from esol.predict.bundle import BUNDLE, redescribe, save_bundle
+from esol.predict.model import load
 from esol.runs.corrections import read_corrections
 from esol.runs.folder import Part, Stage, stage_path
 from esol.runs.outputs import CHECKPOINT

@@ -11,7 +11,7 @@ import numpy as np
 from corpus import Command, Kind, Place
 from corpus.layouts import FAR, changed, instances, run_length
 from esol.data.images import load_mask, save_mask
-from esol.interchange.brush import encode
+from esol.label_tools.brush import encode
 
 
 def tags(name: str, content: Any) -> Callable[[Place], Command]:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from corpus import noise, sound
-from esol.__main__ import main
+from esol.cli.main import main
 
 SMOKE = Path(__file__).parent.parent / "smoke.yaml"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from corpus import Command, Kind, Place
 from corpus.images import JPEG, SMOKE
-from esol.bundle import BUNDLE, KEY
+from esol.predict.bundle import BUNDLE, KEY
 from esol.runs.folder import stage_path
 
 

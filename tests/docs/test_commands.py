@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from esol.__main__ import COMMANDS as BESIDES
-from esol.__main__ import main
+from esol.cli.main import COMMANDS as BESIDES
+from esol.cli.main import main
 from esol.runs.folder import STAGES
 from esol.settings.load import config_folder, find_config, settings_parser, to_settings
 

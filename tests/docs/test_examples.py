@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 import esol
-from esol.bundle import save_bundle
 from esol.data.voc import VOC_CLASSES
-from esol.interchange.exports import export_masks
+from esol.label_tools.exports import export_masks
 from esol.networks.segmenter import Segmenter
+from esol.predict.bundle import save_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

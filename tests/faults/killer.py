@@ -68,7 +68,7 @@ def child(job: dict[str, Any], tell: int) -> int:
         os.dup2(os.open(name, flags, 0o644), number)
     # A shell's background jobs inherit that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from esol.__main__ import main
+    from esol.cli.main import main
 
     if "largest" in job:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"], resource.RLIM_INFINITY))
@@ -107,8 +107,8 @@ def serve(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    import esol.__main__
-    import esol.interchange.command
+    import esol.cli.export
+    import esol.cli.main
     import esol.stages  # noqa: F401
 
     for line in sys.stdin:

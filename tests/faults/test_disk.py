@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from kills import contents, copied, differences, unlike
 
 from esol.errors import InputError
-from esol.interchange.sources import unpacked
+from esol.label_tools.sources import unpacked
 from esol.runs.folder import FOLDERS
 from esol.system.files import append
 from esol.training.fit import _Metrics

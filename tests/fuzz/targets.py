@@ -18,9 +18,9 @@ from esol.data.labels import read_labels, read_names
 from esol.data.saliency import load_saliency
 from esol.data.tags import read_tags
 from esol.errors import InputError
-from esol.interchange import coco, cvat, labelstudio
-from esol.interchange.album import Album, Photo
-from esol.interchange.brush import encode
+from esol.label_tools import coco, cvat, labelstudio
+from esol.label_tools.album import Album, Photo
+from esol.label_tools.brush import encode
 from esol.maps.files import load_maps
 from esol.networks.weights import read_weights
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections

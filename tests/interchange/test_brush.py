@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from esol.interchange.brush import decode, encode
+from esol.label_tools.brush import decode, encode
 
 REGIONS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
 

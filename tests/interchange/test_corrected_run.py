@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esol.__main__ import main
+from esol.cli.main import main
 from esol.data.images import load_mask
 from esol.data.synthetic import write_synthetic
 from esol.runs.folder import read_manifest, stage_path

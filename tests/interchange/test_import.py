@@ -12,8 +12,8 @@ from small_run import NAMES, blank, make_run, masks_of, pseudo
 
 from esol.data.images import load_mask, save_mask
 from esol.errors import InputError
-from esol.interchange.exports import export_masks
-from esol.interchange.imports import import_masks
+from esol.label_tools.exports import export_masks
+from esol.label_tools.imports import import_masks
 from esol.runs.corrections import read_corrections
 from esol.system.lock import FolderLock
 

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from esol.data.shapes import filled
-from esol.interchange.polygons import outlines
+from esol.label_tools.polygons import outlines
 
 REGIONS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9))
 

@@ -12,9 +12,9 @@ from small_run import CLASSES, FILES, NAMES, blank, make_run, masks_of, pseudo
 
 from esol.data.images import load_image, palette
 from esol.errors import InputError
-from esol.interchange import TOOLS
-from esol.interchange.exports import export_masks
-from esol.interchange.imports import import_masks
+from esol.label_tools import TOOLS
+from esol.label_tools.exports import export_masks
+from esol.label_tools.imports import import_masks
 
 OUT = {
     "labelstudio": ("labelstudio", "tasks.json"),

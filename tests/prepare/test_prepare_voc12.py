@@ -27,7 +27,7 @@ from tiny_voc import (
 
 import esol.prepare.archives
 import esol.prepare.augmented
-from esol.__main__ import main
+from esol.cli.main import main
 from esol.data import open_dataset
 from esol.data.check import check
 from esol.data.images import load_mask, palette, save_mask

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from esol.report.summary import COLUMNS
 from esol.reproduce import tables
 from esol.reproduce.cells import Cell, cells
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import TABLES
-from esol.summary import COLUMNS
 
 
 def measured(value: float, at: float) -> dict[str, Any]:

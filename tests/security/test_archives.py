@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import esol.interchange.sources
+import esol.label_tools.sources
 import esol.prepare.archives
 from esol.data.foreign import read_xml_file
 from esol.data.voc import read_voc
 from esol.errors import InputError
-from esol.interchange.sources import unpacked
+from esol.label_tools.sources import unpacked
 from esol.prepare.archives import Archive
 from esol.settings import Data
 
@@ -44,7 +44,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_bomb_is_refused_by_what_it_says(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(esol.interchange.sources, "UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr(esol.label_tools.sources, "UNPACKED_LIMIT", 1 << 20)
     files = {f"{n}.png": bytes(300_000) for n in range(4)}
     path = packed(tmp_path / "bomb.zip", files)
     assert path.stat().st_size < 5000

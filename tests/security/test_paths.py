@@ -13,7 +13,7 @@ from PIL import Image
 from esol.data import open_dataset
 from esol.data.images import save_mask
 from esol.errors import InputError
-from esol.predict_folder import _gathered
+from esol.predict.folder import _gathered
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.settings import Data
 from esol.settings.load import load_settings

@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import esol.stages.localize
-from esol.bundle import BUNDLE, load_bundle
+import esol.stages.trained
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps, save_maps
 from esol.networks.weights import load_weights, read_weights
+from esol.predict.bundle import BUNDLE, load_bundle
 from esol.runs.folder import stage_path
 from esol.settings.load import load_settings
 from esol.stages import run
@@ -122,7 +122,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(esol.stages.localize, "finish", stop)
+        patch.setattr(esol.stages.trained, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             go_on(place / "photos", place / "run")
     assert list(stage_path(place / "run", "classify").glob("checkpoint-*"))

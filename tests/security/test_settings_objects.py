@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from esol.__main__ import main
+from esol.cli.main import main
 
 YAML = [
     'input: !!python/object/apply:os.mkdir ["MARKER"]',
