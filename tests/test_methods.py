@@ -1,13 +1,10 @@
 """The compared methods through the same stages as ours."""
 
-import logging
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
@@ -21,11 +18,7 @@ from esol.runs.folder import read_manifest, stage_path
 from esol.settings import KINDS
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.stages.best import BestOnTruth
-from esol.stages.job import Job
-from esol.stages.peer import peer_networks
 from esol.system.files import read_json
-from esol.system.progress import log
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 SHORT = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks.saliency=saliency")
@@ -123,35 +116,6 @@ def test_as_a_control_drs_second_network_learns_another_methods_maps(kind, after
     assert again == [done.stat().st_mtime_ns for done in done.rglob("*.safetensors")]
 
 
-def test_the_published_choice_of_a_checkpoint_keeps_the_best_epoch_on_the_ground_truth(
-    photos, tmp_path, caplog
-):
-    caplog.set_level(logging.INFO, logger=log.name)
-    chosen = settings(
-        "drs",
-        "--quirks.checkpoint=true",
-        # A rate at which epochs differ, and some are bad.
-        *("--classify.fit.steps=0", "--classify.fit.epochs=3", "--classify.fit.lr=0.01"),
-        *("--drs.fit.steps=0", "--drs.fit.epochs=4", "--drs.fit.lr=0.01"),
-    )
-    done = run(chosen, photos, tmp_path / "run", last="peer")
-    results = read_manifest(done, "peer")["results"]
-    told = (stage_path(done, "peer") / "log.txt").read_text()
-    for kind in ("drs", "drs_refined"):
-        found = re.findall(rf"{kind}: mIoU ([\d.]+) on the ground truth after step (\d+)", told)
-        scores = {int(step): float(miou) for miou, step in found}
-        assert len(scores) == len(found) >= 2
-        best = max(scores, key=lambda step: (scores[step], -step))
-        assert results[f"{kind}_checkpoint_step"] == best
-        assert results[f"{kind}_checkpoint_miou"] == pytest.approx(scores[best], abs=1e-4)
-        job = Job(chosen, open_dataset(photos, chosen.data), done)
-        network = next(n for n in peer_networks(job) if kind in n.maps(probe(n)))
-        again = BestOnTruth(job, network, kind, tmp_path / kind)
-        again.look(1)
-        assert again.restore()["checkpoint_miou"] == results[f"{kind}_checkpoint_miou"]
-    assert not list(done.rglob("*checkpoint-*"))
-
-
 def test_eps_learned_from_the_training_list_and_no_other(photos, tmp_path):
     """Saliency maps of evaluated photos may change: they enter the masks, not the network."""
     data = shutil.copytree(photos, tmp_path / "data")
@@ -184,20 +148,6 @@ def test_what_overwrite_will_replace_is_looked_at_first(photos, tmp_path, capsys
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()} == kept
 
 
-def probe(network):
-    """Features of a blank image."""
-    return network.backbone(torch.zeros(1, 3, 64, 64))
-
-
-def test_a_checkpoint_cannot_be_chosen_without_masks(photos, tmp_path, capsys):
-    bare = shutil.copytree(photos, tmp_path / "bare")
-    shutil.rmtree(bare / "masks")
-    given = [str(SMOKE), str(bare), str(tmp_path / "run"), "--method", "drs"]
-    assert main(["run", *given, "--quirks.checkpoint", "true"]) == 2
-    assert "quirks.checkpoint: train has no masks" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 def test_eps_without_saliency_and_foreign_kinds_are_refused(photos, tmp_path, capsys):
     with pytest.raises(InputError, match=r"masks\.saliency"):
         load_settings(str(SMOKE), "--method=eps")
@@ -217,11 +167,3 @@ def test_another_method_does_not_pass_for_this_one(photos, tmp_path, capsys):
     given = ["cams", str(SMOKE), str(photos), str(target), "--method", "esol"]
     assert main(given) == 2
     assert "is not finished; run the stage expand first" in capsys.readouterr().err
-
-
-def test_published_momentum_is_the_weight_decay():
-    plain = settings("cam", "--classify.fit.momentum=0.9", "--classify.fit.weight_decay=0.02")
-    assert plain.classifier_fit.momentum == 0.9
-    quirk = settings("cam", "--quirks.momentum=true", "--classify.fit.weight_decay=0.02")
-    assert quirk.classifier_fit.momentum == 0.02
-    assert quirk.group("classify")["fit"]["momentum"] == 0.02

@@ -15,7 +15,6 @@ OTHERS = (
     "maps/.tmp-half",
     "checkpoint-00000012/state.bin",
     "maps/checkpoint-00000012/deep/state.bin",
-    "best-checkpoint-3/state.bin",
 )
 # Names of photos that only look like those of checkpoints.
 PHOTOS = ("checkpoint-00000012.jpg", "checkpoint-3/a.jpg", "maps/identity.json")

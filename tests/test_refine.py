@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.data.transforms import to_tensor
 from esol.maps.files import Maps
 from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, walked
 from esol.masks.seeds import seed
@@ -131,36 +130,3 @@ def test_boundaries_are_those_of_the_mirror_image_mirrored():
     assert edge.shape == (12, 16)
     assert torch.allclose(edge, boundaries(net, mirrored, chosen, 0)[0].flip(1), atol=1e-6)
     assert boundaries(net, photo, Input(size=64, resize="squash"), 0)[0].shape == (16, 16)
-
-
-def test_published_boundaries_are_those_of_a_padded_or_cut_photo():
-    torch.manual_seed(0)
-    backbone = Backbone("test_resnet", weights="none", stride=8, learn=(), norm="frozen")
-    net = AffinityNet(backbone, displacement=True).eval()
-    noise = np.random.default_rng(0).integers(0, 256, (48, 66, 3), dtype=np.uint8)
-    photo, chosen = Image.fromarray(noise), Input(size=64, resize="crop")
-
-    def seen(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """By hand: the image and its mirror image, each beside zeros."""
-        both = torch.zeros(2, 3, 64, 64)
-        both[0, :, :48, : image.shape[2]] = image
-        both[1, :, :48, : image.shape[2]] = image.flip(2)
-        edges, field = net(both)
-        assert field is not None
-        cells = -(-image.shape[2] // 4)
-        return torch.sigmoid((edges[0, :12, :cells] + edges[1, :12, :cells].flip(1)) / 2), field[0]
-
-    with torch.no_grad():
-        edge, field = boundaries(net, photo.crop((0, 0, 40, 48)), chosen, 0, crop=True)
-        wanted, way = seen(to_tensor(photo)[:, :, :40])
-        assert torch.equal(edge, wanted)
-        assert field is not None
-        assert torch.equal(field, way[:, :12, :10])
-        plain = boundaries(net, photo.crop((0, 0, 40, 48)), chosen, 0)[0]
-        assert not torch.allclose(edge, plain, atol=1e-3)
-        edge, field = boundaries(net, photo, chosen, 0, crop=True)
-        assert edge.shape == (12, 17)
-        assert torch.equal(edge[:, :16], seen(to_tensor(photo)[:, :, :64])[0])
-        assert field is not None
-        assert not edge[:, 16].any()
-        assert not field[:, :, 16].any()

@@ -40,7 +40,7 @@ def losses(network: nn.Module, batch) -> dict[str, torch.Tensor]:
     return {"loss": loss, "double": 2 * loss.detach()}
 
 
-def train(folder, network, loss=losses, each_epoch=None, **changes):
+def train(folder, network, loss=losses, **changes):
     settings = Fit(**{"steps": 12, "batch": 4, "optimizer": "adamw", "lr": 0.05, **changes})
     return fit(
         network,
@@ -52,7 +52,6 @@ def train(folder, network, loss=losses, each_epoch=None, **changes):
         folder=folder,
         seed=7,
         label="test",
-        each_epoch=each_epoch,
     )
 
 
@@ -81,19 +80,6 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
         assert torch.equal(ours, theirs)
     one, two = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts"))
     assert one == two
-
-
-def test_a_look_after_each_epoch_and_at_the_end_changes_nothing(tmp_path):
-    plain, watched, seen = model(), model(), []
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "watched").mkdir()
-    train(tmp_path / "plain", plain, steps=7)
-    # Ten photos, four at a time: an epoch has ended after 3, 6, ... steps.
-    look = lambda step: seen.append((step, watched.training))  # noqa: E731
-    train(tmp_path / "watched", watched, each_epoch=look, steps=7)
-    assert seen == [(3, False), (6, False), (7, False)]
-    for ours, theirs in zip(watched.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
 
 
 def test_signal_after_the_last_step_is_not_lost(tmp_path, monkeypatch):

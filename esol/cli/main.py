@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.cli.completion import SHELLS, asked, complete, script
+from esol.cli.completion import SHELLS, complete, is_completing, script
 from esol.errors import InputError, visible
 from esol.runs.folder import STAGES
 from esol.settings import Settings
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if asked():
+    if is_completing():
         return complete([*COMMANDS, *STAGES], _dispatch)
     if not given or given[0] in ("-h", "--help", "help"):
         print(USAGE)

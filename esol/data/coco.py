@@ -15,8 +15,7 @@ from pycocotools import coco as pycocotools_coco
 
 from esol.data.foreign import entry, leads_out, read_json_file
 from esol.data.images import PIXEL_LIMIT, load_mask
-from esol.data.reading import Entry, Reading, require_lists, to_dataset
-from esol.data.sample import Dataset
+from esol.data.reading import Entry, Reading, require_lists
 from esol.data.shapes import filled, unrun
 from esol.errors import InputError
 from esol.settings import Data
@@ -74,25 +73,6 @@ def _region(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     if tuple(segmentation["size"]) != size:
         raise ValueError(f"of {segmentation['size']} pixels, the photo of {list(size)}")
     return unrun(segmentation["counts"], size)
-
-
-def open_coco(root: Path | str, settings: Data) -> Dataset:
-    """Open a folder in the layout of COCO 2014 or 2017.
-
-    A list LIST is annotations/instances_LIST.json with its photos in LIST or images/LIST.
-    Classes are the categories in the order of their ids: COCO's 80 categories, whose ids run to 90
-    with gaps, become mask values 1 .. 80. A photo's tags are its categories with at least one
-    annotation, crowd regions included, so that tags and masks agree.
-
-    Args:
-        root: the folder that holds annotations.
-        settings: ``masks`` may name a folder of ready masks with values 1 .. K. Files with boxes
-            alone give tags and no masks.
-
-    Raises:
-        InputError: a file is missing or wrong.
-    """
-    return to_dataset(read_coco(Path(root), settings), settings)
 
 
 def read_coco(root: Path, settings: Data) -> Reading:

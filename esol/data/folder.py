@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 from esol.data.foreign import one_ends_other
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import Row, read_names
-from esol.data.reading import Entry, Reading, require_lists, to_dataset, wanted_lists
-from esol.data.sample import Dataset
+from esol.data.reading import Entry, Reading, require_lists, wanted_lists
 from esol.data.tags import LABELS, find_tags, read_tags
 from esol.data.tags.lists import LISTS
 from esol.errors import InputError
@@ -18,26 +17,6 @@ MASKS = "masks"
 CLASS_NAMES = "classes.txt"
 
 _Index = Mapping[str, list[PurePosixPath]]
-
-
-def open_folder(root: Path | str, settings: Data) -> Dataset:
-    """Open a folder of the user's own photos.
-
-    With a tags file, labels.csv or one that esol.data.tags knows, that gives tags and lists.
-    Without one, every sub-folder is a tag and all its photos are in the list "train"; or the
-    sub-folders are lists (train, val ..) that have a sub-folder per tag.
-
-    CLASS ORDER, and with it the meaning of mask values, is the alphabetical order of the tag names
-    (mask value 1 is the first), unless ``classes.txt`` or ``settings.classes`` gives another.
-
-    Args:
-        root: the data folder.
-        settings: ``labels`` and ``masks`` name files of the folder.
-
-    Raises:
-        InputError: a file is missing or wrong; see docs/data.md for the layout.
-    """
-    return to_dataset(read_folder(Path(root), settings), settings)
 
 
 def read_folder(root: Path, settings: Data) -> Reading:

@@ -7,8 +7,7 @@ from esol.data.folder import CLASS_NAMES
 from esol.data.foreign import read_xml_file
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import read_labels, read_names
-from esol.data.reading import Entry, Reading, require_lists, to_dataset
-from esol.data.sample import Dataset
+from esol.data.reading import Entry, Reading, require_lists
 from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data
@@ -22,24 +21,6 @@ VOC_CLASSES = (
 
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
 _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
-
-
-def open_voc(root: Path | str, settings: Data) -> Dataset:
-    """Open a folder in the layout of PASCAL VOC 2012.
-
-    Lists come from ImageSets/Segmentation, else from ImageSets/Main. Tags come from
-    Annotations/*.xml, or from ``settings.labels``, or from labels.csv where there is no Annotations
-    folder. Masks come from ``settings.masks``, else SegmentationClassAug, else SegmentationClass.
-    Classes are the 20 of VOC, unless a classes.txt names others.
-
-    Args:
-        root: the folder that holds JPEGImages.
-        settings: ``difficult`` tells whether difficult objects count as tags.
-
-    Raises:
-        InputError: a file is missing or wrong.
-    """
-    return to_dataset(read_voc(Path(root), settings), settings)
 
 
 def read_voc(root: Path, settings: Data) -> Reading:

@@ -111,7 +111,7 @@ def run_crf(unary: Tensor, photo: Image.Image, settings: Crf) -> Tensor:
 
 @torch.no_grad()
 def boundaries(
-    net: AffinityNet, photo: Image.Image, inputs: Input, longest: int, *, crop: bool = False
+    net: AffinityNet, photo: Image.Image, inputs: Input, longest: int
 ) -> tuple[Tensor, Tensor | None]:
     """Edge map and displacement field of a photo.
 
@@ -120,8 +120,6 @@ def boundaries(
         photo: upright RGB.
         inputs: resize "squash" looks at the photo as it was trained, "crop" at its own size.
         longest: longest side at which it is looked at, pixels; 0: its own.
-        crop: it is looked at in the upper left of a square of ``inputs.size`` pixels, 0 beside
-            it, as published; what does not fit is cut off, and has edges and displacements of 0.
 
     Returns:
         (h, w) edge probabilities on the stride-4 grid of what was looked at, the mean of the photo
@@ -130,21 +128,9 @@ def boundaries(
     """
     small = squash(photo, inputs.size) if inputs.resize == "squash" else reduced(photo, longest)
     image = to_tensor(small).to(next(net.branches.parameters()).device)
-    whole, side = grid((image.shape[1], image.shape[2])), inputs.size if crop else None
-    image = image[:, :side, :side]
-    height, width = grid((image.shape[1], image.shape[2]))
-    pair = torch.stack([image, image.flip(2)])
-    edges, displacement = net(pair if side is None else _padded(pair, (side, side)))
-    edges = edges[:, :height, :width]
-    edge = _padded(torch.sigmoid((edges[0] + edges[1].flip(1)) / 2), whole)
-    if displacement is None:
-        return edge, None
-    return edge, _padded(displacement[0, :, :height, :width], whole)
-
-
-def _padded(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """(..., h, w) values with zeros below and to the right, (..., *size)."""
-    return F.pad(values, (0, size[1] - values.shape[-1], 0, size[0] - values.shape[-2]))
+    edges, displacement = net(torch.stack([image, image.flip(2)]))
+    edge = torch.sigmoid((edges[0] + edges[1].flip(1)) / 2)
+    return edge, None if displacement is None else displacement[0]
 
 
 def walked(maps: Maps, edge: Tensor, settings: Walk) -> NDArray[np.float32]:

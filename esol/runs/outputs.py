@@ -18,7 +18,7 @@ SIZES = "sizes.json"
 NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt", SIZES)
 
 # With what is in them, at any depth. Photos, too, may be called checkpoint-3.jpg.
-_CHECKPOINTS = re.compile(rf"(^|/)({CHECKPOINT}\d{{8}}|best-{CHECKPOINT}\w+)/")
+_CHECKPOINTS = re.compile(rf"(^|/){CHECKPOINT}\d{{8}}/")
 
 
 def outputs(folder: Path) -> Iterator[tuple[str, Path]]:

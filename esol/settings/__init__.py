@@ -28,7 +28,6 @@ from esol.settings.methods import (
     Eps,
     MapKind,
     Method,
-    Quirks,
     Sccam,
 )
 
@@ -52,7 +51,6 @@ __all__ = [
     "MapKind",
     "Masks",
     "Method",
-    "Quirks",
     "Refine",
     "RefineMethod",
     "Sampler",
@@ -120,9 +118,6 @@ class Settings:
     segment: Segment = field(default_factory=Segment)
     """Stage 8."""
 
-    quirks: Quirks = field(default_factory=Quirks)
-    """Faults of published code."""
-
     machine: Machine = field(default_factory=Machine)
     """This computer."""
 
@@ -183,25 +178,12 @@ class Settings:
         return self.method == "drs" and self.drs.maps != "drs"
 
     @property
-    def leaks(self) -> bool:
-        """Whether ground truth of the training list chooses weights (quirks.checkpoint)."""
-        return self.quirks.checkpoint and self.method == "drs"
-
-    @property
     def seed_kind(self) -> MapKind:
         """Kind of maps that becomes seeds."""
         return self.map_kinds[-1] if self.seeds.kind == "auto" else self.seeds.kind
 
-    @property
-    def classifier_fit(self) -> Fit:
-        """classify.fit as it is used: with the published momentum if quirks.momentum is on."""
-        fit = self.classify.fit
-        return replace(fit, momentum=fit.weight_decay) if self.quirks.momentum else fit
-
     def group(self, name: str) -> Any:
         """One group as plain values, for identities and manifests."""
-        if name == "classify":
-            return asdict(replace(self.classify, fit=self.classifier_fit))
         if name == "seeds":
             return asdict(replace(self.seeds, kind=self.seed_kind))
         value = getattr(self, name)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settings
 
-from esol.cli.completion import asked, names_or_files, offer_values
 from esol.errors import InputError
 from esol.settings import Settings
 from esol.settings.yaml_file import read_yaml
@@ -47,6 +46,13 @@ def find_config(given: str) -> Path:
     raise InputError(f"{given}: no such settings file; by name there are: {names}")
 
 
+RETIRED = {"quirks": {"momentum": False, "checkpoint": False, "crop": False}}
+"""Settings of earlier versions, with the only value that still loads: stored runs have them."""
+
+LAST_WITH_QUIRKS = "3c53725"
+"""Last commit that had these settings."""
+
+
 def check_keys(path: Path) -> None:
     """Refuse what the parser would pass over in silence, such as a number where a group belongs.
 
@@ -54,6 +60,9 @@ def check_keys(path: Path) -> None:
         InputError: the file is not YAML, or has a key that no setting has.
     """
     content = read_yaml(path)
+    if isinstance(content, dict):
+        # Their own keys are the parser's to check.
+        content = {key: value for key, value in content.items() if key not in RETIRED}
     _check_group(content if content is not None else {}, asdict(Settings()), path, "")
 
 
@@ -76,14 +85,6 @@ _VALUE = "expected one of "
 
 class Parser(ArgumentParser):
     """Parser whose errors are one line, without the usage text."""
-
-    def parse_args(self, *arguments: Any, **options: Any) -> Any:
-        """As ever; a shell that asks for completion is answered instead, and the process ends."""
-        parsed = super().parse_args(*arguments, **options)
-        if asked():
-            # jsonargparse answers above. Should it not, a command must not be run in its place.
-            raise SystemExit(1)
-        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise the message as an InputError."""
@@ -121,8 +122,7 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
         usage=f"esol {command} {positionals} [--group.setting VALUE ...]",
         print_config=None,
     )
-    paths: Any = parser.add_argument("paths", nargs="*", help=positionals)
-    paths.completer = names_or_files(config_names)
+    parser.add_argument("paths", nargs="*", help=positionals)
     parser.add_argument("--config", action="config", help="settings file; flags override it")
     parser.add_argument(
         "--print_config", action="store_true", help="print all settings as YAML, and stop"
@@ -130,8 +130,8 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
     for name, arguments in options.items():
         parser.add_argument(f"--{name}", **arguments)
     parser.add_class_arguments(Settings)
-    if asked():
-        offer_values(parser, Settings)
+    for key in _keys(RETIRED):
+        parser.add_argument(f"--{key}", type=bool, default=False, help=SUPPRESS)
     return parser
 
 
@@ -152,6 +152,8 @@ def to_settings(parser: Parser, parsed: Namespace) -> Settings:
     """
     if empty := [key for key in _keys(asdict(Settings())) if parsed.get(key) is None]:
         raise InputError(f"{empty[0]} = null: give a value, or leave it out")
+    if asked := [key for key in _keys(RETIRED) if parsed[key]]:
+        raise InputError(f"{asked[0]}: no longer there; commit {LAST_WITH_QUIRKS} has it")
     built = parser.instantiate(parsed)
     return Settings(**{field.name: built[field.name] for field in fields(Settings)})
 

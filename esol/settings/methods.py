@@ -1,4 +1,4 @@
-"""Settings of the choice of method, of the compared methods, and of their code's known faults."""
+"""Settings of the choice of method and of the compared methods."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -97,20 +97,3 @@ class Eps:
     def __post_init__(self) -> None:
         check(0 <= self.tau < 1, "eps.tau", self.tau, "in [0, 1)")
         check(0 <= self.foreground <= 1, "eps.foreground", self.foreground, "in [0, 1]")
-
-
-@dataclass(frozen=True)
-class Quirks:
-    """Faults of published code, to come nearer to published numbers; off by default."""
-
-    momentum: bool = False
-    """IRN, PSA, SC-CAM, EPS: the classifier's SGD has its weight decay as momentum as well, since
-    their optimizer hands it on in momentum's place."""
-
-    checkpoint: bool = False
-    """DRS: both networks keep the weights of the epoch whose maps are best on the ground truth of
-    data.train. Numbers measured on these photos then are no longer those of tags alone."""
-
-    crop: bool = False
-    """IRN: its network sees each photo at the upper left of a square of refine.affinity.input.size
-    pixels, 0 beside it; what does not fit is cut off and has no boundaries."""

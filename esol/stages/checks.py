@@ -102,14 +102,12 @@ def _check_truth(job: Job, todo: Sequence[str]) -> None:
     """Masks have their photos' sizes, and are there where they are learned from."""
     data, lists = job.data, job.settings.data.evaluate
     segment = job.settings.segment
-    learned = {
-        "segment.truth": "segment" in todo and segment.truth and segment.network != "none",
-        "quirks.checkpoint": "peer" in todo and job.settings.leaks,
-    }
-    for key in (key for key, used in learned.items() if used):
+    if "segment" in todo and segment.truth and segment.network != "none":
         train = job.settings.data.train
         if data.truth is None or all(s.mask is None for s in data.samples(train)):
-            raise InputError(f"{key}: {train} has no masks to learn from; set {key}: false")
+            raise InputError(
+                f"segment.truth: {train} has no masks to learn from; set segment.truth: false"
+            )
         lists = (train, *lists)
     for sample in data.samples(*lists):
         if sample.mask is not None and sample.mask.is_file():

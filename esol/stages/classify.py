@@ -25,7 +25,7 @@ def classify(job: Job) -> None:
             classify_losses,
             tagged_inputs(job, model.backbone),
             classifier_groups(job, model.backbone, model.head),
-            fit=settings.classifier_fit,
+            fit=settings.classify.fit,
             machine=settings.machine,
             folder=stage.path,
             seed=settings.seed,

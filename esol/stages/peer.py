@@ -31,13 +31,12 @@ from esol.peers.eps import SaliencyClassifier, eps_losses
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
 from esol.runs.folder import Stage, stage_path
 from esol.settings import Fit
-from esol.stages.best import BestOnTruth
 from esol.stages.fitting import classifier_groups, finish, tagged_inputs
 from esol.stages.job import Job, learned
 from esol.stages.photo_maps import map_photos
 from esol.stages.trained import localizer, plain_classifier
 from esol.system.distributed import from_main, gather, share
-from esol.system.files import make_folder, read_json, write_json
+from esol.system.files import make_folder
 from esol.system.progress import track
 from esol.training.features import compute_features
 from esol.training.fit import LossFunction, fit, forget_checkpoints
@@ -45,9 +44,6 @@ from esol.training.inputs import Inputs
 
 WEIGHTS = "{}.safetensors"
 """File of the weights of a network, by the kind of its maps."""
-
-CHOSEN = "{}.chosen.json"
-"""File that says which checkpoint was chosen on the ground truth, if one was."""
 
 
 def peer(job: Job) -> None:
@@ -60,8 +56,6 @@ def peer(job: Job) -> None:
     reads: dict[str, Any] = {}
     if method == "drs":
         reads["cams"] = settings.group("cams")
-        if settings.leaks:
-            reads["chosen on"] = job.data.truth_fingerprint(settings.data.train)
         if "shrink" in after:
             reads |= {group: settings.group(group) for group in ("expand", "shrink")}
     if method == "eps":
@@ -113,20 +107,15 @@ def _trained(
     folder: Path,
 ) -> PeerNetwork:
     """Train from the start, unless that was done before; writes FOLDER/KIND.safetensors."""
-    path, chosen = folder / WEIGHTS.format(kind), folder / CHOSEN.format(kind)
+    path = folder / WEIGHTS.format(kind)
     torch.manual_seed(job.settings.seed)
     network = new_peer(job, kind).to(device_of(job.settings.machine))
     if from_main(path.exists):
         load_weights(network, path)
         forget_checkpoints(folder)
         stage.results |= learned(folder)
-        if from_main(chosen.exists):
-            stage.results |= read_json(chosen)
         return network.eval()
     make_folder(folder)
-    best = None
-    if job.settings.leaks:
-        best = BestOnTruth(job, network, kind, folder)
     more = [module for name, module in network.named_children() if name in ("sub", "suppressors")]
     stage.results |= fit(
         network,
@@ -138,12 +127,7 @@ def _trained(
         folder=folder,
         seed=job.settings.seed,
         label=f"peer: {folder.name if folder != stage.path else kind}",
-        each_epoch=best.look if best else None,
     )
-    if best:
-        found = {f"{kind}_{key}": value for key, value in best.restore().items()}
-        stage.results |= found
-        from_main(lambda: write_json(chosen, found))
     finish(network, path)
     return network
 
@@ -167,7 +151,7 @@ def _sccam(job: Job, stage: Stage) -> None:
         labels = _sublabels(job, folder, network, samples, tags)
         rows = {sample.name: labels[i] for i, sample in enumerate(samples)}
         losses = partial(sccam_losses, sublabels=rows, weight=chosen.weight)
-        fit_ = job.settings.classifier_fit
+        fit_ = job.settings.classify.fit
         trained = _trained(job, stage, "sccam", losses, _tagged(job), fit_, folder)
         assert isinstance(trained, SubcategoryClassifier)
         network = trained
@@ -243,7 +227,7 @@ def _teacher(job: Job, stage: Stage) -> Network:
         return plain_classifier(job)
     if job.settings.drs.maps == "shrinkage":
         return localizer(job, "expand", "shrink").eval()
-    folder, fit_ = stage.path / "suppressed", job.settings.classifier_fit
+    folder, fit_ = stage.path / "suppressed", job.settings.classify.fit
     network = _trained(job, stage, "drs", drs_losses, _tagged(job), fit_, folder)
     finish(network, stage.path / WEIGHTS.format("drs"))
     assert isinstance(network, SuppressedClassifier)
@@ -272,7 +256,7 @@ def _eps(job: Job, stage: Stage) -> None:
         "eps",
         losses,
         lambda network: tagged_inputs(job, network.backbone, planes),
-        job.settings.classifier_fit,
+        job.settings.classify.fit,
         stage.path,
     )
 

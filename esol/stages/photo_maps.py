@@ -1,13 +1,13 @@
 """Maps of photos as files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from esol.data.sample import Sample
 from esol.maps.files import save_maps
-from esol.maps.localize import Located, Network, Photo, batches_of_one_size, localize
+from esol.maps.localize import Network, Photo, batches_of_one_size, localize
 from esol.stages.job import Job
 from esol.system.distributed import barrier, share
 from esol.system.progress import track
@@ -46,15 +46,6 @@ def map_photos(
             for kind in kinds:
                 save_maps(map_path(folder, kind, sample.name), maps[kind], tags, size)
     barrier()
-
-
-def map_samples(
-    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...]
-) -> Iterator[Located]:
-    """The photos' maps, without writing them; photos of one size come together."""
-    settings, cache = job.settings, _cache(job, networks, samples, False)
-    for batch in batches_of_one_size(samples, same=settings.input.resize == "squash"):
-        yield from localize(networks, batch, settings.cams, settings.input, cache)
 
 
 def map_path(folder: Path, kind: str, name: str) -> Path:

@@ -85,8 +85,7 @@ def _reads(job: Job) -> dict[str, Any]:
     train, folder = job.settings.data.train, stage_path(job.run, "cams")
     names = (sample.name for sample in job.data.samples(train))
     maps = (map_path(folder, job.settings.seed_kind, name) for name in names)
-    quirk = {"quirks": {"crop": True}} if job.settings.quirks.crop else {}
-    return {**quirk, "train": job.data.fingerprint(train), "train maps": job.contents("cams", maps)}
+    return {"train": job.data.fingerprint(train), "train maps": job.contents("cams", maps)}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
@@ -165,8 +164,8 @@ def _centre(job: Job, net: AffinityNet, samples: Sequence[Sample]) -> None:
 def _boundaries(
     job: Job, net: AffinityNet, photo: Image.Image
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    chosen, crop = job.settings.refine, job.settings.quirks.crop
-    return boundaries(net, photo, chosen.affinity.input, chosen.longest, crop=crop)
+    chosen = job.settings.refine
+    return boundaries(net, photo, chosen.affinity.input, chosen.longest)
 
 
 def _walk(job: Job, stage: Stage, samples: Sequence[Sample], net: AffinityNet) -> None:

@@ -75,7 +75,6 @@ def fit(
     folder: Path,
     seed: int,
     label: str,
-    each_epoch: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train until the last step, going on from the newest checkpoint in ``folder`` if there is one.
 
@@ -96,8 +95,6 @@ def fit(
         folder: stage folder; gets metrics.jsonl and, while training, one checkpoint folder.
         seed: of batches, augmentation and dropout.
         label: for progress.
-        each_epoch: called with the number of steps done after each epoch and after the last step,
-            the model being in evaluation mode; again for the same step if training was resumed.
 
     Returns:
         The last logged losses and the number of steps.
@@ -112,7 +109,6 @@ def fit(
     # Dropout differs between the parts of a batch.
     set_seed(seed + rank())
     steps = total_steps(fit, len(inputs))
-    epoch = math.ceil(len(inputs) / fit.batch)
     optimizer = _optimizer(groups, fit)
     step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
     done = _resume(accelerator, folder)
@@ -129,10 +125,6 @@ def fit(
             _update(accelerator, optimizer, step_module, values["loss"], batch)
             done += 1
             metrics.log(done, values, rate)
-            if each_epoch and (done == steps or done % epoch == 0):
-                model.eval()
-                each_epoch(done)
-                model.train()
             due = time.monotonic() - saved >= machine.checkpoint_seconds
             stopping, due = map(any, zip(*gather((stop.is_set(), due)), strict=True))
             if stopping or due:

@@ -20,8 +20,7 @@ from esol.system.lock import FolderLock
 METHODS = {
     "esol": [],
     "sccam": ["--method", "sccam", "--sccam.rounds", "2", "--sccam.clusters", "2"],
-    # With the checkpoint chosen on the ground truth, which keeps files of its own.
-    "drs": ["--method", "drs", "--quirks.checkpoint", "true", "--drs.fit.steps", "4"],
+    "drs": ["--method", "drs", "--drs.fit.steps", "4"],
 }
 
 

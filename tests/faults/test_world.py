@@ -106,7 +106,6 @@ def test_a_photo_called_like_a_checkpoint_has_outputs(tmp_path):
         "checkpoint-3.png",
         "checkpoint-shots/1.png",
         "checkpoint-00000003/state",
-        "round-1/best-checkpoint-drs/score.json",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
