@@ -13,7 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-import esol.stages.trained
+import esol.stages.classify
+import esol.stages.expand
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
 from esol.maps.files import load_maps
@@ -312,7 +313,7 @@ def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, m
             os.kill(os.getpid(), signal.SIGINT)
         return classify_losses(model, batch)
 
-    monkeypatch.setattr(esol.stages.trained, "classify_losses", interrupting)
+    monkeypatch.setattr(esol.stages.classify, "classify_losses", interrupting)
     arguments = ["classify", SMOKE, photos, out, *FLAGS]
     code, _, err = call(*arguments)
     assert code == 130
@@ -329,7 +330,7 @@ def test_an_interrupted_first_run_is_a_run_folder(call, photos, tmp_path, monkey
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(esol.stages.trained, "expand_losses", interrupted)
+    monkeypatch.setattr(esol.stages.expand, "expand_losses", interrupted)
     assert call("run", SMOKE, photos, out, *FLAGS)[0] == 130
     code, _, err = call("export", out, tmp_path / "masks.json", "--to", "coco")
     assert code == 2

@@ -34,9 +34,9 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 import esol.system.files
-from esol.config import load_settings
-from esol.distributed import end, rank
-from esol.predict import load
+from esol.settings.load import load_settings
+from esol.system.distributed import end, rank
+from esol.predict.model import load
 from esol.stages import run
 
 photos, out, *flags = sys.argv[1:]

@@ -19,7 +19,7 @@ from esol.system.lock import OWNER, FolderLock
 HOLD = """
 import sys, time
 from pathlib import Path
-from esol.lock import FolderLock
+from esol.system.lock import FolderLock
 FolderLock(Path(sys.argv[1])).acquire()
 print("locked", flush=True)
 time.sleep(600)

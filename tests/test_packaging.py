@@ -82,7 +82,7 @@ def test_the_program_runs_out_of_the_wheel(installed, tmp_path):
 import sys
 from pathlib import Path
 import esol
-from esol.config import config_folder
+from esol.settings.load import config_folder
 from esol.report.page import ReportData, build
 from esol.reproduce.cells import paper
 

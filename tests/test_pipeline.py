@@ -151,7 +151,7 @@ def test_training_list_without_maps_is_refused_before_any_work(photos, tmp_path)
 
 def test_second_call_skips_everything(done, photos, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done}
-    for stage in ("localize", "refinement", "segmentation"):
+    for stage in ("classify", "fitting", "refine", "segment"):
         monkeypatch.setattr(f"esol.stages.{stage}.fit", None)
     monkeypatch.setattr("esol.stages.photo_maps.localize", None)
     run(load_settings(str(SMOKE)), photos, done)

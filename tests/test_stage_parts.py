@@ -238,7 +238,7 @@ def exchanged(done, photos, tmp_path, monkeypatch, stage, flags, kept) -> Path:
     run(settings, photos, fresh, first=stage, last=stage)
     with monkeypatch.context() as patch:
         if "metrics.jsonl" in kept:
-            for module in ("refinement", "segmentation"):
+            for module in ("refine", "segment"):
                 patch.setattr(f"esol.stages.{module}.fit", None)
         for _ in range(2):
             run(settings, photos, copy, first=stage, last=stage, overwrite=True)

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import esol.networks.backbone
-import esol.stages.trained
+import esol.stages.classify
 from esol.cli.main import main
 from esol.data.batch import Batch, Losses
 from esol.data.synthetic import write_synthetic
@@ -167,11 +167,11 @@ def pretend(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif heading == "Someone else works on it":
         lock = FolderLock(Path("runs/mine"))
         lock.acquire()
-        monkeypatch.setattr(esol.stages.trained, "fit", lock)  # keeps it while the test runs
+        monkeypatch.setattr(esol.stages.classify, "fit", lock)  # keeps it while the test runs
     elif heading == "Interrupted":
 
         def interrupting(model: Classifier, batch: Batch) -> Losses:
             os.kill(os.getpid(), signal.SIGINT)
             return classify_losses(model, batch)
 
-        monkeypatch.setattr(esol.stages.trained, "classify_losses", interrupting)
+        monkeypatch.setattr(esol.stages.classify, "classify_losses", interrupting)

@@ -120,7 +120,7 @@ def test_a_user_without_the_right_to_write(tmp_path):
 
     code = """if True:
         import os, pathlib, sys
-        from esol.files import write_atomic
+        from esol.system.files import write_atomic
         os.seteuid(65534)
         write_atomic(pathlib.Path(sys.argv[1]) / "a" / "b.txt", "x")"""
     command = [sys.executable, "-c", code, str(folder)]

@@ -34,7 +34,7 @@ NEEDED_ARGUMENTS = {
 UNPACKERS = ("extract", "extractall", "unpack_archive")
 """Methods that write an archive's files where it says."""
 
-MAY_UNPACK = ("interchange/sources.py",)
+MAY_UNPACK = ("label_tools/sources.py",)
 """It looks at every name before."""
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import esol.stages.trained
+import esol.stages.classify
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
@@ -122,7 +122,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(esol.stages.trained, "finish", stop)
+        patch.setattr(esol.stages.classify, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             go_on(place / "photos", place / "run")
     assert list(stage_path(place / "run", "classify").glob("checkpoint-*"))
