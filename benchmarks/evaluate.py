@@ -14,7 +14,7 @@ import torch
 from common import Report, alternate, parser_of, within
 from numpy.typing import NDArray
 
-from esol.masks.seeds import seed
+from esol.masks.seeds import seed_mask
 from esol.metrics.confusion import Counts, confusion
 from esol.metrics.histogram import THRESHOLDS, Histogram
 
@@ -84,7 +84,7 @@ def padded(photo: Photo, threshold: float) -> Counts:
 def seeded(photo: Photo, threshold: float) -> Counts:
     """With the functions that we would use, were there no histogram."""
     scores, tags, truth = photo
-    return confusion(seed(scores, tags, threshold), truth, CLASSES)
+    return confusion(seed_mask(scores, tags, threshold), truth, CLASSES)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from esol.data.sample import Dataset, Sample
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import to_tensor
 from esol.networks.backbone import Backbone
-from esol.settings import Data
+from esol.settings import BackboneSettings, Data
 
 TRAIN, RIDGE = 64, 1e-2
 ANIMALS = ("cat", "chair", "cow", "dog", "horse", "person", "sheep", "sofa")
@@ -74,7 +74,9 @@ def fitted(options: Namespace, samples: Sequence[Sample], classes: int) -> Linea
     """
     torch.manual_seed(0)
     name, weights = options.backbone, options.weights
-    backbone = Backbone(name, weights=weights, stride=16, learn=(), norm="frozen")
+    backbone = Backbone(
+        BackboneSettings(name=name, weights=weights, stride=16, learn=(), norm="frozen")
+    )
     network = Linear(backbone, classes).eval().to(options.device)
     chosen = samples[:: max(1, len(samples) // TRAIN)]
     means = [

@@ -19,7 +19,8 @@ from common import Report, Taken, middle, parser_of
 
 from esol import write_synthetic
 from esol.data.images import load_mask
-from esol.runs.folder import FOLDERS, finished, read_manifest, stage_path
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 
 SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
 SETS = {
@@ -80,20 +81,20 @@ def measured(given: list[str], run: Path, count: int, *, together: bool) -> dict
 
     ``together``: all stages in one process, which is quicker, but peaks are then those so far.
     """
-    stages = [stage for stage in FOLDERS if stage != "peer"]
+    stages = [stage for stage in STAGES if stage != "peer"]
     for command in ["run"] if together else stages:
         call([command, *given])
     found = {}
     for stage in stages:
-        if not finished(run, stage):
+        if not RunFolder(run).is_finished(stage):
             print(f"{stage}: off in these settings", flush=True)
             continue
-        manifest = read_manifest(run, stage)
+        manifest = RunFolder(run).manifest(stage)
         record, memory = manifest["record"], manifest["record"]["peak_memory_mib"] * 2**20 / 1e6
         found[stage] = Cost(record["seconds"], int(memory), manifest["outputs"]["bytes"])
     cached = sum(file.stat().st_size for file in (run / "cache").rglob("*") if file.is_file())
     found["feature cache"] = Cost(0.0, 0, cached)
-    masks = [path for path in stage_path(run, "masks").rglob("*.png") if load_mask(path).size]
+    masks = [path for path in RunFolder(run).stage("masks").rglob("*.png") if load_mask(path).size]
     if len(masks) < count:
         raise SystemExit(f"{run}: {len(masks)} masks of {count} photos")
     return found

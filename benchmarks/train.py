@@ -32,13 +32,14 @@ from torchvision.ops import deform_conv2d
 
 from esol import load_settings, open_dataset, write_synthetic
 from esol.data.batch import Batch
+from esol.method.classifier import Classifier
 from esol.method.expansion import clip_features
-from esol.method.localizer import Localizer, new_classifier, new_localizer
+from esol.method.localizer import Localizer
 from esol.method.losses import area_loss, classification_loss, expand_losses, shrink_losses
 from esol.method.sampling import OffsetBranch
 from esol.settings import Fit, Settings
 from esol.training.features import compute_features
-from esol.training.fit import fit, set_rate
+from esol.training.fit import TrainingRun, fit, set_rate
 from esol.training.inputs import Inputs, photo_inputs
 
 SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
@@ -82,8 +83,9 @@ def main() -> None:
         opened = open_dataset(data, settings.data)
         samples = opened.samples(settings.data.train)
         torch.manual_seed(0)
-        classifier = new_classifier(settings, len(opened.classes)).requires_grad_(False).eval()
-        start = new_localizer(settings, classifier).to(options.device)
+        classifier = Classifier.start(settings, len(opened.classes))
+        classifier.requires_grad_(False).eval()
+        start = Localizer.start(settings, classifier).to(options.device)
         plain = photo_inputs(samples, len(opened.classes), settings.input)
         ways = {"features of each step": plain}
         if settings.backbone.cache:
@@ -160,11 +162,8 @@ def trained(start: Localizer, inputs: Inputs, settings: Settings, folder: Path) 
                 losses,
                 inputs,
                 [(part.parameters(), 1.0)],
-                fit=chosen,
-                machine=settings.machine,
-                folder=Path(path),
-                seed=0,
-                label="",
+                chosen,
+                TrainingRun(Path(path), "", 0, settings.machine),
             )
         part.requires_grad_(False)
     return model
@@ -207,8 +206,9 @@ def looped(start: Localizer, inputs: Inputs, settings: Settings) -> Localizer:
                 loss = sign * settings.expand.alpha * classification_loss(head.after_w1(x1), tags)
             else:
                 maps = F.conv2d(sampled(x1, model.shrinkage.w2, branch), model.shrinkage.v)
-                loss = classification_loss(maps, tags) + settings.shrink.area * area_loss(
-                    maps, tags
+                loss = (
+                    classification_loss(maps, tags)
+                    + settings.shrink.area * area_loss(maps, tags).value()
                 )
             optimizer.zero_grad()
             loss.backward()

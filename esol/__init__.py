@@ -16,21 +16,26 @@ __version__ = "0.1.0"
 """The one place of the version: the build reads it here."""
 
 if TYPE_CHECKING:
-    from esol.data import Dataset, Sample, open_dataset
-    from esol.data.check import check
-    from esol.data.synthetic import write_synthetic
-    from esol.errors import InputError
-    from esol.maps.files import Maps, load_maps
-    from esol.masks.seeds import seed
-    from esol.metrics.folders import evaluate_masks
-    from esol.ops.crf import dense_crf
-    from esol.ops.deform import deform_conv2d_frozen
-    from esol.ops.walk import random_walk
-    from esol.predict.model import Prediction, load
-    from esol.report.summary import write_report
-    from esol.settings import Settings
-    from esol.settings.load import dump_settings, load_settings
-    from esol.stages import run
+    from esol.data import Dataset as Dataset
+    from esol.data import Sample as Sample
+    from esol.data import open_dataset as open_dataset
+    from esol.data.check import check as check
+    from esol.data.synthetic import write_synthetic as write_synthetic
+    from esol.errors import InputError as InputError
+    from esol.maps.files import Maps as Maps
+    from esol.maps.files import load_maps as load_maps
+    from esol.masks.seeds import seed_mask as seed_mask
+    from esol.metrics.folders import evaluate_masks as evaluate_masks
+    from esol.ops.crf import dense_crf as dense_crf
+    from esol.ops.deform import deform_conv2d_frozen as deform_conv2d_frozen
+    from esol.ops.walk import random_walk as random_walk
+    from esol.predict.model import Prediction as Prediction
+    from esol.predict.model import load as load
+    from esol.report.summary import write_report as write_report
+    from esol.settings import Settings as Settings
+    from esol.settings.load import dump_settings as dump_settings
+    from esol.settings.load import load_settings as load_settings
+    from esol.stages import run as run
 
 _HOMES = {
     "Dataset": "esol.data",
@@ -51,36 +56,18 @@ _HOMES = {
     "random_walk": "esol.ops.walk",
     "run": "esol.stages",
     "seed": "esol.masks.seeds",
+    "seed_mask": "esol.masks.seeds",
     "write_report": "esol.report.summary",
     "write_synthetic": "esol.data.synthetic",
 }
+_RENAMED = {"seed": "seed_mask"}
+"""Old public name -> what it is called now."""
 
-__all__ = [
-    "Dataset",
-    "InputError",
-    "Maps",
-    "Prediction",
-    "Sample",
-    "Settings",
-    "check",
-    "deform_conv2d_frozen",
-    "dense_crf",
-    "dump_settings",
-    "evaluate_masks",
-    "load",
-    "load_maps",
-    "load_settings",
-    "open_dataset",
-    "random_walk",
-    "run",
-    "seed",
-    "write_report",
-    "write_synthetic",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: ``esol --help`` need not wait for torch."""
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), _RENAMED.get(name, name))
     raise AttributeError(f"module 'esol' has no attribute {name!r}")

@@ -21,3 +21,16 @@ def visible(text: str) -> str:
     'a\\nb.jpg: empty'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(error: BaseException, lines: int = 0, length: int = 0) -> str:
+    """An exception's text for a message of one line; its type's name if it has none.
+
+    Args:
+        error: what was raised.
+        lines: only the first so many lines with text; 0: all.
+        length: at most so many characters; 0: any.
+    """
+    parts = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    text = " ".join(parts[: lines or None])
+    return text[: length or None] or type(error).__name__

@@ -21,10 +21,11 @@ import esol
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps
-from esol.method.localizer import new_classifier
+from esol.method.classifier import Classifier
 from esol.networks.backbone import Backbone
 from esol.networks.weights import classifier_prefixes
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
+from esol.settings import BackboneSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
@@ -94,7 +95,9 @@ def rows(names: tuple[str, ...], folder: Path) -> Iterator[str]:
 def size(name: str) -> tuple[str, str]:
     """Channels of the features, and parameters without the classifier; dashes if it is refused."""
     try:
-        backbone = Backbone(name, weights="none", stride=32, learn=(), norm="frozen")
+        backbone = Backbone(
+            BackboneSettings(name=name, weights="none", stride=32, learn=(), norm="frozen")
+        )
     except InputError:
         return "-", "-"
     kept = {
@@ -123,19 +126,19 @@ def attempt(name: str, stride: int, way: str, run: Path) -> str:
 def examine(settings: esol.Settings, run: Path) -> None:
     """Raise an AssertionError unless every stage did what it is for."""
     torch.manual_seed(settings.seed)
-    found = load_file(stage_path(run, "classify") / "classifier.safetensors")
-    start = new_classifier(settings, len(found["head.v.weight"])).state_dict()
+    found = load_file(RunFolder(run).stage("classify") / "classifier.safetensors")
+    start = Classifier.start(settings, len(found["head.v.weight"])).state_dict()
     moved = [key for key in found if not torch.equal(found[key], start[key])]
     assert any(key.startswith("head.") for key in moved), "the head did not learn"
     learned = any(key.startswith("backbone.") for key in moved)
     assert learned != settings.backbone.frozen, f"backbone moved: {learned}"
     states = [found]
     for stage, file in (("expand", "expansion"), ("shrink", "shrinkage")):
-        states.append(load_file(stage_path(run, stage) / f"{file}.safetensors"))
+        states.append(load_file(RunFolder(run).stage(stage) / f"{file}.safetensors"))
         assert states[-1]["sampler.predict.weight"].any(), f"{stage}: the sampler did not learn"
     assert all(finite(state) for state in states), "weights are not finite"
     for kind in ("cam", "expansion", "shrinkage"):
-        maps = [load_maps(p).maps for p in (stage_path(run, "cams") / kind).rglob("*.npz")]
+        maps = [load_maps(p).maps for p in (RunFolder(run).stage("cams") / kind).rglob("*.npz")]
         assert len(maps) == PHOTOS, f"{len(maps)} maps"
         assert all(np.isfinite(m).all() for m in maps), f"{kind}: maps are not finite"
         assert any(np.ptp(m) > 0 for m in maps), f"{kind}: no map has a place"

@@ -27,7 +27,7 @@ from esol.masks.threshold import choose_threshold, top_counts
 from esol.metrics.confusion import fold, metrics, pair_counts
 from esol.metrics.curves import curves
 from esol.metrics.histogram import Histogram
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 from esol.settings import MAP_KINDS, MapKind
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ class Measured:
 
 def opened(run: Path, data: Path) -> esol.Dataset:
     """The data set as the run's maps were made from it."""
-    settings = esol.load_settings(str(stage_path(run, "cams") / "settings.yaml"))
+    settings = esol.load_settings(str(RunFolder(run).stage("cams") / "settings.yaml"))
     return esol.open_dataset(data, settings.data)
 
 
@@ -78,7 +78,7 @@ def labelled(
     run: Path, dataset: esol.Dataset, split: str
 ) -> Iterator[tuple[esol.Sample, NDArray[np.uint8], dict[MapKind, Maps]]]:
     """Sample, ground truth and maps of each photo of a list that has a mask."""
-    folder = stage_path(run, "cams")
+    folder = RunFolder(run).stage("cams")
     for sample in dataset.samples(split):
         if sample.mask is not None and dataset.truth is not None:
             maps = {kind: load_maps(folder / kind / f"{sample.name}.npz") for kind in MAP_KINDS}

@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 
 import esol
 from esol.cli.main import main as command_line
-from esol.runs.folder import STAGES
+from esol.runs.stages import STAGES
 
 ROOT = Path(esol.__file__).parent
 SMOKE = str(Path(__file__).parents[1] / "tests" / "smoke.yaml")

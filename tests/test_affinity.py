@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from esol.errors import InputError
-from esol.networks.affinity import AffinityNet
+from esol.networks.affinity import AffinityNet, pair_losses
 from esol.networks.backbone import Backbone
 from esol.networks.weights import load_weights, save_weights
-from esol.ops.pairs import pair_losses
+from esol.settings import BackboneSettings
 
 
 def backbone(name: str = "test_resnet", stride: int = 8, **changes) -> Backbone:
     settings = {"weights": "none", "learn": (), "norm": "frozen", **changes}
-    return Backbone(name, stride=stride, **settings)
+    return Backbone(BackboneSettings(name=name, stride=stride, **settings))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_only_the_branches_learn(net):
     assert net.branches.training
     edge, displacement = net(torch.rand(2, 3, 48, 48))
     labels = torch.randint(0, 3, edge.shape)
-    pair_losses(edge, displacement, labels, 4)["loss"].backward()
+    pair_losses(edge, displacement, labels, 4)["loss"].value().backward()
     assert all(p.grad is None for p in net.backbone.parameters())
     assert all(torch.equal(frozen[k], v) for k, v in net.backbone.state_dict().items())
     groups = [*net.edge_parameters(), *net.displacement_parameters()]
@@ -74,7 +74,7 @@ def test_a_few_steps_lower_the_loss(net):
     optimizer = torch.optim.Adam(net.branches.parameters(), lr=0.01)
     losses = []
     for _ in range(15):
-        loss = pair_losses(*net.train()(images), labels, 5)["loss"]
+        loss = pair_losses(*net.train()(images), labels, 5)["loss"].value()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -125,5 +125,5 @@ def test_without_displacement_only_edges_are_predicted():
     assert edge.shape == (2, 8, 8)
     assert not list(net.displacement_parameters())
     assert not [name for name in net.branches.state_dict() if name.startswith("displacement")]
-    pair_losses(edge, None, torch.randint(0, 2, edge.shape), 3)["loss"].backward()
+    pair_losses(edge, None, torch.randint(0, 2, edge.shape), 3)["loss"].value().backward()
     assert all(p.grad is not None for p in net.branches.parameters())

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.networks.backbone import Backbone
 from esol.networks.dilation import dilate, feature_map
-from esol.networks.weights import reason, weights_digest
+from esol.networks.weights import weights_digest
+from esol.settings import BackboneSettings
 from esol.system.files import sha256
 
 NAME = "test_resnet"
@@ -20,7 +21,7 @@ NAME = "test_resnet"
 
 def backbone(**changes) -> Backbone:
     settings = {"weights": "none", "stride": 8, "learn": (), "norm": "frozen", **changes}
-    return Backbone(settings.pop("name", NAME), **settings)
+    return Backbone(BackboneSettings(name=settings.pop("name", NAME), **settings))
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -189,7 +190,7 @@ def test_weights_are_hashed_once_until_they_change(tmp_path, monkeypatch):
 
 
 def test_reasons_are_one_short_line():
-    assert reason(OSError(" first \n\n second\nthird")) == "first"
-    assert reason(OSError(" first \n\n second\nthird"), lines=2) == "first second"
-    assert reason(ValueError()) == "ValueError"
-    assert len(reason(ValueError("x" * 999))) == 200
+    assert one_line(OSError(" first \n\n second\nthird"), 1) == "first"
+    assert one_line(OSError(" first \n\n second\nthird"), lines=2) == "first second"
+    assert one_line(ValueError()) == "ValueError"
+    assert len(one_line(ValueError("x" * 999), length=200)) == 200

@@ -18,8 +18,17 @@ from esol.networks.segmenter import Segmenter
 from esol.ops.crf import dense_crf, unary_from_probabilities
 from esol.ops.walk import random_walk
 from esol.predict.model import Model
-from esol.settings import Backbone as BackboneSettings
-from esol.settings import Cams, Crf, Input, Settings
+from esol.settings import (
+    BackboneSettings,
+    Cams,
+    Crf,
+    Expand,
+    HeadSettings,
+    Input,
+    Segment,
+    Settings,
+    Shrink,
+)
 from esol.training.features import compute_features
 
 PHOTOS = 16
@@ -61,14 +70,16 @@ def samples(tmp_path_factory):
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
-    return Backbone("test_resnet", weights="none", stride=8, learn=(), norm="frozen").eval()
+    return Backbone(
+        BackboneSettings(name="test_resnet", weights="none", stride=8, learn=(), norm="frozen")
+    ).eval()
 
 
 def localizer(backbone: Backbone) -> Localizer:
-    head = Head(backbone.channels, 16, 3, 3)
+    head = Head(backbone.channels, 3, HeadSettings(width=16, kernel=3))
     torch.nn.init.normal_(head.v.weight)
-    expansion = Expansion(head.w1.weight, None, clip=0.5)
-    shrinkage = Shrinkage(head.w2.weight, head.v.weight, None)
+    expansion = Expansion(head.w1.weight, Expand(clip=0.5, learn="nothing"))
+    shrinkage = Shrinkage(head.w2.weight, head.v.weight, Shrink(learn="nothing"))
     return Localizer(Classifier(backbone, head), expansion, shrinkage).eval()
 
 
@@ -94,7 +105,14 @@ def test_maps_of_a_batch(samples, backbone, resize):
 def segmenter() -> Segmenter:
     torch.manual_seed(0)
     net = Segmenter(
-        "DeepLabV3Plus", "tu-test_resnet", weights="none", stride=16, norm="frozen", labels=3
+        Segment(
+            network="DeepLabV3Plus",
+            encoder="tu-test_resnet",
+            weights="none",
+            stride=16,
+            norm="frozen",
+        ),
+        3,
     )
     for parameter in net.head_parameters():
         torch.nn.init.normal_(parameter, std=0.2)

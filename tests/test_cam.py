@@ -15,7 +15,7 @@ from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer
 from esol.method.shrinkage import Shrinkage
-from esol.settings import MAP_KINDS, Cams, Input
+from esol.settings import MAP_KINDS, Cams, Expand, HeadSettings, Input, Shrink
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def samples(tmp_path):
 def localizer():
     torch.manual_seed(0)
     backbone = nn.Conv2d(3, 6, 3, stride=8, padding=1)
-    head = Head(6, 5, 3, 3)
+    head = Head(6, 3, HeadSettings(width=5, kernel=3))
     nn.init.normal_(head.v.weight)
-    expansion = Expansion(head.w1.weight, None, clip=0.5)
-    shrinkage = Shrinkage(head.w2.weight, head.v.weight, None)
+    expansion = Expansion(head.w1.weight, Expand(clip=0.5, learn="nothing"))
+    shrinkage = Shrinkage(head.w2.weight, head.v.weight, Shrink(learn="nothing"))
     return Localizer(Classifier(backbone, head), expansion, shrinkage).eval()
 
 

@@ -19,7 +19,8 @@ from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
 from esol.maps.files import load_maps
 from esol.method.losses import classify_losses
-from esol.runs.folder import FOLDERS, STAGES, finished
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 # At the smoke file's own rate every map ends in 0, and then all masks are alike.
@@ -37,7 +38,7 @@ def photos(tmp_path_factory) -> str:
 def finished_run(photos, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "run"
     assert main(["run", SMOKE, photos, str(out), *FLAGS]) == 0
-    maps = (out / FOLDERS["cams"]).rglob("*.npz")
+    maps = (out / STAGES["cams"].folder).rglob("*.npz")
     assert max(load_maps(path).maps.max() for path in maps) == 1, "no map is alive: tests are blind"
     return out
 
@@ -217,36 +218,47 @@ def test_names_that_a_terminal_cannot_show_do_not_stop_it(photos, tmp_path, enco
 def test_until_then_from_gives_the_bytes_of_one_run(call, finished_run, photos, tmp_path):
     out = tmp_path / "run"
     assert call("run", SMOKE, photos, out, *FLAGS, "--until", "expand")[0] == 0
-    assert [stage for stage in STAGES if finished(out, stage)] == ["classify", "expand"]
+    assert [stage for stage in STAGES if RunFolder(out).is_finished(stage)] == [
+        "classify",
+        "expand",
+    ]
     assert not (out / "report.html").exists()
     assert call("shrink", SMOKE, photos, out, *FLAGS)[0] == 0
-    assert [stage for stage in STAGES if finished(out, stage)] == ["classify", "expand", "shrink"]
+    assert [stage for stage in STAGES if RunFolder(out).is_finished(stage)] == [
+        "classify",
+        "expand",
+        "shrink",
+    ]
     assert call("run", SMOKE, photos, out, *FLAGS, "--from", "cams")[0] == 0
     names = ("manifest.json", "log.txt")
-    timed = {f"{folder}/{name}" for folder in FOLDERS.values() for name in names} | {"report.html"}
+    timed = {f"{stage.folder}/{name}" for stage in STAGES.values() for name in names} | {
+        "report.html"
+    }
     there, here = tree(finished_run), tree(out)
     assert there.keys() == here.keys()
     assert [name for name in there.keys() - timed if there[name] != here[name]] == []
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES[1:] if stage != "peer"])
+@pytest.mark.parametrize("stage", [stage for stage in list(STAGES)[1:] if stage != "peer"])
 def test_a_stage_without_the_one_before_says_so(refused, photos, tmp_path, stage):
     assert "is not finished; run the stage" in refused(stage, SMOKE, photos, tmp_path / "run")
 
 
 def test_other_settings_are_refused_then_overwritten(call, refused, copy, photos):
-    before = tree(copy / FOLDERS["seeds"])
+    before = tree(copy / STAGES["seeds"].folder)
     arguments = ["run", SMOKE, photos, copy, *FLAGS, "--seeds.threshold", "0.6"]
     message = refused(*arguments)
     assert "seeds.threshold = 0.3, not 0.6" in message
     assert "--overwrite" in message
-    assert tree(copy / FOLDERS["seeds"]) == before
-    manifest = (copy / FOLDERS["cams"] / "manifest.json").read_bytes()
+    assert tree(copy / STAGES["seeds"].folder) == before
+    manifest = (copy / STAGES["cams"].folder / "manifest.json").read_bytes()
     code, out, _ = call(*arguments, "--overwrite")
     assert code == 0
     assert "0.60 fixed" in out
-    assert tree(copy / FOLDERS["seeds"]) != before
-    assert (copy / FOLDERS["cams"] / "manifest.json").read_bytes() == manifest, "maps made anew"
+    assert tree(copy / STAGES["seeds"].folder) != before
+    assert (copy / STAGES["cams"].folder / "manifest.json").read_bytes() == manifest, (
+        "maps made anew"
+    )
 
 
 def test_evaluate_masks_prints_the_numbers_of_the_run(call, finished_run, photos, tmp_path):
@@ -258,10 +270,10 @@ def test_evaluate_masks_prints_the_numbers_of_the_run(call, finished_run, photos
         if row.endswith(",val"):
             name = Path(row.split(",")[0]).stem + ".png"
             shutil.copy(Path(photos) / "masks" / name, truth)
-    code, out, _ = call("evaluate", finished_run / FOLDERS["seeds"], "--gt", truth)
+    code, out, _ = call("evaluate", finished_run / STAGES["seeds"].folder, "--gt", truth)
     assert code == 0
     found = json.loads(out)
-    metrics = json.loads((finished_run / FOLDERS["evaluate"] / "metrics.json").read_text())
+    metrics = json.loads((finished_run / STAGES["evaluate"].folder / "metrics.json").read_text())
     fixed = metrics["lists"]["val"]["shrinkage"]["fixed"]
     assert found["photos"] == 6
     assert found["foreground_recall"] > 0
@@ -272,7 +284,7 @@ def test_evaluate_masks_prints_the_numbers_of_the_run(call, finished_run, photos
 def test_run_prints_the_numbers_and_where_the_report_is(call, finished_run, photos):
     code, out, err = call("run", SMOKE, photos, finished_run, *FLAGS)
     assert code == 0
-    metrics = json.loads((finished_run / FOLDERS["evaluate"] / "metrics.json").read_text())
+    metrics = json.loads((finished_run / STAGES["evaluate"].folder / "metrics.json").read_text())
     for found in metrics["lists"].values():
         assert f"{100 * found['shrinkage']['fixed']['miou']:.1f}" in out
     assert out.rstrip().endswith(f"report: {finished_run / 'report.html'}")
@@ -289,7 +301,7 @@ def test_report_is_rebuilt_to_the_byte(call, copy):
 
 
 def test_report_of_an_unfinished_run_says_which_stage_is_missing(refused, copy):
-    (copy / FOLDERS["evaluate"] / "manifest.json").unlink()
+    (copy / STAGES["evaluate"].folder / "manifest.json").unlink()
     assert "evaluate" in refused("report", copy)
 
 
@@ -299,7 +311,7 @@ def test_photos_without_masks_give_seeds_and_a_report(call, photos, tmp_path):
     code, out, err = call("run", SMOKE, bare, tmp_path / "run", "--expand.learn", "nothing")
     assert code == 0
     assert "nothing is measured" in err
-    assert len(list((tmp_path / "run" / FOLDERS["seeds"]).glob("*.png"))) == 24
+    assert len(list((tmp_path / "run" / STAGES["seeds"].folder).glob("*.png"))) == 24
     assert (tmp_path / "run" / "report.html").is_file()
     assert out.splitlines()[-1].startswith("report: ")
 
@@ -318,9 +330,9 @@ def test_interrupt_is_130_and_the_same_command_goes_on(call, photos, tmp_path, m
     code, _, err = call(*arguments)
     assert code == 130
     assert err.rstrip().endswith("esol: interrupted; the same command goes on where it stopped")
-    assert not finished(out, "classify")
+    assert not RunFolder(out).is_finished("classify")
     assert call(*arguments)[0] == 0
-    assert finished(out, "classify")
+    assert RunFolder(out).is_finished("classify")
     assert len(steps) == 5, "a step was done twice, or left out"
 
 
@@ -350,7 +362,7 @@ def test_other_masks_are_measured_anew(call, copy, photos, tmp_path):
     for path in masks:
         with Image.open(path) as image:
             Image.new("P", image.size, 1).save(path)
-    metrics = copy / FOLDERS["evaluate"] / "metrics.json"
+    metrics = copy / STAGES["evaluate"].folder / "metrics.json"
     before = metrics.read_bytes()
     code, _, _ = call("run", SMOKE, moved, copy, *FLAGS)
     assert code == 2 or metrics.read_bytes() != before
@@ -366,11 +378,11 @@ def test_masks_that_come_later_do_not_undo_the_training(call, photos, tmp_path):
 
 
 def test_the_advice_on_a_damaged_map_works(call, refused, copy, photos):
-    path = sorted((copy / FOLDERS["cams"] / "shrinkage").glob("*.npz"))[0]
+    path = sorted((copy / STAGES["cams"].folder / "shrinkage").glob("*.npz"))[0]
     good = path.read_bytes()
     # Of the same size: a cut one is noticed, and made again without a word.
     path.write_bytes(bytes(len(good)))
-    shutil.rmtree(copy / FOLDERS["evaluate"])
+    shutil.rmtree(copy / STAGES["evaluate"].folder)
     refused("run", SMOKE, photos, copy, *FLAGS)
     path.unlink()
     assert call("cams", SMOKE, photos, copy, *FLAGS)[0] == 0
@@ -378,7 +390,7 @@ def test_the_advice_on_a_damaged_map_works(call, refused, copy, photos):
 
 
 def test_a_kill_before_the_identity_is_written_leaves_a_usable_folder(call, photos, tmp_path):
-    stage = tmp_path / "run" / FOLDERS["classify"]
+    stage = tmp_path / "run" / STAGES["classify"].folder
     stage.mkdir(parents=True)
     (stage / ".tmp-0123456789abcdef.json").write_text("{")
     assert call("classify", SMOKE, photos, tmp_path / "run")[0] == 0
@@ -397,7 +409,7 @@ def test_a_kill_before_the_identity_is_written_leaves_a_usable_folder(call, phot
 )
 def test_mistakes_are_found_before_anything_is_trained(refused, photos, tmp_path, flags):
     refused("run", SMOKE, photos, tmp_path / "out", *flags)
-    assert not (tmp_path / "out" / FOLDERS["classify"] / "manifest.json").exists()
+    assert not (tmp_path / "out" / STAGES["classify"].folder / "manifest.json").exists()
 
 
 def test_a_training_that_runs_away_names_the_photos(call, photos, tmp_path):
@@ -411,7 +423,7 @@ def test_a_training_that_runs_away_names_the_photos(call, photos, tmp_path):
     assert {f"images/{name}.jpg" for name in named} < {
         path.relative_to(photos).as_posix() for path in Path(photos).glob("images/*")
     }
-    assert not finished(tmp_path / "run", "classify")
+    assert not RunFolder(tmp_path / "run").is_finished("classify")
 
 
 def test_an_out_that_cannot_be_made_is_one_line(refused, photos, tmp_path):

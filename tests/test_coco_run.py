@@ -12,7 +12,7 @@ import esol
 from esol.data import open_dataset
 from esol.data.images import load_mask
 from esol.maps.files import load_maps
-from esol.runs.folder import read_manifest, stage_path
+from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
 
 STAGES = (
@@ -56,15 +56,15 @@ def done(photos, settings, tmp_path_factory) -> Path:
 
 
 def test_every_stage_leaves_its_files(done):
-    files = {stage: read_manifest(done, stage)["outputs"]["files"] for stage in STAGES}
+    files = {stage: RunFolder(done).manifest(stage)["outputs"]["files"] for stage in STAGES}
     assert min(files.values()) > 0, files
     for kind in ("cam", "expansion", "shrinkage"):
-        assert count(stage_path(done, "cams") / kind, "npz") == 2 * PHOTOS
-    refined = stage_path(done, "refine")
+        assert count(RunFolder(done).stage("cams") / kind, "npz") == 2 * PHOTOS
+    refined = RunFolder(done).stage("refine")
     assert count(refined / "irn", "npz") == count(refined / "instances", "png") == 2 * PHOTOS
     assert count(refined / "labels", "png") == PHOTOS
-    assert count(stage_path(done, "masks"), "png") == 2 * PHOTOS
-    assert count(stage_path(done, "segment") / "predictions", "png") == 2 * PHOTOS
+    assert count(RunFolder(done).stage("masks"), "png") == 2 * PHOTOS
+    assert count(RunFolder(done).stage("segment") / "predictions", "png") == 2 * PHOTOS
     assert "teddy bear" in (done / "report.html").read_text()
 
 
@@ -73,13 +73,13 @@ def count(folder: Path, suffix: str) -> int:
 
 
 def test_classifier_learns(done):
-    rows = (stage_path(done, "classify") / "metrics.jsonl").read_text().splitlines()
+    rows = (RunFolder(done).stage("classify") / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(row)["loss"] for row in rows]
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
 def test_every_kind_is_measured_with_finite_numbers(done):
-    content = json.loads((stage_path(done, "evaluate") / "metrics.json").read_text())
+    content = json.loads((RunFolder(done).stage("evaluate") / "metrics.json").read_text())
     assert content["mask_set"] == "instances"
     for split, found in content["lists"].items():
         assert found["photos"] == PHOTOS
@@ -102,9 +102,9 @@ def test_maps_are_of_the_tags_and_of_the_photos_size(done, photos, settings):
     for sample in data.samples("val2017"):
         with Image.open(sample.image) as photo:
             size = (photo.height, photo.width)
-        maps = load_maps(stage_path(done, "refine") / "irn" / f"{sample.name}.npz")
+        maps = load_maps(RunFolder(done).stage("refine") / "irn" / f"{sample.name}.npz")
         assert tuple(maps.classes) == sample.tags
-        mask = load_mask(stage_path(done, "masks") / f"{sample.name}.png")
+        mask = load_mask(RunFolder(done).stage("masks") / f"{sample.name}.png")
         truth = data.truth(sample)
         assert mask.shape == truth.shape == size
         allowed = {0, *(tag + 1 for tag in sample.tags)}

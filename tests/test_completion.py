@@ -10,7 +10,7 @@ import pytest
 
 from esol.cli.completion import SHELLS
 from esol.cli.main import COMMANDS, main
-from esol.runs.folder import STAGES
+from esol.runs.stages import STAGES
 
 # Where the command esol is that goes with this Python.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -66,7 +66,6 @@ def test_commands(tmp_path, capsys):
     ("line", "offered"),
     [
         ("esol run --backbone.st", ["--backbone.stride"]),
-        ("esol classify --machine.track t", ["tensorboard"]),
         ("esol predict run photos out --device c", ["cpu", "cuda"]),
         ("esol export run out --to labelst", ["labelstudio"]),
         ("esol prepare v", ["voc12"]),

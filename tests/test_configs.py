@@ -10,7 +10,8 @@ import yaml
 
 import esol
 from esol.maps.files import load_maps
-from esol.runs.folder import STAGES, finished, read_manifest, stage_path
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import config_folder, dump_settings, load_settings
 
@@ -88,15 +89,15 @@ def test_every_network_of_the_papers_setting_trains(name, data, flags, classes, 
     before = load_settings(name)
     assert before.segment.weights == before.backbone.weights == "imagenet"
     out = esol.run(load_settings(name, *SMALL, *flags), root, tmp_path / "run")
-    stages = [stage for stage in STAGES if finished(out, stage)]
+    stages = [stage for stage in STAGES if RunFolder(out).is_finished(stage)]
     assert stages[-1] == "evaluate"
     for stage in ("classify", "expand", "shrink", "refine", "segment"):
-        assert read_manifest(out, stage)["results"]["steps"] == 2, stage
-        lines = (stage_path(out, stage) / "metrics.jsonl").read_text().splitlines()
+        assert RunFolder(out).manifest(stage)["results"]["steps"] == 2, stage
+        lines = (RunFolder(out).stage(stage) / "metrics.jsonl").read_text().splitlines()
         assert len(lines) == 2, stage
         assert all(np.isfinite(value) for line in lines for value in json.loads(line).values())
     for kind in ("cam", "expansion", "shrinkage"):
-        files = list((stage_path(out, "cams") / kind).rglob("*.npz"))
+        files = list((RunFolder(out).stage("cams") / kind).rglob("*.npz"))
         assert len(files) == 2, kind
         assert all(np.isfinite(load_maps(path).maps).all() for path in files), kind
     model = esol.load(out, "cpu")

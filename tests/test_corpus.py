@@ -27,7 +27,7 @@ from corpus import (
 from corpus.finished import odd_run
 
 from esol.cli.main import main
-from esol.runs.folder import STAGES
+from esol.runs.stages import STAGES
 from esol.settings.load import Parser, settings_parser
 
 KINDS = tuple(

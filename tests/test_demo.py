@@ -4,7 +4,8 @@ from pathlib import Path
 
 import esol.cli.demo
 from esol.cli.main import main
-from esol.runs.folder import STAGES, current
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 from esol.settings.load import load_settings
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
@@ -24,7 +25,7 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
     assert main(["demo", str(out)]) == 0
     assert asked == ["demo"]
     assert len(list((out / "data").rglob("*.jpg"))) == 24
-    assert all(current(out, stage) for stage in STAGES if stage != "peer")
+    assert all(RunFolder(out).is_current(stage) for stage in STAGES if stage != "peer")
     table = capsys.readouterr().out
     assert "report.html" in table
     assert "mIoU" in table

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.predict.model import load
-from esol.runs.folder import read_manifest
+from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.system.distributed import from_main, gather, in_order, main_process, share
+from esol.system.distributed import all_from_main, all_gather, all_in_order, main_process, my_share
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 # What parts of a batch share exactly: no batch statistics, no dropout. AdamW would divide rounding
@@ -35,7 +35,7 @@ import os, sys
 from pathlib import Path
 import esol.system.files
 from esol.settings.load import load_settings
-from esol.system.distributed import end, rank
+from esol.system.distributed import leave_group, rank
 from esol.predict.model import load
 from esol.stages import run
 
@@ -51,7 +51,7 @@ esol.system.files.os.replace = told
 run(load_settings(*flags), photos, Path(out) / "run")
 found = load(Path(out) / "run", "cpu").predict_folder([Path(photos) / "images"], Path(out) / "new")
 assert found["photos"] == found["predicted"] == 22, found
-end()
+leave_group()
 """
 
 
@@ -110,11 +110,11 @@ def test_two_processes_make_what_one_makes(photos, tmp_path):
     assert compared.keys() == tolerance.keys()
     for name in ("07-masks/statistics.json", "07-masks/confidence.csv"):
         assert (two / "run" / name).read_bytes() == (one / "run" / name).read_bytes()
-    assert read_manifest(one / "run", "seeds")["results"]["all_background"] > 0
+    assert RunFolder(one / "run").manifest("seeds")["results"]["all_background"] > 0
     for stage in ("seeds", "masks", "evaluate"):
-        results = [read_manifest(folder / "run", stage)["results"] for folder in (one, two)]
+        results = [RunFolder(folder / "run").manifest(stage)["results"] for folder in (one, two)]
         assert results[0] == results[1]
-    assert read_manifest(two / "run", "masks")["record"]["processes"] == 2
+    assert RunFolder(two / "run").manifest("masks")["record"]["processes"] == 2
 
     written = [Path(f"{two}-written-{rank}").read_text().splitlines() for rank in (0, 1)]
     assert max(Counter(written[0] + written[1]).values()) == 1
@@ -153,18 +153,18 @@ def test_shares_are_disjoint_and_complete(items, processes, monkeypatch):
     parts = []
     for rank in range(processes):
         as_process(monkeypatch, rank, processes)
-        parts.append(share(range(items)))
+        parts.append(my_share(range(items)))
         assert main_process() == (rank == 0)
     assert sorted(item for part in parts for item in part) == list(range(items))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    monkeypatch.setattr("esol.system.distributed.gather", lambda mine: parts)
-    assert in_order(parts[0]) == list(range(items))
+    monkeypatch.setattr("esol.system.distributed.all_gather", lambda mine: parts)
+    assert all_in_order(parts[0]) == list(range(items))
 
 
 def test_one_process_has_everything_and_waits_for_nobody():
     assert main_process()
-    assert share((1, 2, 3)) == (1, 2, 3)
-    assert in_order([1, 2]) == [1, 2]
-    assert gather("x") == ["x"]
+    assert my_share((1, 2, 3)) == (1, 2, 3)
+    assert all_in_order([1, 2]) == [1, 2]
+    assert all_gather("x") == ["x"]
     with pytest.raises(InputError, match="mine"):
-        from_main(lambda: (_ for _ in ()).throw(InputError("mine")))
+        all_from_main(lambda: (_ for _ in ()).throw(InputError("mine")))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esol.errors import InputError
-from esol.masks.seeds import seed
+from esol.masks.seeds import seed_mask
 from esol.metrics.confusion import Metrics, confusion, metrics
 from esol.metrics.curves import Curves, curves, summary, table
 from esol.metrics.histogram import Histogram, thresholds
@@ -128,7 +128,7 @@ def test_every_threshold_equals_finished_seeds(number: int, strip: int) -> None:
     tables, found = histogram.confusions(), curves(histogram)
     for index, threshold in enumerate(EDGES):
         pairs = [
-            (seed(scores, np.array(tags, np.int64), threshold), truth)
+            (seed_mask(scores, np.array(tags, np.int64), threshold), truth)
             for scores, tags, truth in photos
         ]
         expected = _slow_confusion(pairs, classes)

@@ -15,6 +15,7 @@ from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import load_bundle
 from esol.predict.model import Model, load
 from esol.predict.onnx import export_bundle, export_onnx, torch_is_too_old
+from esol.settings import Segment
 
 CLASSES = ["cat", "Schäfer hund"]
 DESCRIPTION = {
@@ -32,7 +33,8 @@ DESCRIPTION = {
 def model(network: str = "DeepLabV3", encoder: str = "tu-test_resnet") -> Model:
     torch.manual_seed(3)
     net = Segmenter(
-        network, encoder, weights="none", stride=8, norm="frozen", labels=len(CLASSES) + 1
+        Segment(network=network, encoder=encoder, weights="none", stride=8, norm="frozen"),
+        len(CLASSES) + 1,
     )
     for parameter in net.head_parameters():
         parameter.data *= 3

@@ -17,9 +17,8 @@ from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.networks.backbone import Backbone
-from esol.runs.folder import stage_path
-from esol.settings import Backbone as BackboneSettings
-from esol.settings import Input, Machine, Settings
+from esol.runs.folder import RunFolder
+from esol.settings import BackboneSettings, Input, Machine, Settings
 from esol.settings.load import load_settings
 from esol.stages import run
 from esol.training.features import cache_folder, compute_features
@@ -44,7 +43,9 @@ def samples(tmp_path):
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
-    return Backbone("test_resnet", weights="none", stride=8, learn=(), norm="frozen").eval()
+    return Backbone(
+        BackboneSettings(name="test_resnet", weights="none", stride=8, learn=(), norm="frozen")
+    ).eval()
 
 
 def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
@@ -139,15 +140,15 @@ def test_a_backbone_that_learned_is_cached_from_then_on(tmp_path):
     assert len(list((cached / "cache").rglob("*.npy"))) == 12
     weights = {"classify": "classifier", "expand": "expansion", "shrink": "shrinkage"}
     for stage, name in weights.items():
-        ours = load_file(stage_path(cached, stage) / f"{name}.safetensors")
-        theirs = load_file(stage_path(plain, stage) / f"{name}.safetensors")
+        ours = load_file(RunFolder(cached).stage(stage) / f"{name}.safetensors")
+        theirs = load_file(RunFolder(plain).stage(stage) / f"{name}.safetensors")
         for key, value in ours.items():
             if stage == "classify":
                 assert torch.equal(value, theirs[key])
             else:
                 torch.testing.assert_close(value, theirs[key], atol=2e-3, rtol=0)
-    for path in (stage_path(plain, "cams") / "expansion").iterdir():
-        found = load_maps(stage_path(cached, "cams") / "expansion" / path.name)
+    for path in (RunFolder(plain).stage("cams") / "expansion").iterdir():
+        found = load_maps(RunFolder(cached).stage("cams") / "expansion" / path.name)
         assert np.abs(found.maps - load_maps(path).maps).mean() < 0.01
     # Another classifier, another cache.
     other = load_settings(str(SMOKE), *flags, "--backbone.cache=true", "--seed=1")

@@ -10,6 +10,7 @@ from torch import nn
 from esol.networks.backbone import Backbone
 from esol.networks.folding import fold_batch_norm
 from esol.networks.segmenter import Segmenter
+from esol.settings import BackboneSettings, Segment
 
 
 def shaken(network: nn.Module) -> nn.Module:
@@ -59,7 +60,14 @@ def test_backbones(name, left):
 
 def test_segmentation_network():
     network = Segmenter(
-        "DeepLabV3Plus", "tu-test_resnet", weights="none", stride=16, norm="frozen", labels=3
+        Segment(
+            network="DeepLabV3Plus",
+            encoder="tu-test_resnet",
+            weights="none",
+            stride=16,
+            norm="frozen",
+        ),
+        3,
     )
     count, left = folded_alike(network)
     assert count > 10
@@ -93,6 +101,10 @@ def test_batch_norm_in_training_mode():
 
 
 def test_a_backbone_that_learns():
-    backbone = Backbone("test_resnet", weights="none", stride=16, learn=("layer4",), norm="frozen")
+    backbone = Backbone(
+        BackboneSettings(
+            name="test_resnet", weights="none", stride=16, learn=("layer4",), norm="frozen"
+        )
+    )
     with pytest.raises(ValueError, match="frozen"):
         backbone.fold()

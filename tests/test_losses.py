@@ -12,6 +12,8 @@ from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer
 from esol.method.losses import area_loss, classification_loss, expand_losses, shrink_losses
 from esol.method.shrinkage import Shrinkage
+from esol.settings import Expand, HeadSettings, Shrink
+from esol.training.fit import all_divided
 
 
 def random_maps() -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,25 +39,25 @@ def test_area_loss_counts_tagged_classes_only():
     for n, k in tags.nonzero().tolist():
         positive = maps[n, k].clamp_min(0)
         areas.append((positive / positive.max()).mean().item())
-    assert area_loss(maps, tags).item() == pytest.approx(sum(areas) / 3)
-    assert area_loss(-maps.abs(), tags).item() == 0
-    assert area_loss(maps, tags * 0).item() == 0
+    assert area_loss(maps, tags).value().item() == pytest.approx(sum(areas) / 3)
+    assert area_loss(-maps.abs(), tags).value().item() == 0
+    assert area_loss(maps, tags * 0).value().item() == 0
 
 
 def test_area_loss_cannot_be_lowered_by_raising_the_peak():
     maps, tags = random_maps()
     maps.requires_grad_()
-    area_loss(maps, tags).backward()
+    area_loss(maps, tags).value().backward()
     assert (maps.grad >= 0).all()
     assert maps.grad.max() > 0
 
 
 def localizer() -> tuple[Localizer, Batch]:
     torch.manual_seed(0)
-    head = Head(4, 5, 3, 1)
+    head = Head(4, 3, HeadSettings(width=5, kernel=1))
     nn.init.normal_(head.v.weight)
-    expansion = Expansion(head.w1.weight, None, clip=0.5, learn_w1=True)
-    shrinkage = Shrinkage(head.w2.weight, head.v.weight, None, learn_v=True)
+    expansion = Expansion(head.w1.weight, Expand(clip=0.5, learn="w1"))
+    shrinkage = Shrinkage(head.w2.weight, head.v.weight, Shrink(learn="v"))
     model = Localizer(Classifier(nn.Identity(), head), expansion, shrinkage)
     return model, Batch(torch.rand(2, 4, 5, 5), torch.eye(3)[:2], ("a", "b"), cached=True)
 
@@ -70,7 +72,7 @@ def test_expansion_maximises_by_alpha():
 
 def test_shrinkage_adds_area_and_leaves_expansion_alone():
     model, batch = localizer()
-    losses = shrink_losses(model, batch, area=2.0)
+    losses = all_divided(shrink_losses(model, batch, area=2.0))
     expected = losses["classification"] + 2 * losses["area"]
     assert losses["loss"].item() == pytest.approx(expected.item())
     losses["loss"].backward()

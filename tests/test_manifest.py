@@ -2,7 +2,7 @@
 
 import pytest
 
-from esol.runs.manifest import first_difference, has_grown, is_manifest, without
+from esol.runs.manifest import first_difference, has_grown, is_manifest, only
 
 WHOLE = {
     "identity": {"stage": "cams"},
@@ -24,20 +24,20 @@ def test_a_manifest_has_all_its_parts_of_their_types():
 
 
 @pytest.mark.parametrize(
-    ("keys", "left"),
+    ("keys", "part"),
     [
-        ([], {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}),
-        (["d"], {"a": {"b": 1, "c": 2}, "a.c": 4}),
-        (["a"], {"d": 3, "a.c": 4}),
-        (["a.b"], {"a": {"c": 2}, "d": 3, "a.c": 4}),
-        (["a.c", "d"], {"a": {"b": 1}}),
-        (["d.b", "e", "e.f", "b"], {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}),
+        ([], {}),
+        (["d"], {"d": 3}),
+        (["a"], {"a": {"b": 1, "c": 2}}),
+        (["a.b"], {"a.b": 1}),
+        (["a.c", "d"], {"a.c": 2, "d": 3}),
+        (["d.b", "e", "e.f", "b"], {"d.b": None, "e": None, "e.f": None, "b": None}),
     ],
 )
-def test_without_leaves_out_keys_and_keys_inside_groups(keys, left):
-    identity = {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}
-    assert without(identity, keys) == left
-    assert identity == {"a": {"b": 1, "c": 2}, "d": 3, "a.c": 4}
+def test_only_keeps_keys_and_keys_inside_groups(keys, part):
+    identity = {"stage": "cams", "version": 1, "a": {"b": 1, "c": 2}, "d": 3}
+    assert only(identity, keys) == {"stage": "cams", "version": 1, **part}
+    assert identity == {"stage": "cams", "version": 1, "a": {"b": 1, "c": 2}, "d": 3}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.metrics.folders import evaluate_masks
-from esol.runs.folder import read_manifest, stage_path
+from esol.runs.folder import RunFolder
 from esol.settings import KINDS
 from esol.settings.load import load_settings
 from esol.stages import run
@@ -39,17 +39,17 @@ def settings(method: str, *flags: str):
 def test_a_method_goes_all_the_way_and_again_does_nothing(method, photos, tmp_path):
     done = run(settings(method), photos, tmp_path / "run")
     for kind in KINDS[method]:
-        files = list((stage_path(done, "cams") / kind).rglob("*.npz"))
+        files = list((RunFolder(done).stage("cams") / kind).rglob("*.npz"))
         assert len(files) == 24
         assert sum(load_maps(path).maps.max() == 1 for path in files) > 5, kind
-    assert {path.name for path in stage_path(done, "cams").iterdir() if path.is_dir()} == set(
+    assert {path.name for path in RunFolder(done).stage("cams").iterdir() if path.is_dir()} == set(
         KINDS[method]
     )
-    assert not stage_path(done, "expand").exists()
-    assert read_manifest(done, "seeds")["results"]["kind"] == KINDS[method][-1]
-    found = read_json(stage_path(done, "evaluate") / "metrics.json")["lists"]["val"]
+    assert not RunFolder(done).stage("expand").exists()
+    assert RunFolder(done).manifest("seeds")["results"]["kind"] == KINDS[method][-1]
+    found = read_json(RunFolder(done).stage("evaluate") / "metrics.json")["lists"]["val"]
     names = [path.stem for path in sorted((photos / "images").iterdir())][-6:]
-    again = evaluate_masks(stage_path(done, "seeds"), photos / "masks", names=names, classes=6)
+    again = evaluate_masks(RunFolder(done).stage("seeds"), photos / "masks", names=names, classes=6)
     assert found[KINDS[method][-1]]["fixed"]["miou"] == pytest.approx(again["miou"])
     assert {"crf", "irn", "masks", "segmentation"} <= found.keys()
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.parent != done}
@@ -64,7 +64,7 @@ def test_a_method_goes_all_the_way_and_again_does_nothing(method, photos, tmp_pa
 def test_half_a_peer_stage_is_finished_to_the_same_weights(method, damage, photos, tmp_path):
     """What a kill may leave: some of the stage's parts are missing."""
     done = run(settings(method), photos, tmp_path / "run", last="peer")
-    folder = stage_path(done, "peer")
+    folder = RunFolder(done).stage("peer")
     whole = {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
     (folder / "manifest.json").unlink()
     last = folder / f"{KINDS[method][-1]}.safetensors"
@@ -79,21 +79,23 @@ def test_half_a_peer_stage_is_finished_to_the_same_weights(method, damage, photo
 def test_rounds_of_subcategories_differ_and_learn_from_the_plain_classifier(photos, tmp_path):
     done = run(settings("sccam"), photos, tmp_path / "run", last="peer")
     labels = [
-        load_file(stage_path(done, "peer") / f"round-{n}" / "sublabels.safetensors")["sublabels"]
+        load_file(RunFolder(done).stage("peer") / f"round-{n}" / "sublabels.safetensors")[
+            "sublabels"
+        ]
         for n in (1, 2)
     ]
     assert all(one.shape == (18, 18) for one in labels)
     assert (labels[0] != labels[1]).any()
-    assert "classify" in read_manifest(done, "peer")["identity"]["after"]
+    assert "classify" in RunFolder(done).manifest("peer")["identity"]["after"]
 
 
 def test_the_last_network_of_drs_learned_from_the_first_ones_maps(photos, tmp_path):
     done = run(settings("drs"), photos, tmp_path / "run", last="cams")
-    maps = sorted((stage_path(done, "peer") / "maps" / "drs").rglob("*.npz"))
+    maps = sorted((RunFolder(done).stage("peer") / "maps" / "drs").rglob("*.npz"))
     assert len(maps) == 18
     for path in maps:
         made = load_maps(path)
-        again = load_maps(stage_path(done, "cams") / "drs" / path.name)
+        again = load_maps(RunFolder(done).stage("cams") / "drs" / path.name)
         np.testing.assert_allclose(made.maps, again.maps, atol=1 / 255)
 
 
@@ -102,14 +104,14 @@ def test_as_a_control_drs_second_network_learns_another_methods_maps(kind, after
     chosen = settings("drs", f"--drs.maps={kind}")
     done = run(chosen, photos, tmp_path / "run", last="seeds")
     learned = ("classify", "expand", "shrink")[:after]
-    assert tuple(read_manifest(done, "peer")["identity"]["after"]) == learned
+    assert tuple(RunFolder(done).manifest("peer")["identity"]["after"]) == learned
     assert chosen.map_kinds == ("drs_refined",)
-    assert not (stage_path(done, "peer") / "suppressed").exists()
-    made = {path.parent.name for path in stage_path(done, "cams").rglob("*.npz")}
+    assert not (RunFolder(done).stage("peer") / "suppressed").exists()
+    made = {path.parent.name for path in RunFolder(done).stage("cams").rglob("*.npz")}
     assert made == {"drs_refined"}
     ours = run(settings("esol"), photos, tmp_path / "esol", last="cams")
-    for path in sorted((stage_path(done, "peer") / "maps" / kind).iterdir()):
-        theirs = load_maps(stage_path(ours, "cams") / kind / path.name)
+    for path in sorted((RunFolder(done).stage("peer") / "maps" / kind).iterdir()):
+        theirs = load_maps(RunFolder(ours).stage("cams") / kind / path.name)
         np.testing.assert_allclose(load_maps(path).maps, theirs.maps, atol=1.01 / 255)
     again = [done.stat().st_mtime_ns for done in done.rglob("*.safetensors")]
     run(chosen, photos, done, last="seeds")
@@ -120,14 +122,14 @@ def test_eps_learned_from_the_training_list_and_no_other(photos, tmp_path):
     """Saliency maps of evaluated photos may change: they enter the masks, not the network."""
     data = shutil.copytree(photos, tmp_path / "data")
     done = run(settings("eps"), data, tmp_path / "run", last="peer")
-    before = stage_path(done, "peer").joinpath("manifest.json").stat().st_mtime_ns
+    before = RunFolder(done).stage("peer").joinpath("manifest.json").stat().st_mtime_ns
     names = {
         split: [s.name for s in open_dataset(data, settings("eps").data).samples(split)]
         for split in ("train", "val")
     }
     invert(data / "saliency" / f"{names['val'][0]}.png")
     run(settings("eps"), data, done, last="peer")
-    assert stage_path(done, "peer").joinpath("manifest.json").stat().st_mtime_ns == before
+    assert RunFolder(done).stage("peer").joinpath("manifest.json").stat().st_mtime_ns == before
     invert(data / "saliency" / f"{names['train'][0]}.png")
     with pytest.raises(InputError, match="saliency files"):
         run(settings("eps"), data, done, last="peer")

@@ -5,10 +5,15 @@ import math
 import pytest
 import torch
 
-from esol.ops.pairs import pair_losses
+from esol.networks import affinity
 from esol.ops.walk import half_plane, segment
 
 NAMES = ("positive", "negative", "foreground_displacement", "background_displacement")
+
+
+def pair_losses(*arguments) -> dict[str, torch.Tensor]:
+    """The losses of one process, which has the whole batch."""
+    return {name: mean.value() for name, mean in affinity.pair_losses(*arguments).items()}
 
 
 def problem(shape, labels=(0, 1, 2, 255), seed=0):

@@ -12,7 +12,8 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.metrics.folders import evaluate_masks
-from esol.runs.folder import FOLDERS, STAGES, mask_folders, read_manifest, stage_path
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 from esol.settings.load import load_settings
 from esol.stages import run
 
@@ -31,7 +32,7 @@ def done(photos, tmp_path_factory) -> Path:
     target = run(load_settings(str(SMOKE)), photos, tmp_path_factory.mktemp("done") / "run")
     # Maps that are 0 everywhere would make every comparison below an empty one.
     for kind in ("cam", "expansion", "shrinkage"):
-        files = (stage_path(target, "cams") / kind).rglob("*.npz")
+        files = (RunFolder(target).stage("cams") / kind).rglob("*.npz")
         assert sum(load_maps(path).maps.max() == 1 for path in files) > 10, kind
     return target
 
@@ -47,15 +48,15 @@ def contents(run_folder: Path) -> dict[str, bytes]:
 
 def test_every_stage_leaves_its_files(done):
     for stage in (stage for stage in STAGES if stage != "peer"):
-        assert read_manifest(done, stage)["outputs"]["files"] > 0, stage
-    maps = stage_path(done, "cams")
+        assert RunFolder(done).manifest(stage)["outputs"]["files"] > 0, stage
+    maps = RunFolder(done).stage("cams")
     assert [
         len(list((maps / kind).rglob("*.npz"))) for kind in ("cam", "expansion", "shrinkage")
     ] == [40] * 3
     for stage, photos in (("seeds", 40), ("masks", 40), ("refine", 40 + 30)):
-        assert len(list(stage_path(done, stage).rglob("*.png"))) == photos
-    assert len(list((stage_path(done, "refine") / "irn").rglob("*.npz"))) == 40
-    assert len(list((stage_path(done, "segment") / "predictions").rglob("*.png"))) == 40
+        assert len(list(RunFolder(done).stage(stage).rglob("*.png"))) == photos
+    assert len(list((RunFolder(done).stage("refine") / "irn").rglob("*.npz"))) == 40
+    assert len(list((RunFolder(done).stage("segment") / "predictions").rglob("*.png"))) == 40
     assert not list(done.rglob("*checkpoint*"))
     assert not list(done.rglob(".tmp-*"))
     page = (done / "report.html").read_text()
@@ -64,21 +65,21 @@ def test_every_stage_leaves_its_files(done):
 
 def test_metrics_are_those_of_the_masks(done, photos):
     """The seeds on disk, measured as any folder of masks, give the fixed-threshold numbers."""
-    content = json.loads((stage_path(done, "evaluate") / "metrics.json").read_text())
+    content = json.loads((RunFolder(done).stage("evaluate") / "metrics.json").read_text())
     names = [
         Path(row.split(",")[0]).stem
         for row in (photos / "labels.csv").read_text().splitlines()[1:]
         if row.endswith(",val")
     ]
-    found = evaluate_masks(stage_path(done, "seeds"), photos / "masks", names=names, classes=6)
+    found = evaluate_masks(RunFolder(done).stage("seeds"), photos / "masks", names=names, classes=6)
     fixed = content["lists"]["val"]["shrinkage"]["fixed"]
     for key in ("miou", "precision", "recall", "f1_of_means", "foreground_recall"):
         assert found[key] == pytest.approx(fixed[key]), key
 
 
 def test_later_stages_are_measured_as_their_masks_are(done, photos):
-    content = json.loads((stage_path(done, "evaluate") / "metrics.json").read_text())
-    folders = mask_folders(done, load_settings(str(SMOKE)))
+    content = json.loads((RunFolder(done).stage("evaluate") / "metrics.json").read_text())
+    folders = RunFolder(done).mask_folders(load_settings(str(SMOKE)))
     assert list(folders) == ["crf", "masks", "segmentation"]
     names = [path.stem for path in (photos / "masks").iterdir()]
     assert len(names) == 40
@@ -100,13 +101,13 @@ def test_evaluation_is_made_again_once_later_stages_exist(done, photos, tmp_path
 
     copy = tmp_path / "run"
     for stage in ("classify", "expand", "shrink", "cams", "seeds"):
-        shutil.copytree(stage_path(done, stage), stage_path(copy, stage))
+        shutil.copytree(RunFolder(done).stage(stage), RunFolder(copy).stage(stage))
     settings = load_settings(str(SMOKE))
-    metrics = stage_path(copy, "evaluate") / "metrics.json"
+    metrics = RunFolder(copy).stage("evaluate") / "metrics.json"
     run(settings, photos, copy, first="evaluate")
     assert "irn" not in json.loads(metrics.read_text())["lists"]["val"]
     run(settings, photos, copy)
-    assert metrics.read_bytes() == (stage_path(done, "evaluate") / "metrics.json").read_bytes()
+    assert metrics.read_bytes() == (RunFolder(done).stage("evaluate") / "metrics.json").read_bytes()
 
 
 def test_truth_and_saliency_are_settings_away(done, photos, tmp_path):
@@ -123,18 +124,20 @@ def test_truth_and_saliency_are_settings_away(done, photos, tmp_path):
         shutil.move(tmp_path / "saliency.png", target)
     copy = tmp_path / "run"
     for stage in ("classify", "expand", "shrink", "cams", "seeds", "refine"):
-        shutil.copytree(stage_path(done, stage), stage_path(copy, stage))
+        shutil.copytree(RunFolder(done).stage(stage), RunFolder(copy).stage(stage))
     flags = ["--masks.saliency=saliency", "--masks.source=seeds", "--masks.threshold=auto"]
     settings = load_settings(str(SMOKE), *flags, "--segment.truth=true")
     run(settings, data, copy)
-    found = read_manifest(copy, "masks")["results"]
+    found = RunFolder(copy).manifest("masks")["results"]
     assert 0 < found["threshold"] < 0.5
     assert found["ignored"] > 0
-    for path in stage_path(copy, "masks").rglob("*.png"):
+    for path in RunFolder(copy).stage("masks").rglob("*.png"):
         mask = np.asarray(Image.open(path))
-        truth = np.asarray(Image.open(data / "masks" / path.relative_to(stage_path(copy, "masks"))))
+        truth = np.asarray(
+            Image.open(data / "masks" / path.relative_to(RunFolder(copy).stage("masks")))
+        )
         assert not ((truth == 0) & (mask > 0) & (mask < 255)).any()
-    assert read_manifest(copy, "segment")["results"]["photos"] == 30
+    assert RunFolder(copy).manifest("segment")["results"]["photos"] == 30
     assert "GROUND TRUTH" in (copy / "report.html").read_text()
     missing = next((data / "saliency").iterdir())
     missing.unlink()
@@ -193,7 +196,7 @@ def test_evaluated_lists_do_not_touch_training(done, photos, tmp_path):
 def test_every_ablation_is_a_setting_away(done, photos, tmp_path, flags):
     copy = tmp_path / "run"
     copy.mkdir()
-    os.symlink(stage_path(done, "classify"), stage_path(copy, "classify"))
+    os.symlink(RunFolder(done).stage("classify"), RunFolder(copy).stage("classify"))
     run(load_settings(str(SMOKE), *flags), photos, copy, last="cams")
     maps = contents(copy)
     if flags[0] == "--expand.learn=nothing":
@@ -202,9 +205,9 @@ def test_every_ablation_is_a_setting_away(done, photos, tmp_path, flags):
 
 
 def test_folders_are_numbered_in_order():
-    numbers = [folder.split("-")[0] for folder in FOLDERS.values()]
+    numbers = [stage.folder.split("-")[0] for stage in STAGES.values()]
     assert numbers == sorted(numbers)
-    assert all(folder.endswith(f"-{stage}") for stage, folder in FOLDERS.items())
+    assert all(stage.folder.endswith(f"-{name}") for name, stage in STAGES.items())
 
 
 @pytest.mark.parametrize(
@@ -247,7 +250,9 @@ def test_stages_that_do_not_belong_together_are_not_measured_together(
     run(settings, photos, copy, first="masks", last="masks", overwrite=True)
     run(settings, photos, copy, first="evaluate", overwrite=True)
     assert "segment is older" in caplog.text
-    found = json.loads((stage_path(copy, "evaluate") / "metrics.json").read_text())["lists"]["val"]
+    found = json.loads((RunFolder(copy).stage("evaluate") / "metrics.json").read_text())["lists"][
+        "val"
+    ]
     assert "segmentation" not in found
     # Not that of the masks, which are made of seeds now.
     assert found["irn"]["threshold"] == 0.25

@@ -24,7 +24,9 @@ from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
 from esol.predict.folder import laid_over
 from esol.predict.model import Model, load, predict_folder
 from esol.predict.tiles import labelled, spans, stretched, weights
-from esol.runs.folder import output_of, stage_path, work_on
+from esol.runs.folder import RunFolder
+from esol.runs.work import work_on
+from esol.settings import Segment
 
 NO_CRF = {"iterations": 0}
 DESCRIPTION = {
@@ -80,7 +82,10 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     torch.manual_seed(0)
-    net = Segmenter("Unet", "tu-test_resnet", weights="none", stride=8, norm="frozen", labels=3)
+    net = Segmenter(
+        Segment(network="Unet", encoder="tu-test_resnet", weights="none", stride=8, norm="frozen"),
+        3,
+    )
     path = tmp_path_factory.mktemp("run") / "08-segment" / "model.safetensors"
     save_bundle(path, net, {**DESCRIPTION, "numbers": {"miou": 0.5}, "initial_weights": "none"})
     return path, net.eval()
@@ -152,8 +157,8 @@ def test_load_takes_a_run_folder_too(bundle, tmp_path):
 
 def test_a_network_older_than_its_runs_masks_is_told(bundle, tmp_path, caplog):
     def stage(name, text, *before):
-        after = {earlier: output_of(tmp_path, earlier) for earlier in before}
-        with work_on(tmp_path, name, {"after": after}, overwrite=True) as made:
+        after = {earlier: RunFolder(tmp_path).outputs_of(earlier) for earlier in before}
+        with work_on(RunFolder(tmp_path), name, {"after": after}, overwrite=True) as made:
             if made is not None:
                 (made.path / "out.txt").write_text(text)
                 if name == "segment":
@@ -166,9 +171,9 @@ def test_a_network_older_than_its_runs_masks_is_told(bundle, tmp_path, caplog):
     stage("segment", "", "masks")
     assert load(tmp_path, "cpu").classes == ("red", "green")
     assert not warned()
-    (stage_path(tmp_path, "masks") / "out.txt").unlink()
+    (RunFolder(tmp_path).stage("masks") / "out.txt").unlink()
     stage("masks", "other")
-    load(stage_path(tmp_path, "segment") / "model.safetensors", "cpu")
+    load(RunFolder(tmp_path).stage("segment") / "model.safetensors", "cpu")
     assert not warned()
     load(tmp_path, "cpu")
     assert warned() == 1

@@ -10,7 +10,7 @@ from esol.data.images import load_mask
 from esol.data.saliency import find_saliency, load_saliency
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import confidence, from_mask, pseudo_mask, statistics
-from esol.masks.seeds import seed
+from esol.masks.seeds import seed_mask
 from esol.system.files import plain
 
 
@@ -32,7 +32,7 @@ def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
         found = pseudo_mask(
             scores, classes, threshold=threshold, margin=margin, saliency=given, salient=0.4
         )
-        expected = seed(scores, classes, threshold)
+        expected = seed_mask(scores, classes, threshold)
         if with_saliency:
             expected = fuse(scores, classes, saliency, salient=0.4, threshold=threshold)
         for y, x in np.ndindex(*expected.shape):
@@ -51,7 +51,7 @@ def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
 def test_without_margin_and_saliency_it_is_the_seed() -> None:
     scores, classes, _ = _random(3)
     found = pseudo_mask(scores, classes, threshold=0.3, margin=0.0)
-    np.testing.assert_array_equal(found.mask, seed(scores, classes, 0.3))
+    np.testing.assert_array_equal(found.mask, seed_mask(scores, classes, 0.3))
     assert found.ignored == 0
 
 

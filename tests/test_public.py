@@ -8,6 +8,7 @@ NAMES = [
     *("Dataset", "InputError", "Maps", "Prediction", "Sample", "Settings"),
     *("check", "deform_conv2d_frozen", "dense_crf", "dump_settings", "evaluate_masks"),
     *("load", "load_maps", "load_settings", "open_dataset", "random_walk", "run", "seed"),
+    "seed_mask",
     *("write_report", "write_synthetic"),
 ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
 from esol.stages import run
 
@@ -27,7 +27,7 @@ def found(shared, tmp_path_factory) -> dict:
     )
     run(settings, shared / "data" / "voc-animals", out)
     assert (out / "report.html").stat().st_size > 100_000
-    return json.loads((stage_path(out, "evaluate") / "metrics.json").read_text())
+    return json.loads((RunFolder(out).stage("evaluate") / "metrics.json").read_text())
 
 
 def test_mask_set_is_named(found):
@@ -58,6 +58,6 @@ def test_coco_from_tags_to_seeds(shared, tmp_path):
         "--classify.fit.steps=3",
     )
     out = run(settings, shared / "data" / "tiny-coco", tmp_path / "run")
-    content = json.loads((stage_path(out, "evaluate") / "metrics.json").read_text())
+    content = json.loads((RunFolder(out).stage("evaluate") / "metrics.json").read_text())
     assert content["lists"]["val2017"]["photos"] >= 40
-    assert len(list(stage_path(out, "seeds").rglob("*.png"))) >= 90
+    assert len(list(RunFolder(out).stage("seeds").rglob("*.png"))) >= 90

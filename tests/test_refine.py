@@ -9,10 +9,10 @@ from PIL import Image
 
 from esol.maps.files import Maps
 from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, walked
-from esol.masks.seeds import seed
+from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
-from esol.settings import Affinity, Crf, Input, Refine, Walk
+from esol.settings import Affinity, BackboneSettings, Crf, Input, Refine, Walk
 
 CPU = torch.device("cpu")
 SETTINGS = Refine(crf=Crf(iterations=5, bilateral_size=20, bilateral_colour=13), longest=0)
@@ -65,7 +65,7 @@ def test_crf_without_iterations_is_the_seed():
     photo, _ = scene()
     maps = blob((48, 64), classes=(0, 4))
     mask = crf_mask(photo, maps, 0.5, Refine(crf=Crf(iterations=0)), CPU)
-    assert np.array_equal(mask, seed(maps.full(), maps.classes, 0.5))
+    assert np.array_equal(mask, seed_mask(maps.full(), maps.classes, 0.5))
     assert set(np.unique(mask)) == {0, 1}
 
 
@@ -119,7 +119,9 @@ def test_a_walk_fills_what_edges_enclose():
 
 def test_boundaries_are_those_of_the_mirror_image_mirrored():
     torch.manual_seed(0)
-    backbone = Backbone("test_resnet", weights="none", stride=8, learn=(), norm="frozen")
+    backbone = Backbone(
+        BackboneSettings(name="test_resnet", weights="none", stride=8, learn=(), norm="frozen")
+    )
     net = AffinityNet(backbone, displacement=False).eval()
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     photo = Image.fromarray(noise)

@@ -27,7 +27,7 @@ from esol.report.gallery import shot, spaced
 from esol.report.photos import gallery
 from esol.report.summary import write_report
 from esol.reproduce.figures import heat
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
 
 EVIL = "<script>alert('x')</script><!--&\"'\u2028\u2029"
@@ -282,10 +282,10 @@ def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
     for sample in data.samples("train", "val"):
         for kind in settings.map_kinds:
             maps = _maps(random, image_size(sample.image), list(sample.tags))
-            path = stage_path(tmp_path / "run", "cams") / kind / f"{sample.name}.npz"
+            path = RunFolder(tmp_path / "run").stage("cams") / kind / f"{sample.name}.npz"
             save_maps(path, maps.maps, maps.classes, maps.size)
     titles = {"cam": "CAM", "expansion": "E", "shrinkage": "S"}
-    found = gallery(tmp_path / "run", data, settings, titles, 5)
+    found = gallery(RunFolder(tmp_path / "run"), data, settings, titles, 5)
     assert [[s.lists for s in found.shots].count([place]) for place in (0, 1)] == [3, 2]
     assert [s.name for s in found.shots] == sorted(s.name for s in found.shots)
     assert (found.kinds, found.fixed, found.kinds[found.seed]) == (["CAM", "E", "S"], [], "E")
@@ -294,14 +294,14 @@ def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
     size = image_size(first.image)
     stored = _unpacked(found.shots[0], "maps").reshape(3, len(first.tags), *grid(size))
     for place, kind in enumerate(settings.map_kinds):
-        path = stage_path(tmp_path / "run", "cams") / kind / f"{first.name}.npz"
+        path = RunFolder(tmp_path / "run").stage("cams") / kind / f"{first.name}.npz"
         np.testing.assert_array_equal(stored[place], np.rint(load_maps(path).maps * 255))
     assert data.truth is not None
     np.testing.assert_array_equal(
         _unpacked(found.shots[0], "masks").reshape(size), data.truth(first)
     )
-    assert len(gallery(tmp_path / "run", data, settings, titles, 0).shots) == 0
-    assert len(gallery(tmp_path / "run", data, settings, titles, 999).shots) == 12
+    assert len(gallery(RunFolder(tmp_path / "run"), data, settings, titles, 0).shots) == 0
+    assert len(gallery(RunFolder(tmp_path / "run"), data, settings, titles, 999).shots) == 12
 
 
 def test_fewer_than_no_photos_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from esol.data.images import palette
 from esol.maps.files import Maps, grid
 from esol.masks.pseudo import confidence
-from esol.masks.seeds import seed
+from esol.masks.seeds import seed_mask
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.histogram import thresholds
 from esol.report import Gallery, ReportData, build
@@ -55,7 +55,7 @@ class Photo:
         self.fixed[:4] = 255
 
     def mask(self, kind: int, threshold: float) -> np.ndarray:
-        return seed(self.maps[kind].full(), self.maps[kind].classes, threshold)
+        return seed_mask(self.maps[kind].full(), self.maps[kind].classes, threshold)
 
     def iou(self, mask: np.ndarray) -> float:
         return float(metrics(confusion(mask, self.truth, len(CLASSES))).miou)

@@ -1,5 +1,7 @@
 """Expansion and Shrinkage: where they start, what learns, what the switches switch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,18 +11,22 @@ from esol.method.expansion import Expansion, clip_features
 from esol.method.localizer import Localizer
 from esol.method.sampling import OffsetBranch, keep_on_map
 from esol.method.shrinkage import Shrinkage
+from esol.settings import Expand, HeadSettings, Sampler, Shrink
 
 CHANNELS, WIDTH, CLASSES = 6, 5, 3
 
 
+def sampler(**changes) -> Sampler:
+    return Sampler(**{"kernel": 3, "bound": 1.0, "centre": True, "clamp": True, **changes})
+
+
 def branch(channels: int, kernel: int = 3, **changes) -> OffsetBranch:
-    settings = {"kernel": 3, "bound": 1.0, "centre": True, "clamp": True, **changes}
-    return OffsetBranch(channels, kernel * kernel, **settings)
+    return OffsetBranch(channels, kernel * kernel, sampler(**changes))
 
 
 def head(kernel: int = 3) -> Head:
     torch.manual_seed(0)
-    return Head(CHANNELS, WIDTH, CLASSES, kernel)
+    return Head(CHANNELS, CLASSES, HeadSettings(width=WIDTH, kernel=kernel))
 
 
 def features() -> torch.Tensor:
@@ -30,8 +36,8 @@ def features() -> torch.Tensor:
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_without_clipping_stages_start_at_the_baseline(kernel):
     one = head(kernel)
-    expansion = Expansion(one.w1.weight, branch(CHANNELS, kernel, clamp=False), clip=1.0)
-    shrinkage = Shrinkage(one.w2.weight, one.v.weight, branch(WIDTH, kernel, clamp=False))
+    expansion = Expansion(one.w1.weight, Expand(sampler=sampler(clamp=False), clip=1.0))
+    shrinkage = Shrinkage(one.w2.weight, one.v.weight, Shrink(sampler=sampler(clamp=False)))
     maps = Localizer(Classifier(nn.Identity(), one), expansion, shrinkage).maps(features())
     torch.testing.assert_close(maps["expansion"], maps["cam"])
     torch.testing.assert_close(maps["shrinkage"], maps["cam"])
@@ -53,7 +59,7 @@ def test_offsets_are_bounded_and_centred():
     predictor = branch(CHANNELS, bound=0.5, clamp=False)
     nn.init.normal_(predictor.predict.weight, std=5.0)
     assert predictor(features()).abs().max() <= 0.5
-    predictor.bound = 0.0
+    predictor.settings = replace(predictor.settings, bound=0.0)
     torch.testing.assert_close(
         predictor(features()).mean(dim=(2, 3)), torch.zeros(2, 18), atol=1e-4, rtol=0
     )
@@ -62,8 +68,9 @@ def test_offsets_are_bounded_and_centred():
 def test_only_what_the_stage_learns_gets_a_gradient():
     one = head()
     for learn_w1 in (False, True):
-        expansion = Expansion(one.w1.weight, branch(CHANNELS), clip=0.25, learn_w1=learn_w1)
-        shrinkage = Shrinkage(one.w2.weight, one.v.weight, branch(WIDTH))
+        learn = "offsets+w1" if learn_w1 else "offsets"
+        expansion = Expansion(one.w1.weight, Expand(sampler=sampler(), clip=0.25, learn=learn))
+        shrinkage = Shrinkage(one.w2.weight, one.v.weight, Shrink(sampler=sampler()))
         model = Localizer(Classifier(nn.Identity(), one), expansion, shrinkage)
         model.classifier.head.after_w1(model.expansion(features())).sum().backward()
         with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
@@ -73,7 +80,7 @@ def test_only_what_the_stage_learns_gets_a_gradient():
 
 def test_shrinkage_can_learn_v_without_a_sampler():
     one = head()
-    shrinkage = Shrinkage(one.w2.weight, one.v.weight, None, learn_v=True)
+    shrinkage = Shrinkage(one.w2.weight, one.v.weight, Shrink(learn="v"))
     shrinkage(torch.rand(1, WIDTH, 4, 4)).sum().backward()
     assert shrinkage.v.grad is not None
     assert shrinkage.w2.grad is None
@@ -82,11 +89,11 @@ def test_shrinkage_can_learn_v_without_a_sampler():
 
 def test_moved_offsets_move_the_map():
     one = head(1)
-    sampler = branch(CHANNELS, 1, centre=False, bound=0.0)
-    nn.init.constant_(sampler.predict.bias[1:], 1.0)
-    x = features()
-    moved = Expansion(one.w1.weight, sampler, clip=1.0)(x)
-    still = Expansion(one.w1.weight, None, clip=1.0)(x)
+    settings = Expand(sampler=sampler(centre=False, bound=0.0), clip=1.0)
+    expansion, x = Expansion(one.w1.weight, settings), features()
+    nn.init.constant_(expansion.sampler.predict.bias[1:], 1.0)
+    moved = expansion(x)
+    still = Expansion(one.w1.weight, replace(settings, learn="nothing"))(x)
     torch.testing.assert_close(moved[..., :-1], still[..., 1:])
     torch.testing.assert_close(moved[..., -1], still[..., -1])
 
@@ -94,10 +101,12 @@ def test_moved_offsets_move_the_map():
 @pytest.mark.parametrize("clamp", [False, True])
 def test_learned_and_frozen_weights_sample_alike(clamp):
     one = head()
-    sampler = branch(CHANNELS, clamp=clamp, bound=0.0, centre=False)
-    nn.init.normal_(sampler.predict.weight, std=0.5, generator=torch.Generator().manual_seed(4))
-    frozen = Expansion(one.w1.weight, sampler, clip=0.5)
-    learned = Expansion(one.w1.weight, sampler, clip=0.5, learn_w1=True)
+    settings = Expand(sampler=sampler(clamp=clamp, bound=0.0, centre=False), clip=0.5)
+    frozen = Expansion(one.w1.weight, settings)
+    learned = Expansion(one.w1.weight, replace(settings, learn="offsets+w1"))
+    weight = frozen.sampler.predict.weight
+    nn.init.normal_(weight, std=0.5, generator=torch.Generator().manual_seed(4))
+    learned.sampler = frozen.sampler
     torch.testing.assert_close(frozen(features()), learned(features()))
 
 

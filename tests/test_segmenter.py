@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from esol.errors import InputError
 from esol.networks.segmenter import NETWORKS, Segmenter
+from esol.settings import Segment
 
 CONVOLUTIONAL = sorted(set(NETWORKS) - {"DPT"})
 BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
@@ -15,8 +16,9 @@ BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
 
 def segmenter(network: str = "DeepLabV3", encoder: str = "tu-test_resnet", **changes) -> Segmenter:
     stride = 16 if network == "PAN" else 8
-    settings = {"weights": "none", "stride": stride, "norm": "frozen", "labels": 3, **changes}
-    return Segmenter(network, encoder, **settings)
+    settings = {"weights": "none", "stride": stride, "norm": "frozen", **changes}
+    labels = settings.pop("labels", 3)
+    return Segmenter(Segment(network=network, encoder=encoder, **settings), labels)
 
 
 @pytest.mark.parametrize("network", CONVOLUTIONAL)

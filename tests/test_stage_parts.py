@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.predict.bundle import BUNDLE, load_bundle
 from esol.predict.model import load
-from esol.runs.folder import VERSIONS, Part, current, finished, read_manifest, stage_path, work_on
+from esol.runs.folder import RunFolder
 from esol.runs.outputs import NOT_OUTPUTS, digest
+from esol.runs.stages import STAGES
+from esol.runs.work import Part, work_on
 from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
-PARTS = (Part(("one.txt", "checkpoint-*"), ("b", "group.y")), Part(("two",), ("a", "group.x")))
+PARTS = (Part(("one.txt", "checkpoint-*"), ("a", "group.x")), Part(("two",), ("b", "group.y")))
 
 
 class Kill(BaseException):
@@ -27,7 +30,7 @@ class Kill(BaseException):
 def make(folder: Path, a: int, b: int, y: int = 0, *, overwrite: bool = True) -> None:
     """A stage of two parts and a file that depends on both; what is there stays."""
     identity = {"a": a, "b": b, "group": {"x": 0, "y": y}}
-    with work_on(folder, "seeds", identity, overwrite=overwrite, parts=PARTS) as stage:
+    with work_on(RunFolder(folder), "seeds", identity, overwrite=overwrite, parts=PARTS) as stage:
         if stage is None:
             return
         texts = {"one.txt": f"{a}", "both.txt": f"{a} {b} {y}"}
@@ -41,7 +44,7 @@ def make(folder: Path, a: int, b: int, y: int = 0, *, overwrite: bool = True) ->
 
 def texts(folder: Path) -> dict[str, str]:
     """What the stage left behind, but for the description of how."""
-    path = stage_path(folder, "seeds")
+    path = RunFolder(folder).stage("seeds")
     return {
         file.relative_to(path).as_posix(): file.read_text()
         for file in sorted(path.rglob("*.txt"))
@@ -59,7 +62,7 @@ def inodes(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_only_what_depends_on_the_change_is_new(tmp_path):
-    folder = stage_path(tmp_path, "seeds")
+    folder = RunFolder(tmp_path).stage("seeds")
     for number, (now, kept) in enumerate(
         {
             (1, 1, 0): (),
@@ -81,17 +84,17 @@ def test_only_what_depends_on_the_change_is_new(tmp_path):
 
 def test_refusal_tells_what_overwriting_would_keep(tmp_path):
     make(tmp_path, 1, 1)
-    before = inodes(stage_path(tmp_path, "seeds"))
+    before = inodes(RunFolder(tmp_path).stage("seeds"))
     with pytest.raises(InputError, match=r"made with b = 1, not 2; .*--overwrite, which keeps one"):
         make(tmp_path, 1, 2, overwrite=False)
     with pytest.raises(InputError, match=r"--overwrite$"):
         make(tmp_path, 2, 2, overwrite=False)
-    assert inodes(stage_path(tmp_path, "seeds")) == before
+    assert inodes(RunFolder(tmp_path).stage("seeds")) == before
 
 
 def test_an_unfinished_training_is_kept_too(tmp_path):
     make(tmp_path, 1, 1)
-    folder = stage_path(tmp_path, "seeds")
+    folder = RunFolder(tmp_path).stage("seeds")
     (folder / "manifest.json").unlink()
     (folder / "one.txt").rename(folder / "state")
     (folder / "checkpoint-00000007").mkdir()
@@ -104,19 +107,21 @@ def test_an_unfinished_training_is_kept_too(tmp_path):
 
 def test_another_version_keeps_nothing(tmp_path, monkeypatch):
     make(tmp_path, 1, 1)
-    before = inodes(stage_path(tmp_path, "seeds"))
-    monkeypatch.setitem(VERSIONS, "seeds", 99)
+    before = inodes(RunFolder(tmp_path).stage("seeds"))
+    monkeypatch.setitem(STAGES, "seeds", replace(STAGES["seeds"], version=99))
     make(tmp_path, 1, 2)
-    assert before.items().isdisjoint(inodes(stage_path(tmp_path, "seeds")).items())
+    assert before.items().isdisjoint(inodes(RunFolder(tmp_path).stage("seeds")).items())
 
 
 def test_files_behind_a_link_belong_to_another_run(tmp_path):
     make(tmp_path / "other", 1, 1)
     (tmp_path / "run").mkdir()
-    stage_path(tmp_path / "run", "seeds").symlink_to(stage_path(tmp_path / "other", "seeds"))
-    before = inodes(stage_path(tmp_path / "other", "seeds"))
+    RunFolder(tmp_path / "run").stage("seeds").symlink_to(
+        RunFolder(tmp_path / "other").stage("seeds")
+    )
+    before = inodes(RunFolder(tmp_path / "other").stage("seeds"))
     make(tmp_path / "run", 1, 2)
-    assert inodes(stage_path(tmp_path / "other", "seeds")) == before
+    assert inodes(RunFolder(tmp_path / "other").stage("seeds")) == before
     assert texts(tmp_path / "run")["both.txt"] == "1 2 0"
 
 
@@ -148,8 +153,8 @@ def test_killed_at_every_step_of_the_exchange(tmp_path, monkeypatch):
                 make(start, *new)
             except Kill:
                 killed = True
-        if finished(start, "seeds"):
-            made = old if read_manifest(start, "seeds")["identity"]["b"] == old[1] else new
+        if RunFolder(start).is_finished("seeds"):
+            made = old if RunFolder(start).manifest("seeds")["identity"]["b"] == old[1] else new
             assert texts(start) == texts(tmp_path / str(made)), number
         for settings in (old, new, other):
             copy = shutil.copytree(start, tmp_path / "copy")
@@ -232,8 +237,8 @@ def exchanged(done, photos, tmp_path, monkeypatch, stage, flags, kept) -> Path:
     settings = load_settings(str(SMOKE), *flags)
     copy, fresh = tmp_path / "run", tmp_path / "fresh"
     shutil.copytree(done, copy)
-    before = inodes(stage_path(copy, stage))
-    ignored = shutil.ignore_patterns(stage_path(done, stage).name)
+    before = inodes(RunFolder(copy).stage(stage))
+    ignored = shutil.ignore_patterns(RunFolder(done).stage(stage).name)
     shutil.copytree(done, fresh, ignore=ignored)
     run(settings, photos, fresh, first=stage, last=stage)
     with monkeypatch.context() as patch:
@@ -242,9 +247,9 @@ def exchanged(done, photos, tmp_path, monkeypatch, stage, flags, kept) -> Path:
                 patch.setattr(f"esol.stages.{module}.fit", None)
         for _ in range(2):
             run(settings, photos, copy, first=stage, last=stage, overwrite=True)
-    after, expected = (read_manifest(folder, stage) for folder in (copy, fresh))
+    after, expected = (RunFolder(folder).manifest(stage) for folder in (copy, fresh))
     assert {**after, "record": 0} == {**expected, "record": 0}
-    now = inodes(stage_path(copy, stage))
+    now = inodes(RunFolder(copy).stage(stage))
     own = set(NOT_OUTPUTS)
     same = {name for name in now if before.get(name) == now[name]} - own
     assert same == {name for name in now if name.startswith(kept or ("none",))}
@@ -261,7 +266,7 @@ def test_lists_to_measure_may_grow_after_the_network_is_there(done, photos, tmp_
         with pytest.raises(InputError, match=r"data\..*which keeps metrics\.jsonl, model"):
             run(settings, photos, copy, first="segment", last="segment")
         run(settings, photos, copy, first="segment", last="segment", overwrite=True)
-        predictions = stage_path(copy, "segment") / "predictions"
+        predictions = RunFolder(copy).stage("segment") / "predictions"
         assert len(list(predictions.rglob("*.png"))) == count
 
 
@@ -277,7 +282,7 @@ def test_instances_are_cut_again_from_the_same_maps(done, photos, tmp_path, monk
 def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, monkeypatch):
     copy, settings = tmp_path / "run", load_settings(str(SMOKE))
     shutil.copytree(done, copy)
-    masks, folder = stage_path(copy, "masks"), stage_path(copy, "segment")
+    masks, folder = RunFolder(copy).stage("masks"), RunFolder(copy).stage("segment")
     rows = (photos / "labels.csv").read_text().splitlines()[1:]
     names = {
         s: [Path(r.split(",")[0]).stem for r in rows if r.endswith(s)] for s in ("train", "val")
@@ -286,9 +291,9 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
 
     def change(name: str) -> None:
         shutil.copy(masks / f"{names['train'][0]}.png", masks / f"{name}.png")
-        manifest = read_manifest(copy, "masks") | {"outputs": digest(masks)}
+        manifest = RunFolder(copy).manifest("masks") | {"outputs": digest(masks)}
         (masks / "manifest.json").write_text(json.dumps(manifest))
-        assert not current(copy, "segment")
+        assert not RunFolder(copy).is_current("segment")
 
     def fail(*arguments, **keywords):
         trained.append("again")
@@ -298,7 +303,7 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
     before = {n: i for n, i in inodes(folder).items() if n.endswith((".png", BUNDLE))}
     change(names["val"][0])
     run(settings, photos, copy, first="segment", last="segment", overwrite=True)
-    assert current(copy, "segment")
+    assert RunFolder(copy).is_current("segment")
     assert before.items() <= inodes(folder).items()
     change(names["train"][1])
     with pytest.raises(Kill):
@@ -309,7 +314,7 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
 def test_killed_before_the_model_file_is_described_anew(done, photos, tmp_path, monkeypatch):
     copy, settings = tmp_path / "run", load_settings(str(SMOKE), "--segment.flip=false")
     shutil.copytree(done, copy)
-    path = stage_path(copy, "segment") / BUNDLE
+    path = RunFolder(copy).stage("segment") / BUNDLE
 
     def kill(*arguments):
         raise Kill
@@ -318,7 +323,7 @@ def test_killed_before_the_model_file_is_described_anew(done, photos, tmp_path, 
         patch.setattr("esol.stages.segment.redescribe", kill)
         with pytest.raises(Kill):
             run(settings, photos, copy, first="segment", last="segment", overwrite=True)
-    assert not finished(copy, "segment")
+    assert not RunFolder(copy).is_finished("segment")
     assert load_bundle(path)[1]["flip"]
     run(settings, photos, copy, first="segment", last="segment")
     assert not load_bundle(path)[1]["flip"]

@@ -16,6 +16,7 @@ from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import save_bundle
 from esol.predict.model import Model
 from esol.predict.submission import voc_submission
+from esol.settings import Segment
 
 NAMES = ("2008_000006", "2008_000011", "2008_000001")
 SIZES = ((40, 56), (40, 56), (61, 33))
@@ -105,7 +106,10 @@ def test_tree_and_masks_are_those_the_server_wants(data, tmp_path, competition):
 
 def test_command_packs_the_named_list(data, tmp_path, capsys):
     torch.manual_seed(0)
-    net = Segmenter("FPN", "tu-test_resnet", weights="none", stride=8, norm="frozen", labels=21)
+    net = Segmenter(
+        Segment(network="FPN", encoder="tu-test_resnet", weights="none", stride=8, norm="frozen"),
+        21,
+    )
     made = {"network": "FPN", "encoder": "tu-test_resnet", "stride": 8, "norm": "frozen"}
     bundle, out = tmp_path / "model.safetensors", tmp_path / "few.tar.gz"
     save_bundle(bundle, net, {**DESCRIPTION, **made, "classes": list(VOC_CLASSES)})

@@ -17,7 +17,7 @@ from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.settings import Fit, Machine
-from esol.training.fit import fit
+from esol.training.fit import TrainingRun, fit
 from esol.training.inputs import Example, Inputs
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
@@ -51,11 +51,8 @@ def train(folder: Path, track: str, *, stop_at: int = 0, steps: int = 12) -> nn.
         losses,
         inputs,
         [(network.parameters(), 1.0)],
-        fit=Fit(steps=steps, batch=4, lr=0.5),
-        machine=Machine(device="cpu", checkpoint_seconds=0, track=track),
-        folder=folder,
-        seed=7,
-        label="test",
+        Fit(steps=steps, batch=4, lr=0.5),
+        TrainingRun(folder, "test", 7, Machine(device="cpu", checkpoint_seconds=0, track=track)),
     )
     return network
 

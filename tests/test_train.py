@@ -13,7 +13,7 @@ import esol.training.fit
 from esol.data.sample import Sample
 from esol.errors import InputError
 from esol.settings import Fit, Machine
-from esol.training.fit import fit, forget_checkpoints, set_rate, total_steps
+from esol.training.fit import TrainingRun, fit, forget_checkpoints, set_rate, total_steps
 from esol.training.inputs import Example, Inputs
 
 PHOTOS = 10
@@ -47,11 +47,8 @@ def train(folder, network, loss=losses, **changes):
         loss,
         examples(),
         [(network.parameters(), 1.0)],
-        fit=settings,
-        machine=MACHINE,
-        folder=folder,
-        seed=7,
-        label="test",
+        settings,
+        TrainingRun(folder, "test", 7, MACHINE),
     )
 
 

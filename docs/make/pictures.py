@@ -21,10 +21,10 @@ from esol.data.transforms import squash, to_tensor
 from esol.maps.files import load_maps
 from esol.method.localizer import Localizer
 from esol.reproduce.figures import heat
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 from esol.settings import Settings
 from esol.stages.job import Job
-from esol.stages.trained import localizer
+from esol.stages.trained import trained_localizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 
@@ -55,7 +55,7 @@ def main() -> None:
         ("photo", "CAM", "Expansion", "Shrinkage", "ground truth"),
         [_maps(run, data, *one) for one in chosen],
     )
-    model = localizer(Job(settings, data, run), "expand", "shrink").cpu().eval()
+    model = trained_localizer(Job(settings, data, RunFolder(run)), "expand", "shrink").cpu().eval()
     _write(
         "expansion.webp",
         ("photo", "its offsets, x 4", "W1", "sampled", "and clipped"),
@@ -81,7 +81,7 @@ def _maps(run: Path, data: Dataset, sample: Sample, tag: int) -> list[Image.Imag
 
 
 def _heat(run: Path, kind: str, sample: Sample, tag: int) -> Image.Image:
-    found = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz")
+    found = load_maps(RunFolder(run).stage("cams") / kind / f"{sample.name}.npz")
     scores = found.full()[list(found.classes).index(tag)]
     return heat(scores, load_image(sample.image))
 
@@ -89,12 +89,12 @@ def _heat(run: Path, kind: str, sample: Sample, tag: int) -> Image.Image:
 def _masks(run: Path, data: Dataset, settings: Settings, sample: Sample) -> list[Image.Image]:
     assert data.truth is not None
     found = {
-        kind: load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz")
+        kind: load_maps(RunFolder(run).stage("cams") / kind / f"{sample.name}.npz")
         for kind in ("cam", "shrinkage")
     }
     seeds = [esol.seed(m.full(), m.classes, settings.seeds.threshold) for m in found.values()]
-    crf = load_mask(stage_path(run, "refine") / "crf" / f"{sample.name}.png")
-    irn = load_mask(stage_path(run, "masks") / f"{sample.name}.png")
+    crf = load_mask(RunFolder(run).stage("refine") / "crf" / f"{sample.name}.png")
+    irn = load_mask(RunFolder(run).stage("masks") / f"{sample.name}.png")
     masks = (*seeds, crf, irn, data.truth(sample))
     return [load_image(sample.image), *(colour(mask) for mask in masks)]
 

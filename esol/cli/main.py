@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from esol import __version__
 from esol.cli.completion import SHELLS, complete, is_completing, script
 from esol.errors import InputError, visible
-from esol.runs.folder import STAGES
+from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import (
     Parser,
@@ -28,7 +28,13 @@ from esol.settings.load import (
     parse,
     settings_parser,
 )
-from esol.system.distributed import GoneError, end, first, main_process, processes
+from esol.system.distributed import (
+    GoneError,
+    is_first_to_report,
+    leave_group,
+    main_process,
+    processes,
+)
 from esol.system.files import encodable
 from esol.system.progress import console
 from esol.system.streams import Screen, abandon_output, open_closed_streams
@@ -96,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_encoding(given)
         code = _dispatch(given[0], given[1:])
         sys.stdout.flush()
-        end()
+        leave_group()
         return code
     except GoneError:
         return 2
@@ -119,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refused(message: str) -> int:
     """One line, from whichever process is first to say so."""
-    if first(message):
+    if is_first_to_report(message):
         # Whoever read our errors may be gone.
         with suppress(OSError):
             print(f"esol: {visible(message)}", file=sys.stderr, flush=True)
@@ -153,9 +159,9 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     for flag, value in pairwise([*rest, ""]):
         if flag == "--config" or flag.startswith("--config="):
             check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
-    first = parser.parse_args(rest)
-    given = [str(path) for path in first.paths]
-    if first.print_config:
+    positionals = parser.parse_args(rest)
+    given = [str(path) for path in positionals.paths]
+    if positionals.print_config:
         given, paths = given[:1] if len(given) in (1, paths + 1) else [], 0
     if len(given) not in (paths, paths + 1):
         raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
@@ -184,8 +190,8 @@ def _run(rest: list[str]) -> int:
         "[CONFIG] DATA OUT",
         "Run all stages, skipping those already done.",
         **{
-            "from": {**choices, "default": STAGES[0], "help": "first stage"},
-            "until": {**choices, "default": STAGES[-1], "help": "last stage"},
+            "from": {**choices, "default": "classify", "help": "first stage"},
+            "until": {**choices, "default": "evaluate", "help": "last stage"},
             **_OVERWRITE,
         },
     )

@@ -1,7 +1,10 @@
 """Batch of training inputs."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +30,19 @@ class Batch(NamedTuple):
     masks: Tensor | None = None
     targets: Tensor | None = None
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device, inputs as float32."""
+
+        def moved(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.to(device, non_blocking=True)
+
+        return self._replace(
+            inputs=self.inputs.to(device, torch.float32, non_blocking=True),
+            tags=self.tags.to(device, non_blocking=True),
+            masks=moved(self.masks),
+            targets=moved(self.targets),
+        )
+
     def labels(self, output: Tensor) -> Tensor:
         """(N, h, w) labels at an output's resolution: of the pixels at its cells' centres."""
         if self.masks is None:
@@ -39,5 +55,55 @@ class Batch(NamedTuple):
         return small[:, 0].long()
 
 
-Losses = dict[str, Tensor]
-"""Name -> scalar; "loss" is minimised."""
+@dataclass(frozen=True)
+class Term:
+    """Term of a :class:`Mean`: factor * total / count (at least 1), as ``dtype``."""
+
+    factor: float
+    total: Tensor
+    count: Tensor
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over a whole batch, of which this process has a part; or a weighted sum of such means.
+
+    Attributes:
+        terms: of this process's part; what they stand for has the totals and counts of all
+            processes together.
+    """
+
+    terms: tuple[Term, ...]
+
+    @classmethod
+    def of(cls, total: Tensor, count: Tensor, dtype: torch.dtype | None = None) -> Self:
+        """Mean of what has this sum and this count here."""
+        return cls((Term(1.0, total, count, dtype or total.dtype),))
+
+    @classmethod
+    def weighted(cls, *losses: "tuple[float, Tensor | Mean]") -> Self:
+        """Sum of factor * loss; a tensor is a mean already, over equal parts of the batch."""
+        terms: list[Term] = []
+        for factor, loss in losses:
+            mean = loss if isinstance(loss, Mean) else Mean.of(loss, torch.ones_like(loss))
+            terms += [replace(term, factor=factor * term.factor) for term in mean.terms]
+        return cls(tuple(terms))
+
+    def detach(self) -> "Mean":
+        """The same without gradients."""
+        return Mean(tuple(replace(term, total=term.total.detach()) for term in self.terms))
+
+    def value(self, divisors: Sequence[Tensor] | None = None) -> Tensor:
+        """Scalar; without ``divisors``, one for each term, this process's part is the batch."""
+        if divisors is None:
+            divisors = [term.count.clamp_min(1) for term in self.terms]
+        first, *others = (
+            term.factor * (term.total / divisor).to(term.dtype)
+            for term, divisor in zip(self.terms, divisors, strict=True)
+        )
+        return sum(others, start=first)
+
+
+Losses = dict[str, Tensor | Mean]
+"""Name -> scalar, or what is one when it is divided; "loss" is minimised."""

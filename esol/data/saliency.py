@@ -82,8 +82,7 @@ def load_saliency(path: Path | str, size: tuple[int, int]) -> NDArray[np.float32
     if (rows, columns) == (height, width):
         return values
     resized = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
-    result: NDArray[np.float32] = np.asarray(resized).clip(0, 1)
-    return result
+    return np.asarray(resized).clip(0, 1)
 
 
 def _grey(path: Path) -> NDArray[np.float32]:

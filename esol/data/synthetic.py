@@ -215,8 +215,7 @@ def _capsule(across: _Array, along: _Array, radius: float, half: float) -> _Arra
 
 
 def _coverage(inside: _Array, pixels: float) -> _Array:
-    coverage: _Array = np.clip(inside * np.float32(pixels) + np.float32(0.5), 0, 1)
-    return coverage
+    return np.clip(inside * np.float32(pixels) + np.float32(0.5), 0, 1)
 
 
 def _all_visible(creatures: list[_Creature], layers: list[_Layer]) -> bool:
@@ -330,5 +329,4 @@ def _photographed(canvas: _Array, rng: np.random.Generator) -> NDArray[np.uint8]
     slope_x, slope_y = rng.uniform(-0.2, 0.2, 2)
     light = rng.uniform(0.85, 1.1) + slope_x * (x / width - 0.5) + slope_y * (y / height - 0.5)
     noise = rng.normal(0, 6, canvas.shape).astype(np.float32)
-    photo: NDArray[np.uint8] = np.clip(canvas * light[..., None] + noise, 0, 255).astype(np.uint8)
-    return photo
+    return np.clip(canvas * light[..., None] + noise, 0, 255).astype(np.uint8)

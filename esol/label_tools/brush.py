@@ -34,8 +34,7 @@ def encode(region: NDArray[np.bool_]) -> list[int]:
             bits.append(f"1{which:02b}{count - 1:0{LENGTHS[which]}b}{word}")
             left -= count
     stream = np.frombuffer("".join(bits).encode(), np.uint8) - ord("0")
-    packed: list[int] = np.packbits(stream).tolist()
-    return packed
+    return np.packbits(stream).tolist()
 
 
 def decode(coded: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:

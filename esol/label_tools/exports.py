@@ -13,17 +13,16 @@ from esol.errors import InputError
 from esol.label_tools import TOOLS, coco, cvat, labelstudio, voc
 from esol.label_tools.album import Photo
 from esol.label_tools.runs import album_of, check_classes, opened
-from esol.runs.corrections import read_corrections
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 
-_FOLDERS = {
-    "masks": ("masks", ""),
-    "corrected": ("masks", ""),
-    "crf": ("refine", "crf"),
-    "segmentation": ("segment", "predictions"),
-    "seeds": ("seeds", ""),
+_STAGES = {
+    "masks": "masks",
+    "corrected": "masks",
+    "crf": "refine",
+    "segmentation": "segment",
+    "seeds": "seeds",
 }
-"""What can be exported -> its stage, and the folder inside."""
+"""Masks that can be exported -> the stage that makes them."""
 
 
 def export_masks(
@@ -58,7 +57,7 @@ def export_masks(
         InputError: no such masks, list or data folder, or the file cannot be written.
         ValueError: another tool, another kind of masks, a tolerance below 0.
     """
-    if to not in TOOLS or what not in _FOLDERS or (tolerance is not None and tolerance < 0):
+    if to not in TOOLS or what not in _STAGES or (tolerance is not None and tolerance < 0):
         raise ValueError(f"to={to!r}, what={what!r}, tolerance={tolerance!r}")
     run, out = Path(run), Path(out)
     settings, dataset = opened(run, data)
@@ -67,13 +66,12 @@ def export_masks(
         raise InputError(
             f"--list {split}: the run has no such list; it has {', '.join(dataset.splits)}"
         )
-    stage, inner = _FOLDERS[what]
-    check_classes(run, stage, dataset)
-    files = {
-        s.name: stage_path(run, stage) / inner / f"{s.name}.png" for s in dataset.splits[split]
-    }
+    folder, stage = RunFolder(run), _STAGES[what]
+    check_classes(folder, stage, dataset)
+    masks_folder = folder.masks("masks" if what == "corrected" else what)
+    files = {s.name: masks_folder / f"{s.name}.png" for s in dataset.splits[split]}
     if what == "corrected":
-        corrections = read_corrections(run)
+        corrections = folder.corrections
         corrections.check(dataset.classes)
         files |= {name: path for name, path in corrections.files().items() if name in files}
     missing = [path for path in files.values() if not path.is_file()]

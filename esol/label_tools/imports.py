@@ -18,7 +18,7 @@ from esol.label_tools.album import Album, Photo
 from esol.label_tools.runs import album_of, check_classes, opened
 from esol.label_tools.sources import digest_of
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
 from esol.system.lock import FolderLock
 from esol.system.progress import track
@@ -67,7 +67,7 @@ def import_masks(
         raise ValueError(f"no tool {source!r}")
     run = Path(run)
     settings, dataset = opened(run, data)
-    check_classes(run, "masks", dataset)
+    check_classes(RunFolder(run), "masks", dataset)
     lists = settings.cams.lists or tuple(dataset.splits)
     album = album_of(dataset, dataset.samples(*(name for name in lists if name in dataset.splits)))
     lock = FolderLock(run)
@@ -92,7 +92,7 @@ def _imported(
                 raise InputError(f"{corrected}: {photo.file} comes twice: keep one of them")
             seen.add(photo.name)
             photos.pop(photo.name, None)
-            if not _differs(mask, stage_path(run, "masks") / f"{photo.name}.png", tolerance):
+            if not _differs(mask, RunFolder(run).stage("masks") / f"{photo.name}.png", tolerance):
                 continue
             staged[photo.name] = Path(place) / f"{photo.name}.png"
             save_mask(mask, staged[photo.name])

@@ -6,11 +6,8 @@ from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import image_size
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo
-from esol.runs.folder import read_manifest, stage_path
-from esol.runs.manifest import damaged
+from esol.runs.folder import RunFolder
 from esol.settings import Settings
-from esol.settings.load import stored_settings
-from esol.system.files import read_json
 
 
 def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
@@ -23,34 +20,31 @@ def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
     Raises:
         InputError: no run folder, or the data set is gone or damaged.
     """
-    record, stored = run / "run.json", run / "settings.yaml"
-    if not record.is_file() or not stored.is_file():
-        raise InputError(f"{run} is not a run folder (no run.json); give what esol run wrote")
-    content = read_json(record)
-    if not isinstance(content, dict) or not isinstance(content.get("data"), str):
-        raise InputError(f"{record} is damaged; run the last esol run command again")
-    root = Path(data) if data is not None else Path(content["data"])
+    folder = RunFolder(run)
+    root = folder.data_root()
+    if data is not None:
+        root = Path(data)
     if not root.is_dir():
         raise InputError(f"{root}: the run's photos are not there; give their folder with --data")
-    settings = stored_settings(stored)
+    settings = folder.settings()
     return settings, open_dataset(root, settings.data)
 
 
-def check_classes(run: Path, stage: str, dataset: Dataset) -> None:
+def check_classes(run: RunFolder, stage: str, dataset: Dataset) -> None:
     """Refuse masks of a stage whose values mean other classes than the data set's.
 
     Raises:
         InputError: they do, or the stage is not finished.
     """
-    match read_manifest(run, stage)["identity"]:
+    match run.manifest(stage)["identity"]:
         case {"data": {"classes": [*made]}}:
             same = tuple(made) == dataset.classes
         case _:
-            raise damaged(stage_path(run, stage) / "manifest.json")
+            raise run.damaged(stage)
     if not same:
         raise InputError(
-            f"{stage_path(run, stage)}: made with other classes than {dataset.root} has now; run"
-            " again, or give the old data folder with --data"
+            f"{run.stage(stage)}: made with other classes than {dataset.root} has now; run again,"
+            " or give the old data folder with --data"
         )
 
 

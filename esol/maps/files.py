@@ -45,8 +45,7 @@ class Maps:
             torch.from_numpy(self.maps)[None], self.size, mode="bilinear", align_corners=False
         )
         # Rounding inside the interpolation may leave the range by one unit in the last place.
-        result: NDArray[np.float32] = stretched[0].clamp_(0, 1).numpy()
-        return result
+        return stretched[0].clamp_(0, 1).numpy()
 
 
 def grid(size: tuple[int, int]) -> tuple[int, int]:

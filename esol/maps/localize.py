@@ -163,5 +163,4 @@ def _on_grid(maps: Tensor, photo: Photo) -> Tensor:
 
 def _normalised(total: Tensor) -> NDArray[np.float32]:
     peak = total.amax(dim=(1, 2), keepdim=True).clamp_min(1e-5)
-    maps: NDArray[np.float32] = (total / peak).cpu().numpy()
-    return maps
+    return (total / peak).cpu().numpy()

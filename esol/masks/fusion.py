@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.sample import IGNORE
-from esol.masks.seeds import seed, strongest
+from esol.masks.seeds import seed_mask, strongest
 
 _CERTAIN = np.float32(0.9)
 """Score above which a class casts doubt on a map that calls the pixel not salient."""
@@ -41,7 +41,7 @@ def fuse(
     """
     if saliency.shape != scores.shape[1:]:
         raise ValueError(f"saliency {saliency.shape} and scores {scores.shape} differ in size")
-    named = seed(scores, classes, threshold)
+    named = seed_mask(scores, classes, threshold)
     undecided = np.where(named == 0, np.uint8(IGNORE), named)
     doubtful = (strongest(scores)[0] > _CERTAIN) & (named != 0)
     elsewhere = np.where(doubtful, np.uint8(IGNORE), np.uint8(0))

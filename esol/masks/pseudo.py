@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from esol.data.sample import IGNORE
 from esol.masks.fusion import fuse
-from esol.masks.seeds import check, seed, strongest
+from esol.masks.seeds import check, seed_mask, strongest
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def pseudo_mask(
         ValueError: shapes or order are not as above.
     """
     if saliency is None:
-        mask, trusted = seed(scores, classes, threshold), scores
+        mask, trusted = seed_mask(scores, classes, threshold), scores
     else:
         mask = fuse(scores, classes, saliency, salient=salient, threshold=threshold)
         # Ranks photos by their true IoU far better than the scores by themselves (docs/masks.md).

@@ -155,8 +155,7 @@ def walked(maps: Maps, edge: Tensor, settings: Walk) -> NDArray[np.float32]:
         steps=settings.steps,
     )
     spread = _at(spread, grid(maps.size))
-    result: NDArray[np.float32] = (spread / spread.max().clamp_min(1e-5)).cpu().numpy()
-    return result
+    return (spread / spread.max().clamp_min(1e-5)).cpu().numpy()
 
 
 def _at(values: Tensor, size: tuple[int, int]) -> Tensor:

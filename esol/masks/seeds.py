@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def seed(
+def seed_mask(
     scores: NDArray[np.float32], classes: NDArray[np.integer], threshold: float
 ) -> NDArray[np.uint8]:
     """Give each pixel its best tagged class where that beats a constant background.

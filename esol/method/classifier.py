@@ -1,26 +1,32 @@
 """The baseline classifier, whose class activation maps are the CAM baseline."""
 
+from pathlib import Path
+from typing import Self
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esol.networks.backbone import Backbone
+from esol.networks.weights import load_weights
+from esol.settings import HeadSettings, Settings
 
 
 class Head(nn.Module):
-    """Convolution W1, ReLU, convolution W2, ReLU, 1 x 1 classifier V; no biases.
+    """Head of the classifier: M = V * ReLU(W2 * ReLU(W1 * F)), without biases.
 
-    Both later stages take their fixed weights from here: Expansion samples with W1, Shrinkage with
-    W2 (paper A.1.3: "the convolutional weights obtained from our baseline model").
+    F are the backbone's features, * is convolution, V is 1 x 1. Channel k of ReLU(M), divided by
+    its maximum over the image, is the CAM of class k. Both later stages take their fixed weights
+    from here: Expansion samples with W1, Shrinkage with W2 (A.1.3).
 
     Args:
-        channels: C of the features.
-        width: D, channels of W1 and W2.
+        channels: C, of the features.
         classes: K.
-        kernel: side of W1 and W2, odd.
+        settings: D, the width of W1 and W2, and the side of their kernels.
     """
 
-    def __init__(self, channels: int, width: int, classes: int, kernel: int) -> None:
+    def __init__(self, channels: int, classes: int, settings: HeadSettings) -> None:
         super().__init__()
+        width, kernel = settings.width, settings.kernel
         self.w1 = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
         self.w2 = nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False)
         self.v = nn.Conv2d(width, classes, 1, bias=False)
@@ -33,23 +39,40 @@ class Head(nn.Module):
         return self.after_w1(F.relu(self.w1(features)))
 
     def after_w1(self, x1: Tensor) -> Tensor:
-        """(N, D, h, w) activations of W1 -> (N, K, h, w) maps."""
-        maps: Tensor = self.v(F.relu(self.w2(x1)))
-        return maps
+        """(N, D, h, w) activations of W1 -> (N, K, h, w) maps, before ReLU."""
+        return self.v(F.relu(self.w2(x1)))
 
 
 class Classifier(nn.Module):
-    """Backbone and head."""
+    """Backbone and head; the score of class k is the mean of map k (global average pooling)."""
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
+    @classmethod
+    def start(cls, settings: Settings, classes: int) -> Self:
+        """Classifier as training starts with it: the backbone's weights, a random head."""
+        backbone = Backbone(settings.backbone)
+        return cls(backbone, Head(backbone.channels, classes, settings.head))
+
+    @classmethod
+    def trained(cls, settings: Settings, classes: int, weights: Path) -> Self:
+        """Classifier as stage 1 left it: nothing learns, batch norms are folded, evaluation mode.
+
+        Raises:
+            InputError: the file is missing, damaged or of another network.
+        """
+        backbone = Backbone.fixed(settings.backbone)
+        classifier = cls(backbone, Head(backbone.channels, classes, settings.head))
+        load_weights(classifier, weights)
+        backbone.fold()
+        return classifier.requires_grad_(False).eval()
+
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> (N, K, h, w) maps, before ReLU."""
-        maps: Tensor = self.head(self.backbone(images))
-        return maps
+        return self.head(self.backbone(images))
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> the (N, K, h, w) maps by their kind, before ReLU."""

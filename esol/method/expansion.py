@@ -1,46 +1,53 @@
-"""Expansion and Shrinkage: offset branches on the baseline's frozen convolutions."""
+"""Stage 2, Expansion: W1 samples beyond the discriminative parts, then features are clipped."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esol.method.sampling import OffsetBranch, sampled_convolution
-
-
-def clip_features(x: Tensor, share: float) -> Tensor:
-    """Feature clipping: cut every channel at a share of its own maximum over the image.
-
-    Min-max normalisation, a clamp and the channel's scale restored; for activations after ReLU the
-    minimum is 0. Less discriminative regions then weigh as much as the most discriminative one.
-
-    Args:
-        x: (N, D, h, w) activations, 0 or more.
-        share: in (0, 1]; 1 changes nothing.
-    """
-    if share >= 1:
-        return x
-    return torch.minimum(x, share * x.amax(dim=(2, 3), keepdim=True))
+from esol.settings import Expand
 
 
 class Expansion(nn.Module):
-    """Stage 2: W1 samples where the offset branch sends it, then features are clipped.
+    """X1 = clip(ReLU(W1 *_o F)), o = offset branch of F; maps are V * ReLU(W2 * X1).
+
+    *_o is a deformable convolution with offsets o (DT_e in the paper's Table 1), clip is
+    :func:`clip_features` (FL there). W1 stays as the classifier left it (A.1.3); the offset branch
+    alone learns, by maximising the classification loss (:func:`esol.method.losses.expand_losses`).
 
     Args:
-        w1: (D, C, k, k) weight of the baseline's first convolution, copied.
-        sampler: offset branch on the features; None: W1 stays a plain convolution.
-        clip: share of ``clip_features``.
-        learn_w1: W1 learns (controls of paper A.1.1 and A.1.3); the method keeps it fixed.
+        w1: (D, C, k, k) weight of the classifier's first convolution, copied.
+        settings: what learns ("offsets"; "w1": the controls of A.1.1 and A.1.3), the sampler, and
+            the share at which features are clipped. Without "offsets" W1 is a plain convolution.
     """
 
-    def __init__(
-        self, w1: Tensor, sampler: OffsetBranch | None, *, clip: float, learn_w1: bool = False
-    ) -> None:
+    def __init__(self, w1: Tensor, settings: Expand) -> None:
         super().__init__()
-        self.w1 = nn.Parameter(w1.detach().clone(), requires_grad=learn_w1)
-        self.sampler = sampler
-        self.clip = clip
+        self.w1 = nn.Parameter(w1.detach().clone(), requires_grad="w1" in settings.learn)
+        self.sampler = (
+            OffsetBranch(w1.shape[1], w1[0, 0].numel(), settings.sampler)
+            if "offsets" in settings.learn
+            else None
+        )
+        self.clip = settings.clip
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) features -> (N, D, h, w) clipped activations, 0 or more."""
         x1 = F.relu(sampled_convolution(features, self.w1, self.sampler))
         return clip_features(x1, self.clip)
+
+
+def clip_features(x: Tensor, share: float | Tensor) -> Tensor:
+    """Feature clipping: min(x, share * max(x)), the maximum over each image and channel.
+
+    This is min-max normalisation, a clamp and the channel's scale restored; after ReLU the minimum
+    is 0. Less discriminative regions then weigh as much as the most discriminative one. DRS
+    suppresses activations by the same formula (Kim et al., AAAI 2021, section 3.2).
+
+    Args:
+        x: (N, D, h, w) activations, 0 or more.
+        share: in [0, 1], one for all or (N, D, 1, 1); 1 changes nothing.
+    """
+    if isinstance(share, float) and share >= 1:
+        return x
+    return torch.minimum(x, share * x.amax(dim=(2, 3), keepdim=True))

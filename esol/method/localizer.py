@@ -1,22 +1,26 @@
-"""Localizer."""
+"""The classifier with Expansion and Shrinkage: what makes the maps of the method esol."""
 
-from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from esol.method.classifier import Classifier, Head
+from esol.method.classifier import Classifier
 from esol.method.expansion import Expansion
-from esol.method.sampling import OffsetBranch
 from esol.method.shrinkage import Shrinkage
 from esol.networks.backbone import Backbone
-from esol.networks.build import fixed_backbone, new_backbone
-from esol.networks.weights import load_weights
-from esol.settings import Sampler, Settings
+from esol.settings import Settings
 
 
 class Localizer(nn.Module):
-    """The frozen classifier with Expansion and Shrinkage on its head."""
+    """The frozen classifier, with Expansion in place of W1 and Shrinkage in place of W2 and V.
+
+    X1 = Expansion(F), and the three phases give the maps
+
+        cam = V * ReLU(W2 * ReLU(W1 * F)),
+        expansion = V * ReLU(W2 * X1),
+        shrinkage = Shrinkage(X1)
+    """
 
     def __init__(self, classifier: Classifier, expansion: Expansion, shrinkage: Shrinkage) -> None:
         super().__init__()
@@ -24,71 +28,24 @@ class Localizer(nn.Module):
         self.expansion = expansion
         self.shrinkage = shrinkage
 
+    @classmethod
+    def start(cls, settings: Settings, classifier: Classifier) -> Self:
+        """Localizer with both phases at their start: maps are the CAM's but for clipping."""
+        head = classifier.head
+        expansion = Expansion(head.w1.weight, settings.expand)
+        return cls(classifier, expansion, Shrinkage(head.w2.weight, head.v.weight, settings.shrink))
+
     @property
     def backbone(self) -> Backbone:
         """The classifier's."""
         return self.classifier.backbone
 
+    @torch.no_grad()
     def maps(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, C, h, w) features -> (N, K, h, w) maps of the three phases, before ReLU, without
-        gradients.
-        """
-        with torch.no_grad():
-            head = self.classifier.head
-            x1 = self.expansion(features)
-            return {
-                "cam": head(features),
-                "expansion": head.after_w1(x1),
-                "shrinkage": self.shrinkage(x1),
-            }
-
-
-def new_head(settings: Settings, backbone: Backbone, outputs: int) -> Head:
-    """Head with random weights."""
-    return Head(backbone.channels, settings.head.width, outputs, settings.head.kernel)
-
-
-def new_classifier(settings: Settings, classes: int) -> Classifier:
-    """Classifier as stage 1 starts with it: the backbone's weights, a random head."""
-    backbone = new_backbone(settings)
-    return Classifier(backbone, new_head(settings, backbone, classes))
-
-
-def frozen_classifier(settings: Settings, classes: int, weights: Path) -> Classifier:
-    """Classifier as stage 1 left it, with nothing that learns, its backbone folded."""
-    backbone = fixed_backbone(settings)
-    classifier = Classifier(backbone, new_head(settings, backbone, classes))
-    load_weights(classifier, weights)
-    backbone.fold()
-    return classifier.requires_grad_(False).eval()
-
-
-def new_localizer(settings: Settings, classifier: Classifier) -> Localizer:
-    """Classifier with Expansion and Shrinkage, both at their start: maps equal to the CAM's but
-    for feature clipping.
-    """
-    head, expand, shrink = classifier.head, settings.expand, settings.shrink
-    expansion = Expansion(
-        head.w1.weight,
-        _branch(head.w1, expand.sampler) if "offsets" in expand.learn else None,
-        clip=expand.clip,
-        learn_w1="w1" in expand.learn,
-    )
-    shrinkage = Shrinkage(
-        head.w2.weight,
-        head.v.weight,
-        _branch(head.w2, shrink.sampler) if "offsets" in shrink.learn else None,
-        learn_v="v" in shrink.learn.split("+"),
-    )
-    return Localizer(classifier, expansion, shrinkage)
-
-
-def _branch(convolution: nn.Conv2d, settings: Sampler) -> OffsetBranch:
-    return OffsetBranch(
-        convolution.in_channels,
-        convolution.kernel_size[0] * convolution.kernel_size[1],
-        kernel=settings.kernel,
-        bound=settings.bound,
-        centre=settings.centre,
-        clamp=settings.clamp,
-    )
+        """(N, C, h, w) features -> the (N, K, h, w) maps by their kind, before ReLU."""
+        head, x1 = self.classifier.head, self.expansion(features)
+        return {
+            "cam": head(features),
+            "expansion": head.after_w1(x1),
+            "shrinkage": self.shrinkage(x1),
+        }

@@ -1,4 +1,4 @@
-"""Losses: one function per trained stage, (model, batch) -> scalars; "loss" is minimised."""
+"""Losses of the three trained stages: (model, batch) -> named terms; "loss" is minimised."""
 
 from typing import Literal
 
@@ -6,38 +6,40 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from esol.data.batch import Batch, Losses
+from esol.data.batch import Batch, Losses, Mean
 from esol.method.classifier import Classifier
 from esol.method.localizer import Localizer
 from esol.networks.backbone import Backbone
-from esol.system.distributed import divisor
 
 
 def classification_loss(maps: Tensor, tags: Tensor) -> Tensor:
-    """Multi-label soft margin on globally averaged (N, K, h, w) maps and (N, K) tags."""
+    """L_cls: multi-label soft margin on globally averaged (N, K, h, w) maps and (N, K) tags."""
     return F.multilabel_soft_margin_loss(maps.mean(dim=(2, 3)), tags)
 
 
-def area_loss(maps: Tensor, tags: Tensor) -> Tensor:
-    """Mean activated area of the tagged classes' maps, in 0 .. 1.
+def area_loss(maps: Tensor, tags: Tensor) -> Mean:
+    """L_area: mean over the tagged classes of the mean over positions of ReLU(M) / max ReLU(M).
 
-    A map is ReLU(map) / its maximum over the image, the maximum held constant so that the loss
-    cannot be lowered by raising one peak. Photos without a tag do not count.
+    The maximum over the image is held constant, so that the loss cannot be lowered by raising one
+    peak. Photos without a tag do not count. The paper names this loss (Table 1), the form is ours.
+
+    Args:
+        maps: (N, K, h, w), before ReLU.
+        tags: (N, K), 1 where the photo has the tag.
     """
     positive = F.relu(maps)
     peak = positive.detach().amax(dim=(2, 3), keepdim=True).clamp_min(1e-5)
     area = (positive / peak).mean(dim=(2, 3))
-    return (area * tags).sum() / divisor(tags.sum())
+    return Mean.of((area * tags).sum(), tags.sum())
 
 
 def features_of(backbone: Backbone, batch: Batch) -> Tensor:
     """(N, C, h, w) features of a batch, computed unless they were cached."""
-    features: Tensor = batch.inputs if batch.cached else backbone(batch.inputs)
-    return features
+    return batch.inputs if batch.cached else backbone(batch.inputs)
 
 
 def classify_losses(model: Classifier, batch: Batch) -> Losses:
-    """Stage 1: the classification loss of the plain head."""
+    """Stage 1: L_cls of the plain head."""
     maps = model.head(features_of(model.backbone, batch))
     return {"loss": classification_loss(maps, batch.tags)}
 
@@ -45,7 +47,10 @@ def classify_losses(model: Classifier, batch: Batch) -> Losses:
 def expand_losses(
     model: Localizer, batch: Batch, *, alpha: float, objective: Literal["maximise", "minimise"]
 ) -> Losses:
-    """Stage 2: loss maximisation, L = -alpha * L_cls (paper A.1.2)."""
+    """Stage 2: L = -alpha L_cls of the expanded maps (A.1.2): the loss that Expansion maximises.
+
+    Gradients stop before the backbone. "minimise" is a control.
+    """
     classifier = model.classifier
     x1 = model.expansion(features_of(classifier.backbone, batch).detach())
     classification = classification_loss(classifier.head.after_w1(x1), batch.tags)
@@ -54,13 +59,13 @@ def expand_losses(
 
 
 def shrink_losses(model: Localizer, batch: Batch, *, area: float) -> Losses:
-    """Stage 3: L_cls + area * L_area, everything of stage 2 detached."""
+    """Stage 3: L = L_cls + area L_area of the shrunken maps; everything of stage 2 is detached."""
     with torch.no_grad():
         x1 = model.expansion(features_of(model.classifier.backbone, batch))
     maps = model.shrinkage(x1)
     classification, covered = classification_loss(maps, batch.tags), area_loss(maps, batch.tags)
     return {
-        "loss": classification + area * covered,
+        "loss": Mean.weighted((1, classification), (area, covered)),
         "classification": classification.detach(),
         "area": covered.detach(),
     }

@@ -1,4 +1,4 @@
-"""Offset branches, and convolutions that sample where they say."""
+"""Learned sampling: where a fixed convolution reads its input. Used by Expansion and Shrinkage."""
 
 import torch
 from torch import Tensor, nn
@@ -6,42 +6,47 @@ from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
 from esol.ops.deform import deform_conv2d_frozen
+from esol.settings import Sampler
 
 
 class OffsetBranch(nn.Module):
-    """Convolution that predicts the sampling offsets; zero at the start, so nothing moves.
+    """Convolution that predicts an offset for every tap of a kernel at every position.
+
+    A kernel with taps p_k then computes y(p) = sum_k W_k x(p + p_k + o_k(p)) instead of
+    sum_k W_k x(p + p_k), x being read bilinearly (A.1.1, A.1.2: the "learning offset branch").
+    With o' = B * x, minus its mean over the image if ``centre``, and r = ``bound``:
+
+        o = r tanh(o' / r)
+
+    B is zero at the start, so nothing moves. The bound, centring and clamping are ours: unbounded
+    offsets run away under loss maximisation.
 
     Args:
-        channels: of its input.
-        taps: k * k of the convolution that samples.
-        kernel: side of this branch's own convolution, odd.
-        bound: offsets are bound * tanh(raw / bound), cells; 0: unbounded.
-        centre: subtract each image's mean offset per tap and axis.
-        clamp: keep the displaced centre of each sampling window on the map.
+        channels: of x.
+        taps: taps of the kernel that samples: k * k.
+        settings: kernel of B, bound in cells (0: none), centring, clamping.
     """
 
-    def __init__(
-        self, channels: int, taps: int, *, kernel: int, bound: float, centre: bool, clamp: bool
-    ) -> None:
+    def __init__(self, channels: int, taps: int, settings: Sampler) -> None:
         super().__init__()
-        self.predict = nn.Conv2d(channels, 2 * taps, kernel, padding=kernel // 2)
+        padding = settings.kernel // 2
+        self.predict = nn.Conv2d(channels, 2 * taps, settings.kernel, padding=padding)
         nn.init.zeros_(self.predict.weight)
         nn.init.zeros_(self.predict.bias)  # type: ignore[arg-type]
-        self.bound = bound
-        self.centre = centre
-        self.clamp = clamp
+        self.settings = settings
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 2 * taps, h, w) offsets in cells, (y, x) per tap."""
-        raw: Tensor = self.predict(x)
-        if self.centre:
-            raw = raw - raw.mean(dim=(2, 3), keepdim=True)
-        offset = self.bound * torch.tanh(raw / self.bound) if self.bound > 0 else raw
-        return keep_on_map(offset) if self.clamp else offset
+        offset = self.predict(x)
+        if self.settings.centre:
+            offset = offset - offset.mean(dim=(2, 3), keepdim=True)
+        if (bound := self.settings.bound) > 0:
+            offset = bound * torch.tanh(offset / bound)
+        return keep_on_map(offset) if self.settings.clamp else offset
 
 
 def keep_on_map(offset: Tensor) -> Tensor:
-    """Shorten offsets so that every window's displaced centre stays on the map.
+    """Shorten offsets so that every sampling window's displaced centre stays on the map.
 
     Args:
         offset: (N, 2 * taps, h, w) in cells, (y, x) per tap.
@@ -56,12 +61,17 @@ def keep_on_map(offset: Tensor) -> Tensor:
 
 
 def sampled_convolution(x: Tensor, weight: Tensor, sampler: OffsetBranch | None) -> Tensor:
-    """Stride-1, same-size convolution of x, at positions that the sampler predicts from x."""
+    """Stride-1, same-size convolution of x, read where the sampler says; None: a plain one.
+
+    Args:
+        x: (N, C, h, w).
+        weight: (D, C, k, k). If it learns, torchvision's layer computes its gradient too.
+        sampler: predicts offsets from x.
+    """
     padding = weight.shape[-1] // 2
     if sampler is None:
         return F.conv2d(x, weight, padding=padding)
     offset = sampler(x)
     if not weight.requires_grad:
         return deform_conv2d_frozen(x, offset, weight, padding=padding)
-    sampled: Tensor = deform_conv2d(x, offset, weight, padding=padding)
-    return sampled
+    return deform_conv2d(x, offset, weight, padding=padding)

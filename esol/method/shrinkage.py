@@ -1,28 +1,36 @@
-"""Shrinkage."""
+"""Stage 3, Shrinkage: W2 samples so that maps cover less and still tell the class."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esol.method.sampling import OffsetBranch, sampled_convolution
+from esol.settings import Shrink
 
 
 class Shrinkage(nn.Module):
-    """Stage 3: W2 samples the expanded activations where a second offset branch sends it.
+    """M = V * ReLU(W2 *_o X1), o = offset branch of X1, the activations that Expansion clipped.
+
+    *_o is a deformable convolution with offsets o (DT_s in the paper's Table 1). W2 and V stay as
+    the classifier left them; the offset branch learns by
+    :func:`esol.method.losses.shrink_losses`, and nothing of Expansion does.
 
     Args:
-        w2: (D, D, k, k) weight of the baseline's second convolution, copied and fixed.
-        v: (K, D, 1, 1) weight of the baseline's classifier, copied.
-        sampler: offset branch on the expanded activations; None: W2 stays a plain convolution.
-        learn_v: V learns.
+        w2: (D, D, k, k) weight of the classifier's second convolution, copied.
+        v: (K, D, 1, 1) weight of its last one, copied.
+        settings: what learns ("offsets", "v"), and the sampler. Without "offsets" W2 is a plain
+            convolution.
     """
 
-    def __init__(
-        self, w2: Tensor, v: Tensor, sampler: OffsetBranch | None, *, learn_v: bool = False
-    ) -> None:
+    def __init__(self, w2: Tensor, v: Tensor, settings: Shrink) -> None:
         super().__init__()
+        learned = settings.learn.split("+")
         self.w2 = nn.Parameter(w2.detach().clone(), requires_grad=False)
-        self.v = nn.Parameter(v.detach().clone(), requires_grad=learn_v)
-        self.sampler = sampler
+        self.v = nn.Parameter(v.detach().clone(), requires_grad="v" in learned)
+        self.sampler = (
+            OffsetBranch(w2.shape[1], w2[0, 0].numel(), settings.sampler)
+            if "offsets" in learned
+            else None
+        )
 
     def forward(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) expanded activations -> (N, K, h, w) maps, before ReLU."""

@@ -113,7 +113,7 @@ def summary(found: Curves, classes: Sequence[str], fixed: float) -> dict[str, An
         name: {"precision": found.precision[:, place], "recall": found.recall[:, place]}
         for place, name in enumerate(classes)
     }
-    result: dict[str, Any] = plain(
+    return plain(
         {
             "threshold": fixed,
             "fixed": {
@@ -129,7 +129,6 @@ def summary(found: Curves, classes: Sequence[str], fixed: float) -> dict[str, An
             "curves": lines,
         }
     )
-    return result
 
 
 def table(found: Metrics, classes: Sequence[str]) -> dict[str, Any]:
@@ -151,7 +150,7 @@ def table(found: Metrics, classes: Sequence[str]) -> dict[str, Any]:
         raise InputError(f'no class may be called "{BACKGROUND}"; rename it in the labels')
     rows = zip(found.iou, found.precision, found.recall, found.f1, strict=True)
     keys = ("iou", "precision", "recall", "f1")
-    result: dict[str, Any] = plain(
+    return plain(
         {
             **_means(found),
             "per_class": {
@@ -160,7 +159,6 @@ def table(found: Metrics, classes: Sequence[str]) -> dict[str, Any]:
             },
         }
     )
-    return result
 
 
 def never_predicted(found: Mapping[str, Any]) -> tuple[str, ...]:

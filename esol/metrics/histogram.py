@@ -149,8 +149,7 @@ class Histogram:
 
 def _above(counts: Counts) -> Counts:
     """(T+1, ...) counts by bin -> (T, ...) how many lie in a bin greater than i."""
-    result: Counts = np.cumsum(counts[:0:-1], axis=0)[::-1]
-    return result
+    return np.cumsum(counts[:0:-1], axis=0)[::-1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.data.batch import Batch, Losses
+from esol.data.batch import Batch, Losses, Mean
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
-from esol.ops.pairs import pair_losses
+from esol.ops.pairs import pair_sums
 
 STRIDE = 4
 """Photo pixels per cell of the results, in each direction."""
@@ -70,8 +70,7 @@ class AffinityNet(nn.Module):
         with torch.no_grad():
             features = _features(self.backbone.network, images)
         size = (images.shape[-2], images.shape[-1])
-        found: tuple[Tensor, Tensor | None] = self.branches(features, size)
-        return found
+        return self.branches(features, size)
 
     def edge_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the edge branch."""
@@ -170,8 +169,7 @@ class DisplacementBranch(nn.Module):
         coarse = [part for part, fine in zip(parts, self.fine, strict=True) if not fine]
         shallow = [part for part, fine in zip(parts, self.fine, strict=True) if fine]
         shallow.append(_resize(self.coarse(torch.cat(coarse, dim=1)), grid))
-        displacement: Tensor = self.predict(self.joint(torch.cat(shallow, dim=1)))
-        return displacement
+        return self.predict(self.joint(torch.cat(shallow, dim=1)))
 
 
 def _scaled(channels: int, width: float) -> int:
@@ -199,15 +197,13 @@ def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
 def _resized(project: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:
     """``project`` on whichever side of the resize has fewer cells."""
     if x.shape[-2] > grid[0]:
-        reduced: Tensor = project(_resize(x, grid))
-        return reduced
+        return project(_resize(x, grid))
     return _resize(project(x), grid)
 
 
 def _features(network: Any, images: Tensor) -> list[Tensor]:
     images = images.contiguous(memory_format=torch.channels_last)
-    features: list[Tensor] = network.forward_intermediates(images, intermediates_only=True)
-    return features
+    return network.forward_intermediates(images, intermediates_only=True)
 
 
 @torch.no_grad()
@@ -236,6 +232,28 @@ def _stages(network: Any) -> tuple[_Stage, ...]:
 
 
 def affinity_losses(model: AffinityNet, batch: Batch, *, radius: int) -> Losses:
-    """Stage 6: IRN's pair losses on the confident labels of the batch."""
+    """IRN's pair losses (its section 4.1) on the confident labels of the batch."""
     edge, displacement = model(batch.inputs)
     return pair_losses(edge, displacement, batch.labels(edge), radius)
+
+
+def pair_losses(
+    edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int
+) -> Losses:
+    """Means of :func:`esol.ops.pairs.pair_sums`, which says what the arguments are.
+
+    Returns:
+        Means, 0 where the batch has no such pair. ``positive``: of pairs of one label, half from
+        background, half from classes. ``negative``: of pairs of two labels. With displacement,
+        ``foreground_displacement`` and ``background_displacement``. ``loss``: half of the sum of
+        all of these.
+    """
+    sums = pair_sums(edge_logits, displacement, labels, radius)
+    kind = torch.promote_types(edge_logits.dtype, torch.float32)
+    means = {name: Mean.of(total, count, kind) for name, (total, count) in sums.items()}
+    losses = {
+        "positive": Mean.weighted((0.5, means.pop("background")), (0.5, means.pop("foreground"))),
+        "negative": means.pop("between"),
+        **means,
+    }
+    return {**losses, "loss": Mean.weighted(*((0.5, loss) for loss in losses.values()))}

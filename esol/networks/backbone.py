@@ -1,32 +1,44 @@
 """Feature extractors from timm, at any output stride, with weights by name or from a file."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.networks.dilation import SIDE, dilate, feature_map
-from esol.networks.folding import fold_batch_norm
-from esol.networks.weights import classifier_prefixes, read_weights, reason
+from esol.networks.folding import fold_batch_norm, hold_batch_norm
+from esol.networks.weights import classifier_prefixes, read_weights
+from esol.settings import BackboneSettings
 
 OTHER = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """The way out of a network that does not fit; docs/backbones.md has more."""
 
 
+class Keys(NamedTuple):
+    """What messages call the settings of a backbone."""
+
+    name: str = "backbone.name"
+    weights: str = "backbone.weights"
+    stride: str = "backbone.stride"
+    learn: str = "backbone.learn"
+
+
+_KEYS = Keys()
+
+
 class Backbone(nn.Module):
     """A convolutional network without its classifier.
 
+    A network that cannot be asked for the stride of the settings is dilated here.
+
     Args:
-        name: timm's name.
-        weights: "imagenet" (downloaded by timm), "none" (random) or a .safetensors file.
-        stride: input pixels per feature cell, 2 to 32; a network that cannot be asked for it is
-            dilated here.
-        learn: prefixes of the parameters that learn; ("*",) all; () none.
-        norm: "frozen" keeps batch norm at its running statistics, "learned" updates them.
+        settings: name, initial weights, stride, what learns, batch norm.
+        keys: what messages call these settings.
 
     Attributes:
         channels: C, the number of feature channels.
@@ -36,26 +48,30 @@ class Backbone(nn.Module):
             cannot be had or do not fit, a prefix that matches nothing.
     """
 
-    def __init__(
-        self, name: str, *, weights: str, stride: int, learn: tuple[str, ...], norm: str
-    ) -> None:
+    def __init__(self, settings: BackboneSettings, keys: Keys = _KEYS) -> None:
         super().__init__()
-        network: Any = _create(name, stride, pretrained=weights == "imagenet")
-        self.channels = _fit_stride(network, name, stride)
+        weights = settings.weights
+        network: Any = _create(settings, keys, pretrained=weights == "imagenet")
+        self.channels = _fit_stride(network, settings, keys)
         if weights not in ("imagenet", "none"):
-            _load(network, name, Path(weights))
+            _load(network, settings, keys)
         self.network = network
         self._forward = network.forward_features
-        self.norm = norm
-        self._freeze_all_but(learn)
+        self.norm = settings.norm
+        self._freeze_all_but(settings.learn, keys)
 
-    def _freeze_all_but(self, learn: tuple[str, ...]) -> None:
+    @classmethod
+    def fixed(cls, settings: BackboneSettings) -> Self:
+        """Backbone with nothing that learns and random weights, to load trained ones into."""
+        return cls(replace(settings, weights="none", learn=(), norm="frozen"))
+
+    def _freeze_all_but(self, learn: tuple[str, ...], keys: Keys) -> None:
         names = [name for name, _ in self.network.named_parameters()]
         for prefix in learn:
             if prefix != "*" and not any(name.startswith(prefix) for name in names):
                 tops = ", ".join(sorted({name.split(".")[0] for name in names}))
                 raise InputError(
-                    f"backbone.learn = {prefix!r}: no parameter starts so; there are: {tops}, and"
+                    f"{keys.learn} = {prefix!r}: no parameter starts so; there are: {tops}, and"
                     " '*' for all"
                 )
         for name, parameter in self.network.named_parameters():
@@ -70,9 +86,7 @@ class Backbone(nn.Module):
         """Training mode; frozen batch norms stay at their running statistics."""
         super().train(mode and not self.frozen)
         if self.norm == "frozen":
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            hold_batch_norm(self.network)
         return self
 
     def fold(self) -> "Backbone":
@@ -97,62 +111,68 @@ class Backbone(nn.Module):
         return features
 
 
-def _create(name: str, stride: int, *, pretrained: bool) -> nn.Module:
-    """Network of timm with cells of ``stride`` pixels: by its own means, else dilated here."""
+def _create(settings: BackboneSettings, keys: Keys, *, pretrained: bool) -> nn.Module:
+    """Network of timm with the stride of the settings, if it can be asked for one."""
+    name = settings.name
     if not timm.is_model(name.split(".")[0]):
         close = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]) or "resnet50"
-        raise InputError(f"backbone.name = {name!r}: timm has no such network (near: {close})")
+        raise InputError(f"{keys.name} = {name!r}: timm has no such network (near: {close})")
     make = partial(timm.create_model, name, pretrained=pretrained, num_classes=0, global_pool="")
     try:
         try:
-            network: nn.Module = make(output_stride=stride)
+            network: nn.Module = make(output_stride=settings.stride)
         except (TypeError, AssertionError):
             # It cannot be asked for this stride, or for any.
             network = make()
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason = one_line(error, lines=1, length=200)
         if not pretrained or isinstance(error, TypeError | AssertionError):
-            raise InputError(f"backbone.name = {name!r}: {reason(error)}; {OTHER}") from error
+            raise InputError(f"{keys.name} = {name!r}: {reason}; {OTHER}") from error
         raise InputError(
-            f"backbone.weights = 'imagenet': {name} could not be downloaded ({reason(error)});"
-            " give a .safetensors file, or 'none' to start from random weights"
+            f"{keys.weights} = 'imagenet': {name} could not be downloaded ({reason}); give a"
+            " .safetensors file, or 'none' to start from random weights"
         ) from error
     return network
 
 
-def _fit_stride(network: nn.Module, name: str, stride: int) -> int:
-    """Give a network that stride, if it lacks it; returns the number of feature channels.
+def _fit_stride(network: nn.Module, settings: BackboneSettings, keys: Keys) -> int:
+    """Give a network the stride of the settings, if it lacks it; returns the number of channels.
 
     Raises:
         InputError: it gives no feature maps, or cannot have that stride.
     """
-    found = _shape(network, name)
-    own = SIDE // found[-1]
+    stride = settings.stride
+    shape = _shape(network, settings, keys)
+    own = SIDE // shape[-1]
     if own > stride:
-        found = _dilated(network, name, stride) or found
-    if SIDE // found[-1] != stride:
-        near = [s for s in (8, 16) if stride < s < own and _can_have(name, s)]
+        shape = _dilated_shape(network, settings, keys) or shape
+    if SIDE // shape[-1] != stride:
+        finer = [s for s in (8, 16) if stride < s < own]
+        near = [s for s in finer if _can_have(replace(settings, stride=s), keys)]
         raise InputError(
-            f"backbone.name = {name!r}, backbone.stride = {stride}: out of reach of this network;"
-            f" set backbone.stride: {' or '.join(map(str, [*near, own]))}, or {OTHER}"
+            f"{keys.name} = {settings.name!r}, {keys.stride} = {stride}: out of reach of this"
+            f" network; set {keys.stride}: {' or '.join(map(str, [*near, own]))}, or {OTHER}"
         )
-    return found[1]
+    return shape[1]
 
 
-def _dilated(network: nn.Module, name: str, stride: int) -> tuple[int, ...] | None:
-    """Shape of the features of the dilated network; None if it has come to grief."""
+def _dilated_shape(
+    network: nn.Module, settings: BackboneSettings, keys: Keys
+) -> tuple[int, ...] | None:
+    """Shape of the features of the dilated network; None if dilation fails."""
     try:
-        dilate(network, stride)
-        return _shape(network, name)
+        dilate(network, settings.stride)
+        return _shape(network, settings, keys)
     except (InputError, RuntimeError, TypeError, ValueError):
         return None
 
 
-def _can_have(name: str, stride: int) -> bool:
-    shape = _dilated(_create(name, stride, pretrained=False), name, stride)
-    return shape is not None and SIDE // shape[-1] == stride
+def _can_have(settings: BackboneSettings, keys: Keys) -> bool:
+    shape = _dilated_shape(_create(settings, keys, pretrained=False), settings, keys)
+    return shape is not None and SIDE // shape[-1] == settings.stride
 
 
-def _shape(network: nn.Module, name: str) -> tuple[int, ...]:
+def _shape(network: nn.Module, settings: BackboneSettings, keys: Keys) -> tuple[int, ...]:
     """(1, C, h, h) of the features of a blank square photo.
 
     Raises:
@@ -161,23 +181,24 @@ def _shape(network: nn.Module, name: str) -> tuple[int, ...]:
     try:
         shape = tuple(feature_map(network).shape)
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        reason = one_line(error, lines=1, length=200)
         raise InputError(
-            f"backbone.name = {name!r}: does not take photos of any size ({reason(error)}); {OTHER}"
+            f"{keys.name} = {settings.name!r}: does not take photos of any size ({reason}); {OTHER}"
         ) from error
     if len(shape) != 4 or shape[2] != shape[3] or SIDE % shape[3]:
         raise InputError(
-            f"backbone.name = {name!r}: gives no feature maps (N, C, H / stride, W / stride), but"
-            f" {shape} for a photo of {SIDE} x {SIDE} pixels; {OTHER}"
+            f"{keys.name} = {settings.name!r}: gives no feature maps (N, C, H / stride,"
+            f" W / stride), but {shape} for a photo of {SIDE} x {SIDE} pixels; {OTHER}"
         )
     return shape
 
 
-def _load(network: nn.Module, name: str, path: Path) -> None:
+def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
     """Strict loading; only the classifier, which we do not use, may be left over in the file."""
-    state, spare = read_weights(path, "backbone.weights"), classifier_prefixes(name)
+    path, name = Path(settings.weights), settings.name
+    state, spare = read_weights(path, keys.weights), classifier_prefixes(name)
     try:
         network.load_state_dict({k: v for k, v in state.items() if not k.startswith(spare)})
     except RuntimeError as error:
-        raise InputError(
-            f"backbone.weights: {path} does not fit {name}: {reason(error, lines=2)}"
-        ) from error
+        reason = one_line(error, lines=2, length=200)
+        raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}") from error

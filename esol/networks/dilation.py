@@ -104,10 +104,9 @@ def feature_map(network: Any) -> Tensor:
     mode = network.training
     try:
         blank = next(network.parameters()).new_zeros(1, 3, SIDE, SIDE)
-        found: Tensor = network.eval().forward_features(blank)
+        return network.eval().forward_features(blank)
     finally:
         network.train(mode)
-    return found
 
 
 def _one(value: int | tuple[int, ...]) -> int:

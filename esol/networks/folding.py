@@ -94,3 +94,10 @@ def _rest(norm: nn.Module) -> nn.Module:
     """What a norm does besides: timm's has an activation in it."""
     act = getattr(norm, "act", None)
     return act if isinstance(act, nn.Module) else nn.Identity()
+
+
+def hold_batch_norm(network: nn.Module) -> None:
+    """Keep a network's batch norms at their running statistics; the next ``train()`` undoes it."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.data.batch import Batch, Losses
+from esol.data.batch import Batch, Losses, Mean
 from esol.data.sample import IGNORE
-from esol.errors import InputError
-from esol.networks.backbone import Backbone
+from esol.errors import InputError, one_line
+from esol.networks.backbone import Backbone, Keys
 from esol.networks.deeplab2 import DeepLabV2, padded
-from esol.networks.weights import classifier_prefixes, read_weights, reason
-from esol.system.distributed import divisor
+from esol.networks.folding import hold_batch_norm
+from esol.networks.weights import classifier_prefixes, read_weights
+from esol.settings import AUTO_STRIDE, BackboneSettings, Segment
+from esol.system.progress import log
 
 NETWORKS = (
     "DPT",
@@ -38,9 +40,6 @@ NETWORKS = (
 )
 """DeepLabV2 is this package's own, the others those of segmentation_models_pytorch."""
 
-UNCHOSEN = 8
-"""segment.stride as the settings have it when nobody chose one."""
-
 _HALVED = {"PAN": 8, "DPT": 2}
 """By what these divide the encoder's last features once more."""
 
@@ -51,44 +50,40 @@ _PLAIN_HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "linear.", "head."
 class Segmenter(nn.Module):
     """A network that gives every pixel a logit per label.
 
-    Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN) ``stride``
-    is passed on, and one that the network cannot have is refused. The other networks have a stride
-    of their own; for them ``stride`` must be that one, or 8, the settings' default, which then
-    means nothing.
+    Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN), "auto" is
+    8, and a stride that the network cannot have is refused. The other networks have a stride of
+    their own, and only "auto" and that one are right. 8 is borne, with a warning: it is what
+    settings of earlier versions say where nobody chose a stride.
 
     Args:
-        network: one of ``NETWORKS``, case-exact.
-        encoder: a name of segmentation_models_pytorch, or tu-NAME for timm's NAME. DeepLabV2: a
-            name of timm, with or without tu-.
-        weights: "imagenet" (downloaded by the library), "none" (random) or a .safetensors file,
-            in timm's naming for tu- encoders.
-        stride: input pixels per feature cell of the encoder, see above.
-        norm: "frozen" keeps the encoder's batch norms at their running statistics in training.
+        settings: network (one of ``NETWORKS``, case-exact), encoder (a name of
+            segmentation_models_pytorch, or tu-NAME for timm's NAME; for DeepLabV2 a name of timm),
+            initial weights (a file is in timm's naming for tu- encoders), stride, batch norm.
         labels: L = K + 1, the background (0) included.
 
     Attributes:
-        network, encoder, stride, norm, labels: as given.
+        network, encoder, norm, labels: as given.
+        stride: that of the settings, 8 for "auto".
 
     Raises:
         InputError: unknown name, a combination that does not exist, weights that cannot be had or
             do not fit.
     """
 
-    def __init__(
-        self, network: str, encoder: str, *, weights: str, stride: int, norm: str, labels: int
-    ) -> None:
+    def __init__(self, settings: Segment, labels: int) -> None:
         super().__init__()
+        network = settings.network
         if network not in NETWORKS:
             raise InputError(
                 f"segment.network = {network!r}: no such network; there are: {', '.join(NETWORKS)}"
             )
-        self.network, self.encoder, self.norm = network, encoder, norm
-        self.stride, self.labels = stride, labels
+        self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
+        self.stride, self.labels = settings.encoder_stride, labels
         self.body: Any
         if network == "DeepLabV2":
-            self.body = DeepLabV2(_backbone(encoder, weights, stride, norm), stride, labels)
+            self.body = DeepLabV2(_backbone(settings), self.stride, labels)
         else:
-            self.body = _library_network(network, encoder, weights, stride, labels)
+            self.body = _library_network(settings, labels)
             self._multiple = int(self.body.encoder.output_stride) * _HALVED.get(network, 1)
         self.train(self.training)
 
@@ -127,55 +122,66 @@ class Segmenter(nn.Module):
         """Training mode; frozen batch norms stay at their running statistics."""
         super().train(mode)
         if self.norm == "frozen":
-            for module in self.body.encoder.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            hold_batch_norm(self.body.encoder)
         return self
 
 
-def _backbone(encoder: str, weights: str, stride: int, norm: str) -> Backbone:
-    name = encoder.removeprefix("tu-")
-    try:
-        return Backbone(name, weights=weights, stride=stride, learn=("*",), norm=norm)
-    except InputError as error:
-        text = str(error).replace("backbone.name", "segment.encoder")
-        raise InputError(text.replace("backbone.", "segment.")) from error
+def _backbone(settings: Segment) -> Backbone:
+    keys = Keys("segment.encoder", "segment.weights", "segment.stride")
+    backbone = BackboneSettings(
+        name=settings.encoder.removeprefix("tu-"),
+        weights=settings.weights,
+        stride=settings.encoder_stride,
+        learn=("*",),
+        norm=settings.norm,
+    )
+    return Backbone(backbone, keys)
 
 
-def _library_network(network: str, encoder: str, weights: str, stride: int, labels: int) -> Any:
+def _library_network(settings: Segment, labels: int) -> Any:
     """A network of segmentation_models_pytorch with the encoder's weights in place."""
+    network, encoder, weights = settings.network, settings.encoder, settings.weights
     _check_encoder(encoder)
     maker = getattr(smp, network)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"encoder_name": encoder, "in_channels": 3, "classes": labels}
     selectable = "encoder_output_stride" in inspect.signature(maker.__init__).parameters
     if selectable:
-        options["encoder_output_stride"] = stride
+        options["encoder_output_stride"] = settings.encoder_stride
     if network == "DPT":
         # Vision transformers otherwise take inputs of one size only.
         options["dynamic_img_size"] = True
-    options |= {"encoder_name": encoder, "in_channels": 3, "classes": labels}
-    made, failure = _attempt(maker, options, "imagenet" if weights == "imagenet" else None)
-    if failure and weights == "imagenet" and not _attempt(maker, options, None)[1]:
-        raise InputError(
-            f"segment.weights = 'imagenet': {encoder} could not be downloaded ({reason(failure)});"
-            " give a .safetensors file, or 'none' to start from random weights"
-        ) from failure
+    body, failure = _attempt(maker, options, "imagenet" if weights == "imagenet" else None)
     if failure:
-        chosen = f", segment.stride = {stride}" if selectable else ""
-        why = "it needs a vision transformer, tu-vit_..." if network == "DPT" else reason(failure)
+        reason = one_line(failure, lines=1, length=200)
+        if weights == "imagenet" and not _attempt(maker, options, None)[1]:
+            raise InputError(
+                f"segment.weights = 'imagenet': {encoder} could not be downloaded ({reason}); give"
+                " a .safetensors file, or 'none' to start from random weights"
+            ) from failure
+        stride = f", segment.stride = {settings.encoder_stride}" if selectable else ""
+        why = "it needs a vision transformer, tu-vit_..." if network == "DPT" else reason
         raise InputError(
-            f"segment.network = {network!r}, segment.encoder = {encoder!r}{chosen}:"
+            f"segment.network = {network!r}, segment.encoder = {encoder!r}{stride}:"
             f" cannot be combined ({why})"
         ) from failure
-    own = int(made.encoder.output_stride)
-    if not selectable and stride not in (UNCHOSEN, own):
-        raise InputError(
-            f"segment.stride = {stride}: {network} with {encoder} has stride {own}, which cannot be"
-            " chosen; leave segment.stride out"
-        )
+    if not selectable:
+        _check_own_stride(settings, int(body.encoder.output_stride))
     if weights not in ("imagenet", "none"):
-        _load(made.encoder, encoder, Path(weights))
-    return made
+        _load(body.encoder, encoder, Path(weights))
+    return body
+
+
+def _check_own_stride(settings: Segment, own: int) -> None:
+    """Refuse a stride that a network without a choice does not have, or warn of it."""
+    if settings.stride in ("auto", own):
+        return
+    fault = (
+        f"segment.stride = {settings.stride}: {settings.network} with {settings.encoder} has stride"
+        f" {own}, which cannot be chosen; leave segment.stride out"
+    )
+    if settings.stride != AUTO_STRIDE:
+        raise InputError(fault)
+    log.warning("%s", fault)
 
 
 def _attempt(
@@ -270,9 +276,9 @@ def _flattened(key: str, target: nn.Module) -> str:
 def segment_losses(model: Segmenter, batch: Batch) -> Losses:
     """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs."""
     outputs = model.all_logits(batch.inputs)
-    losses = []
+    means = []
     for logits in outputs:
         labels = batch.labels(logits)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        losses.append(total / divisor((labels != IGNORE).sum()))
-    return {"loss": torch.stack(losses).mean()}
+        means.append(Mean.of(total, (labels != IGNORE).sum()))
+    return {"loss": Mean.weighted(*((1 / len(means), mean) for mean in means))}

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.system.files import sha256, write_atomic
 
 
@@ -25,7 +25,9 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{key}: {path} is not a safetensors file ({reason(error)})") from error
+        raise InputError(
+            f"{key}: {path} is not a safetensors file ({one_line(error, 1, 200)})"
+        ) from error
     if (name := not_finite(state)) is not None:
         raise InputError(f"{key}: {path}: {name} is not finite everywhere; give other weights")
     return state
@@ -63,12 +65,6 @@ def classifier_prefixes(name: str) -> tuple[str, ...]:
     """Beginnings of the parameters of the classifier of timm's network ``name``."""
     found = timm.get_pretrained_cfg_value(name.split(".")[0], "classifier") or "classifier"
     return tuple(f"{n}." for n in ((found,) if isinstance(found, str) else found))
-
-
-def reason(error: BaseException, lines: int = 1) -> str:
-    """The first lines of an exception's text, at most 200 characters, for a message of one line."""
-    parts = [part.strip() for part in str(error).splitlines() if part.strip()]
-    return " ".join(parts[:lines])[:200] or type(error).__name__
 
 
 def save_tensors(

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from esol.ops.walk import SERIAL, half_plane, lay_flat, path_maxima
-from esol.system.distributed import divisor
 
 UNSURE = 255
 """Label of cells whose pairs do not count."""
@@ -27,10 +26,10 @@ _FLOOR = 1e-5
 """IRN's addend inside the logarithms."""
 
 
-def pair_losses(
+def pair_sums(
     edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int
-) -> dict[str, Tensor]:
-    """Edge and displacement losses over all pairs nearer than ``radius``.
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sums of the edge and displacement losses over all pairs nearer than ``radius``.
 
     Args:
         edge_logits: (N, h, w); half precision is computed in float32.
@@ -40,12 +39,11 @@ def pair_losses(
         radius: of ``half_plane``.
 
     Returns:
-        Scalars, 0 where the batch has no such pair. ``positive``: mean -log(affinity) of pairs of
-        one label, half from background, half from classes. ``negative``: mean -log(1 - affinity)
-        of pairs of two labels. With displacement, ``foreground_displacement``: mean L1 over the
-        axes between the difference of two cells of one class and their offset;
-        ``background_displacement``: the same for background cells and no offset. ``loss``: half
-        of the sum of all of these.
+        Sum and count of each kind of pair. ``background``, ``foreground``: -log(affinity) of
+        pairs of one label; ``between``: -log(1 - affinity) of pairs of two labels. With
+        displacement, ``foreground_displacement``: L1 over the axes between the difference of two
+        cells of one class and their offset, counted per axis; ``background_displacement``: the
+        same for background cells and no offset.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -63,9 +61,10 @@ def pair_losses(
     logits = edge_logits.flatten(1).to(kind)
     apart = -(torch.sigmoid(-logits) + _FLOOR).log()
     joined = -(torch.sigmoid(logits) + _FLOOR).log()
-    losses = {
-        "positive": (_mean(apart, background) + _mean(apart, foreground)) / 2,
-        "negative": _mean(joined, between),
+    sums = {
+        "background": ((apart * background).sum(), background.sum()),
+        "foreground": ((apart * foreground).sum(), foreground.sum()),
+        "between": ((joined * between).sum(), between.sum()),
     }
     if displacement is not None:
         target = _towards(displacement.to(kind), labels)
@@ -75,13 +74,8 @@ def pair_losses(
             ("foreground_displacement", labels > 0, foreground),
             ("background_displacement", labels == 0, background),
         ):
-            mean = (gap * cells).sum() / divisor(2 * pairs.sum().double())
-            losses[name] = mean.to(kind)
-    return {**losses, "loss": torch.stack(list(losses.values())).sum() / 2}
-
-
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / divisor(weights.sum())
+            sums[name] = ((gap * cells).sum(), 2 * pairs.sum().double())
+    return sums
 
 
 def _towards(displacement: Tensor, labels: Tensor) -> Tensor:

@@ -56,8 +56,7 @@ class Suppression(nn.Module):
 
         A method and no closure, so that a copy of the network calls the copy of this module.
         """
-        suppressed: Tensor = self(output)
-        return suppressed
+        return self(output)
 
 
 class SuppressedClassifier(nn.Module):

@@ -24,8 +24,7 @@ class SaliencyClassifier(nn.Module):
 
     def outputs(self, features: Tensor) -> Tensor:
         """(N, C, h, w) features -> (N, K + 1, h, w) logits, background last."""
-        logits: Tensor = self.head(features)
-        return logits
+        return self.head(features)
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> "eps": (N, K, h, w) probabilities, of a softmax with

@@ -7,10 +7,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import not_finite, save_tensors
-from esol.settings.masks import Crf
+from esol.settings import AUTO_STRIDE, Crf, Segment
 from esol.system.files import plain
 
 BUNDLE = "model.safetensors"
@@ -108,32 +108,36 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
                 )
             state: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: damaged, or not a model file ({reason}); copy or make it again"
+            f"{path}: damaged, or not a model file ({one_line(error)}); copy or make it again"
         ) from error
     description = _described(path, metadata[KEY])
     if (name := not_finite(state)) is not None:
         raise InputError(f"{path}: {name} is not finite everywhere; copy or make the file again")
     try:
-        segmenter = Segmenter(
-            description["network"],
-            description["encoder"],
-            weights="none",
-            stride=description["stride"],
-            norm=description["norm"],
-            labels=len(description["classes"]) + 1,
-        )
+        segmenter = Segmenter(_network_settings(description), len(description["classes"]) + 1)
     except InputError as error:
         raise InputError(f"{path}: {error}; copy or make the file again") from error
     try:
         segmenter.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, length=200)
         raise InputError(
             f"{path}: its weights are not those of its network ({reason}); make it again"
         ) from error
     return segmenter.requires_grad_(False).eval(), description
+
+
+def _network_settings(description: dict[str, Any]) -> Segment:
+    stride = description["stride"]
+    return Segment(
+        network=description["network"],
+        encoder=description["encoder"],
+        weights="none",
+        # Files say so, too, where the stride cannot be chosen.
+        stride="auto" if stride == AUTO_STRIDE else stride,
+        norm=description["norm"],
+    )
 
 
 def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
@@ -158,8 +162,7 @@ def _described(path: Path, text: str) -> dict[str, Any]:
         )
     if fault:
         raise InputError(f"{path}: damaged description ({fault}); copy or make the file again")
-    found: dict[str, Any] = description
-    return found
+    return description
 
 
 def _fault(description: dict[str, Any]) -> str | None:
@@ -178,5 +181,5 @@ def _fault(description: dict[str, Any]) -> str | None:
     try:
         Crf(**description["crf"]).check("crf")
     except (TypeError, InputError) as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None

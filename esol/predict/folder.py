@@ -17,7 +17,7 @@ from torch import Tensor
 from esol.data.images import IMAGE_SUFFIXES, colour, image_size, load_image, palette, save_mask
 from esol.errors import InputError
 from esol.predict.tiles import BAND, labelled
-from esol.system.distributed import barrier, from_main, gather, share
+from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
 from esol.system.files import atomic, plain, read_json, write_atomic, write_json
 from esol.system.progress import track
 
@@ -100,7 +100,7 @@ def predict_folder(
         raise InputError(f"batch = {batch}: must be at least 1")
     begun, out = time.monotonic(), Path(out)
     jobs = _jobs(images, out, soft, overlay)
-    from_main(lambda: _describe(model, out, jobs, longest, crf, overwrite))
+    all_from_main(lambda: _describe(model, out, jobs, longest, crf, overwrite))
     wanted = {job.mask for job in jobs if overwrite or not job.done}
     bad: dict[Path, InputError] = {}
     found, empty = dict.fromkeys(model.classes, 0), 0
@@ -109,8 +109,8 @@ def predict_folder(
     groups = [group for group in groups if any(job.mask in wanted for job in group)]
     left = sum(map(len, groups))
     # Before any file is written, all processes have seen which were there.
-    barrier()
-    mine, before = share(groups), len(jobs) - left
+    all_wait()
+    mine, before = my_share(groups), len(jobs) - left
     masks = _predicted(model, mine, longest, crf, bad)
     for mask in track(
         masks, "predict", total=before + sum(map(len, mine)), start=before, unit="photos"
@@ -119,10 +119,10 @@ def predict_folder(
         empty += not names
         for name in names:
             found[name] += 1
-    bad = {photo: error for part in gather(bad) for photo, error in part.items()}
-    parts = gather(found)
+    bad = {photo: error for part in all_gather(bad) for photo, error in part.items()}
+    parts = all_gather(found)
     found = {name: sum(part[name] for part in parts) for name in found}
-    empty = sum(gather(empty))
+    empty = sum(all_gather(empty))
     if bad:
         rest = f" (also {', '.join(map(str, sorted(bad)[1:6]))})" if len(bad) > 1 else ""
         raise InputError(

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from esol.data.images import load_image
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
-from esol.networks.build import device_of
 from esol.networks.folding import fold_batch_norm
-from esol.predict.bundle import BUNDLE, LARGEST, load_bundle
+from esol.predict.bundle import LARGEST, load_bundle
 from esol.predict.folder import predict_folder
 from esol.predict.tiles import labelled, spans, stretched, weights
-from esol.runs.folder import current, stage_path
-from esol.settings.inputs import Machine
+from esol.runs.folder import RunFolder
 from esol.settings.masks import Crf
+from esol.system.distributed import device_of
 from esol.system.files import sha256
 from esol.system.progress import log
 
@@ -285,19 +284,19 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
     """
     path = Path(path)
     if path.is_dir():
-        run, path = path, stage_path(path, "segment") / BUNDLE
+        run, path = path, RunFolder(path).weights("segment")
         if not path.is_file():
             raise InputError(
                 f"{run}: has no {path.relative_to(run).as_posix()}; run the stage segment there,"
                 " or name a model file"
             )
-        if not current(run, "segment"):
+        if not RunFolder(run).is_current("segment"):
             log.warning(
                 "%s: unfinished, or older than the masks of its run; run the stage segment again",
                 path,
             )
     segmenter, description = load_bundle(path)
-    return Model(segmenter, description, device_of(Machine(device=device)), path)
+    return Model(segmenter, description, device_of(device), path)
 
 
 def _photo(image: Image.Image | Path | str | NDArray[np.uint8]) -> Image.Image:

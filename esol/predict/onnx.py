@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.networks.segmenter import Segmenter
-from esol.networks.weights import reason
 from esol.predict.bundle import save_bundle
 from esol.predict.model import Model
 from esol.system.files import atomic
@@ -84,7 +83,9 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
                 _write(whole, temporary)
         # The exporter answers what it cannot translate with almost any exception.
         except Exception as error:
-            raise InputError(f"{network} cannot be exported to ONNX ({reason(error)})") from error
+            raise InputError(
+                f"{network} cannot be exported to ONNX ({one_line(error, 1, 200)})"
+            ) from error
         graph = onnx.load(temporary)
         for key, value in model.description.items():
             entry = graph.metadata_props.add()
@@ -96,7 +97,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
         except Exception as error:
             raise InputError(
                 f"{network} cannot be exported to ONNX: its graph does not run at other sizes"
-                f" ({reason(error)})"
+                f" ({one_line(error, 1, 200)})"
             ) from error
         if not difference <= TOLERANCE:
             raise InputError(

@@ -153,8 +153,7 @@ def _shown(data: ReportData) -> dict[str, Any] | None:
         }
         for split in data.splits
     ]
-    shown: dict[str, Any] = plain(found)
-    return shown
+    return plain(found)
 
 
 def _at(found: Mapping[str, Any] | None, gallery: Gallery) -> list[float | None]:

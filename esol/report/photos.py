@@ -9,7 +9,7 @@ from esol.data.images import load_image, load_mask
 from esol.maps.files import load_maps
 from esol.metrics.histogram import thresholds
 from esol.report.gallery import Gallery, Shot, shot, spaced
-from esol.runs.folder import current, mask_folders, stage_path
+from esol.runs.folder import RunFolder
 from esol.settings import Settings
 from esol.system.progress import track
 
@@ -18,7 +18,7 @@ THREADS = 4
 
 
 def gallery(
-    run: Path, data: Dataset, settings: Settings, titles: Mapping[str, str], number: int
+    run: RunFolder, data: Dataset, settings: Settings, titles: Mapping[str, str], number: int
 ) -> Gallery:
     """Read photos with their maps, truth and finished masks.
 
@@ -32,7 +32,7 @@ def gallery(
     Raises:
         InputError: a photo, map or mask is missing or damaged.
     """
-    maps, masks = _map_folders(run, settings), mask_folders(run, settings)
+    maps, masks = run.map_folders(settings), run.mask_folders(settings)
     lists = settings.data.evaluate
     members = {name: {sample.name for sample in data.samples(name)} for name in lists}
     samples = _chosen(data, lists, number)
@@ -62,13 +62,6 @@ def _chosen(data: Dataset, lists: Sequence[str], number: int) -> list[Sample]:
         share = number // len(lists) + (place < number % len(lists))
         found |= {sample.name: sample for sample in spaced(data.samples(name), share)}
     return [found[name] for name in sorted(found)]
-
-
-def _map_folders(run: Path, settings: Settings) -> dict[str, Path]:
-    found = {str(kind): stage_path(run, "cams") / kind for kind in settings.map_kinds}
-    if current(run, "refine") and "irn" in settings.refine.methods:
-        found["irn"] = stage_path(run, "refine") / "irn"
-    return found
 
 
 def _read(

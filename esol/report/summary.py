@@ -10,20 +10,10 @@ from esol.errors import InputError
 from esol.metrics.curves import never_predicted
 from esol.report import ReportData, Split, build, level
 from esol.report.photos import gallery
-from esol.runs.folder import (
-    check_outputs,
-    current,
-    finished,
-    made_from,
-    mask_folders,
-    output_of,
-    read_manifest,
-    stage_path,
-)
-from esol.runs.manifest import damaged
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 from esol.settings import Settings
-from esol.settings.load import stored_settings
-from esol.system.files import plain, read_json
+from esol.system.files import plain
 from esol.system.streams import Screen
 from esol.training.steps import METRICS, read_steps
 
@@ -66,27 +56,28 @@ NOTES = (
 _LEFT_OUT = "* without the classes that are never predicted; in brackets, how many"
 
 
-def print_summary(run: Path) -> None:
+def print_summary(folder: Path) -> None:
     """Print the numbers of a run's evaluation, if it has one, and where its files are."""
-    if finished(run, "evaluate"):
-        content = _metrics_of(run)
+    run = RunFolder(folder)
+    if run.is_finished("evaluate"):
+        content = run.metrics()
         console = Screen()
         if not console.is_terminal:
             console.width = 100
         for split, found in content["lists"].items():
             title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
             console.print(_table(title, found, _source(run)))
-        for name, weights in _weights(run, _settings_of(run)).items():
+        for name, weights in _weights(run, run.settings()).items():
             print(f"{name}: {weights}")
-    report = run / "report.html"
-    print(f"report: {report}" if report.is_file() else f"run folder: {run}")
+    report = folder / "report.html"
+    print(f"report: {report}" if report.is_file() else f"run folder: {folder}")
 
 
-def _source(run: Path) -> str:
+def _source(run: RunFolder) -> str:
     """What pseudo masks were made from, which their numbers cannot be read without."""
-    if not current(run, "masks"):
+    if not run.is_current("masks"):
         return ""
-    match read_manifest(run, "masks"):
+    match run.manifest("masks"):
         case {
             "identity": {"masks": {"saliency": saliency}},
             "results": {"source": source, **made},
@@ -94,7 +85,7 @@ def _source(run: Path) -> str:
             level = made.get("threshold")
             at = f" at {level:.2f}" if isinstance(level, float) else ""
             return f" ({source}{at}{', saliency' if saliency else ''})"
-    raise damaged(stage_path(run, "masks") / "manifest.json")
+    raise run.damaged("masks")
 
 
 def _table(title: str, found: dict[str, Any], made_from: str) -> Table:
@@ -141,18 +132,14 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
     """
     if photos < 0:
         raise InputError(f"--photos {photos}: give 0 or more")
-    if not (run / "run.json").is_file():
-        raise InputError(f"{run} is not a run folder (no run.json); give what esol run wrote")
-    record = read_json(run / "run.json")
-    if not isinstance(record, dict) or not isinstance(record.get("data"), str):
-        raise InputError(f"{run / 'run.json'} is damaged; run the last esol run command again")
-    root = Path(record["data"])
-    settings = _settings_of(run)
-    evaluated = read_manifest(run, "evaluate")
-    content = _metrics_of(run)
+    run_folder = RunFolder(run)
+    root = run_folder.data_root()
+    settings = run_folder.settings()
+    evaluated = run_folder.manifest("evaluate")
+    content = run_folder.metrics()
     data = open_dataset(root, settings.data)
-    for earlier, digest in made_from(run, "evaluate").items():
-        if digest != output_of(run, earlier):
+    for earlier, digest in run_folder.made_from("evaluate").items():
+        if digest != run_folder.outputs_of(earlier):
             raise InputError(f"{run}: {earlier} changed since it was measured; run evaluate again")
     if evaluated["identity"].get("data") != plain(data.fingerprint(*settings.data.evaluate)):
         raise InputError(f"{root}: photos or tags changed since they were measured; run again")
@@ -169,14 +156,14 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
         ReportData(
             title=f"ESOL: {run.resolve().name}",
             splits=splits,
-            losses=_losses(run),
-            gallery=gallery(run, data, settings, TITLES, photos),
+            losses=_losses(run_folder),
+            gallery=gallery(run_folder, data, settings, TITLES, photos),
             settings_yaml=(run / "settings.yaml").read_text(encoding="utf-8"),
             provenance={
                 **{name: str(value) for name, value in evaluated["record"].items()},
                 "data set": f"{data.kind}; "
                 + ", ".join(f"{name}: {len(list_)} photos" for name, list_ in data.splits.items()),
-                **_weights(run, settings),
+                **_weights(run_folder, settings),
             },
             classes=data.classes,
             notes=(*NOTES, *data.notes),
@@ -186,42 +173,26 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
     return run / "report.html"
 
 
-def _weights(run: Path, settings: Settings) -> dict[str, str]:
+def _weights(run: RunFolder, settings: Settings) -> dict[str, str]:
     """Initial weights of the networks, to stand beside every number."""
     chosen = settings.backbone
     found = {"initial weights": f"{chosen.name}, {Path(chosen.weights).name}"}
-    if "segmentation" in mask_folders(run, settings):
+    if "segmentation" in run.mask_folders(settings):
         # What the network was made with, whatever the last command's settings were.
-        match read_manifest(run, "segment")["results"]:
+        match run.manifest("segment")["results"]:
             case {"network": net, "encoder": name, "initial_weights": start, "learned_from": masks}:
                 truth = ", trained on the GROUND TRUTH" if masks == "ground truth" else ""
                 found["initial weights of the segmentation"] = f"{net}, {name}, {start}{truth}"
             case _:
-                raise damaged(stage_path(run, "segment") / "manifest.json")
+                raise run.damaged("segment")
     return found
 
 
-def _settings_of(run: Path) -> Settings:
-    path = run / "settings.yaml"
-    if not path.is_file():
-        raise InputError(f"{path} is missing; run the last esol run command again")
-    return stored_settings(path)
-
-
-def _metrics_of(run: Path) -> dict[str, Any]:
-    path = stage_path(run, "evaluate") / "metrics.json"
-    content = read_json(path)
-    if not isinstance(content, dict) or not {"lists", "mask_set"} <= content.keys():
-        raise InputError(f"{path} is damaged; remove {path.parent} and run evaluate again")
-    check_outputs(run, "evaluate")
-    return content
-
-
-def _losses(run: Path) -> dict[str, list[tuple[int, float]]]:
+def _losses(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
     """Named loss curves of the trained stages."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for stage in ("classify", "peer", "expand", "shrink", "refine", "segment"):
-        folder = stage_path(run, stage)
+    for stage in STAGES:
+        folder = run.stage(stage)
         for path in sorted(folder.rglob(METRICS)):
             # Stages of several trainings have a folder for each.
             name = ": ".join((stage, *path.relative_to(folder).parts[:-1]))

@@ -50,8 +50,7 @@ class Cell:
 @cache
 def paper() -> dict[str, Any]:
     """The paper's numbers in percent: table -> where, data, list, rows."""
-    found: dict[str, Any] = read_json(Path(__file__).with_name("paper.json"))
-    return found
+    return read_json(Path(__file__).with_name("paper.json"))
 
 
 def cells(plan: Plan, name: str) -> list[Cell]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from esol.reproduce.cells import BEST, FIXED
 from esol.reproduce.runs import Plan
 from esol.reproduce.sheets import write_sheet
 from esol.reproduce.specs import ALPHAS, FIGURES
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 
 _LEVELS = (0.0, 0.35, 0.65, 1.0)
 _COLOURS = ((60, 20, 110), (190, 40, 90), (250, 140, 30), (255, 240, 110))
@@ -171,14 +170,14 @@ def _made(plan: Plan, name: str) -> dict[str, Picture]:
     }
 
 
-def _heat(run: Path, kind: str, sample: Sample) -> Image.Image:
+def _heat(run: RunFolder, kind: str, sample: Sample) -> Image.Image:
     """Heat of the strongest tagged class at each pixel."""
-    maps = load_maps(stage_path(run, "cams") / kind / f"{sample.name}.npz")
+    maps = load_maps(run.maps(kind) / f"{sample.name}.npz")
     return heat(maps.full().max(axis=0), load_image(sample.image))
 
 
-def _prediction(run: Path, _: str, sample: Sample) -> Image.Image:
-    folder = stage_path(run, "segment") / "predictions"
+def _prediction(run: RunFolder, _: str, sample: Sample) -> Image.Image:
+    folder = run.masks("segmentation")
     return colour(load_mask(folder / f"{sample.name}.png"))
 
 

@@ -11,11 +11,12 @@ from esol.data import open_dataset
 from esol.data.saliency import saliency_folder
 from esol.errors import InputError
 from esol.reproduce.rows import ROWS, TRUTH, with_sources
-from esol.runs.folder import OtherSettingsError, check_outputs, current, read_manifest, stage_path
+from esol.runs.folder import RunFolder
+from esol.runs.work import OtherSettingsError
 from esol.settings import RefineMethod, Settings
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.system.files import TEMPORARY, make_folder, read_json
+from esol.system.files import TEMPORARY, make_folder
 from esol.system.progress import log
 
 _load = cache(load_settings)
@@ -48,9 +49,9 @@ class Plan:
         """Seeds with which a row is run."""
         return self.seeds if self.repeat is None or row in self.repeat else self.seeds[:1]
 
-    def folder(self, row: str, seed: int) -> Path:
+    def folder(self, row: str, seed: int) -> RunFolder:
         """Run folder of a row."""
-        return self.out / "rows" / row / f"seed{seed}"
+        return RunFolder(self.out / "rows" / row / f"seed{seed}")
 
     @cached_property
     def base(self) -> Settings:
@@ -103,16 +104,13 @@ class Plan:
 
     def metrics(self, row: str, seed: int) -> dict[str, Any] | None:
         """A row's metrics.json; None where the row is not run or cannot be."""
-        if self.missing(row) or not current(self.folder(row, seed), "evaluate"):
+        if self.missing(row) or not self.folder(row, seed).is_current("evaluate"):
             return None
-        check_outputs(self.folder(row, seed), "evaluate")
-        path = stage_path(self.folder(row, seed), "evaluate") / "metrics.json"
-        found: dict[str, Any] = read_json(path)
-        return found
+        return self.folder(row, seed).metrics()
 
     def commit(self, row: str, seed: int) -> str:
         """The commit at which a row was measured."""
-        return str(read_manifest(self.folder(row, seed), "evaluate")["record"]["commit"])
+        return str(self.folder(row, seed).manifest("evaluate")["record"]["commit"])
 
 
 def run_rows(plan: Plan, names: Iterable[str]) -> None:
@@ -136,22 +134,22 @@ def _run_row(plan: Plan, name: str, seed: int) -> None:
         return
     log.warning("row %s, seed %d", name, seed)
     for stage in row.shared:
-        _copy(stage_path(plan.folder(row.source, seed), stage), stage_path(target, stage))
+        _copy(plan.folder(row.source, seed).stage(stage), target.stage(stage))
     try:
-        run(settings, plan.data, target, last=row.until)
-        run(settings, plan.data, target, first="evaluate")
+        run(settings, plan.data, target.path, last=row.until)
+        run(settings, plan.data, target.path, first="evaluate")
     except OtherSettingsError as error:
         raise InputError(f"{error.made}; use another --out") from error
 
 
-def _is_done(plan: Plan, target: Path, settings: Settings) -> bool:
+def _is_done(plan: Plan, target: RunFolder, settings: Settings) -> bool:
     """Whether the folder holds this very run up to its evaluation."""
-    if not current(target, "evaluate") or not (target / "settings.yaml").is_file():
+    if not target.is_current("evaluate") or not (target.path / "settings.yaml").is_file():
         return False
     # Read back, so that a setting which came later has its default.
-    made = load_settings(str(target / "settings.yaml"))
-    same = replace(made, machine=settings.machine) == settings
-    return same and read_json(target / "run.json") == {"data": str(plan.data.resolve())}
+    stored = target.settings().resolved()
+    same = replace(stored, machine=settings.machine) == settings.resolved()
+    return same and target.data_root() == plan.data.resolve()
 
 
 def _copy(there: Path, here: Path) -> None:

@@ -1,10 +1,14 @@
-"""Manifest: what a stage's JSON files say, and how two identities differ."""
+"""Manifest: what a stage's JSON files say, how two identities differ, what made a result."""
 
+import importlib.metadata
+import platform
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from esol import __version__
 from esol.errors import InputError
 
 
@@ -26,14 +30,16 @@ def damaged(path: Path) -> InputError:
     return InputError(f"{path} is damaged; remove {path.parent} and run again")
 
 
-def without(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The identity without some of its keys; "group.name" is a key inside a group."""
-    left = {key: value for key, value in identity.items() if key not in keys}
-    for key in keys:
+def only(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Part of an identity: stage, version and some keys; "group.name" is a key inside a group."""
+    part: dict[str, Any] = {}
+    for key in ("stage", "version", *keys):
         group, _, name = key.partition(".")
-        if name and isinstance(left.get(group), dict):
-            left[group] = {k: v for k, v in left[group].items() if k != name}
-    return left
+        value = identity.get(group)
+        if name:
+            value = value.get(name) if isinstance(value, dict) else None
+        part[key] = value
+    return part
 
 
 def has_grown(there: Any, now: Any) -> bool:
@@ -76,3 +82,34 @@ def _digest_of(value: object) -> str:
 
 def _photos_of(value: object) -> object:
     return value.get("photos") if isinstance(value, dict) else None
+
+
+def provenance() -> dict[str, str]:
+    """Versions and commit, as far as they are known here."""
+    packages = (
+        *("torch", "torchvision", "timm", "segmentation-models-pytorch"),
+        *("accelerate", "numpy", "pillow"),
+    )
+    versions = {"esol": __version__}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return {**versions, "python": platform.python_version(), "commit": _commit()}
+
+
+def _commit() -> str:
+    """Commit of the checkout this package runs from, "-dirty" appended where it was changed."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return "not a checkout"
+    git = ["git", "-C", str(checkout)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")

@@ -1,4 +1,4 @@
-"""Run folder: what a stage was made from, whether to skip it, and what it left behind."""
+"""Entering a stage: whether to skip it, what to keep of it, and what it leaves behind."""
 
 import json
 import logging
@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from esol.errors import InputError
-from esol.runs.corrections import read_corrections
-from esol.runs.manifest import damaged, first_difference, has_grown, is_manifest, without
+from esol.runs.folder import RunFolder, read_record
+from esol.runs.manifest import first_difference, has_grown, only, provenance
 from esol.runs.outputs import count, digest, remove_cut, write_sizes
-from esol.runs.provenance import provenance
-from esol.settings import Settings
-from esol.system.distributed import barrier, from_main, main_process, processes
+from esol.runs.stages import STAGES
+from esol.system.distributed import all_from_main, all_wait, main_process, processes
 from esol.system.files import (
     TEMPORARY,
     append,
@@ -28,44 +27,26 @@ from esol.system.files import (
 )
 from esol.system.progress import log
 
-FOLDERS = {
-    "classify": "01-classify",
-    "expand": "02-expand",
-    "shrink": "03-shrink",
-    "peer": "03-peer",
-    "cams": "04-cams",
-    "seeds": "05-seeds",
-    "refine": "06-refine",
-    "masks": "07-masks",
-    "segment": "08-segment",
-    "evaluate": "09-evaluate",
-}
-"""Stage -> its folder, in the order in which they run; that of the compared methods comes last of
-those that learn, as it may learn from the maps of any other."""
-
-STAGES = tuple(FOLDERS)
-
-VERSIONS = dict.fromkeys(STAGES, 1) | {"refine": 2, "segment": 2}
-"""Raised when a stage's numbers change for the same settings: old results are not reused."""
-
 
 @dataclass(frozen=True)
 class Part:
     """Outputs that depend on a part of their stage's identity only.
 
-    What is not spared counts: a setting that is forgotten here costs time, never rightness.
+    A key that is missing in ``reads`` would let outputs pass for those of other settings: a test
+    compares the keys of real identities with these lists.
 
     Attributes:
         files: names at the top of the stage's folder; "*" matches anything.
-        spared: keys of the identity that these outputs do not depend on ("refine.walk").
+        reads: keys of the identity that these outputs depend on, a group ("head") or a setting in
+            it ("refine.walk").
     """
 
     files: tuple[str, ...]
-    spared: tuple[str, ...]
+    reads: tuple[str, ...]
 
 
 @dataclass
-class Stage:
+class OpenStage:
     """A stage being worked on.
 
     Attributes:
@@ -79,68 +60,6 @@ class Stage:
     path: Path
     identity: Mapping[str, Any]
     results: dict[str, Any] = field(default_factory=dict)
-
-
-def stage_path(run: Path, name: str) -> Path:
-    """Folder of a stage in a run folder."""
-    return run / FOLDERS[name]
-
-
-def read_manifest(run: Path, name: str) -> dict[str, Any]:
-    """Manifest of a finished stage.
-
-    Raises:
-        InputError: the stage is not finished, or its manifest is damaged.
-    """
-    path = stage_path(run, name) / "manifest.json"
-    if not path.is_file():
-        raise InputError(f"{path.parent} is not finished; run the stage {name} first")
-    return _read(path)
-
-
-def finished(run: Path, name: str) -> bool:
-    """Whether the stage has a manifest, which is written last."""
-    return (stage_path(run, name) / "manifest.json").is_file()
-
-
-def current(run: Path, name: str) -> bool:
-    """Whether a stage is finished, and made from what the stages before it hold now."""
-    if not finished(run, name):
-        return False
-    return all(
-        current(run, earlier) and output_of(run, earlier) == digest
-        for earlier, digest in made_from(run, name).items()
-    )
-
-
-def made_from(run: Path, name: str) -> dict[str, Any]:
-    """Earlier stage -> digest of its outputs, as a finished stage found them.
-
-    Raises:
-        InputError: the stage is not finished, or its manifest is damaged.
-    """
-    match read_manifest(run, name)["identity"]:
-        case {"after": {**after}} if after.keys() <= FOLDERS.keys():
-            return {str(stage): digest for stage, digest in after.items()}
-    raise damaged(stage_path(run, name) / "manifest.json")
-
-
-def mask_folders(run: Path, settings: Settings) -> dict[str, Path]:
-    """Kind of finished masks -> their folder, as far as their stages are on and up to date.
-
-    That of corrected masks has no others; what is not corrected is a pseudo mask.
-    """
-    found = {}
-    if current(run, "refine") and "crf" in settings.refine.methods:
-        found["crf"] = stage_path(run, "refine") / "crf"
-    if current(run, "masks"):
-        found["masks"] = stage_path(run, "masks")
-        corrected = read_corrections(run)
-        if corrected.photos:
-            found["corrected"] = corrected.folder
-    if current(run, "segment") and settings.segment.network != "none":
-        found["segmentation"] = stage_path(run, "segment") / "predictions"
-    return found
 
 
 class OtherSettingsError(InputError):
@@ -157,7 +76,7 @@ class OtherSettingsError(InputError):
 
 @contextmanager
 def work_on(
-    run: Path,
+    run: RunFolder,
     name: str,
     identity: Mapping[str, Any],
     *,
@@ -165,7 +84,7 @@ def work_on(
     settings: str = "",
     grows: bool = False,
     parts: Sequence[Part] = (),
-) -> Iterator[Stage | None]:
+) -> Iterator[OpenStage | None]:
     """Enter a stage's folder; yields None where the same work is already finished.
 
     An unfinished folder of the same identity is entered as it is, so that the stage can go on
@@ -188,24 +107,24 @@ def work_on(
         OtherSettingsError: the folder was made from something else.
         InputError: the folder holds files of no stage, or is damaged.
     """
-    path = stage_path(run, name)
-    identity = json.loads(json.dumps({"stage": name, "version": VERSIONS[name], **identity}))
-    stage = Stage(name, path, identity)
-    if not from_main(lambda: _enter(run, stage, overwrite, settings, grows, parts)):
+    path = run.stage(name)
+    identity = json.loads(json.dumps({"stage": name, "version": STAGES[name].version, **identity}))
+    stage = OpenStage(name, path, identity)
+    if not all_from_main(lambda: _enter(run, stage, overwrite, settings, grows, parts)):
         yield None
         return
     started = time.monotonic()
     with _log_to(path / "log.txt") if main_process() else nullcontext():
         yield stage
-    barrier()
+    all_wait()
     if main_process():
         _write_manifest(stage, started)
-    barrier()
+    all_wait()
 
 
 def _enter(
-    run: Path,
-    stage: Stage,
+    run: RunFolder,
+    stage: OpenStage,
     overwrite: bool,
     settings: str,
     grows: bool,
@@ -213,10 +132,10 @@ def _enter(
 ) -> bool:
     """Make the stage's folder ready; whether there is something to do."""
     path, identity = stage.path, stage.identity
-    remove_leftovers(run)
+    remove_leftovers(run.path)
     remove_leftovers(path)
     if (path / "identity.json").is_file():
-        there = _read(path / "identity.json")
+        there = read_record(path / "identity.json")
         difference = first_difference(there, identity)
         kept = _unchanged(path, parts, there, identity) if difference else []
         if difference and not overwrite and not (grows and has_grown(there, identity)):
@@ -239,7 +158,7 @@ def _enter(
     return True
 
 
-def _write_manifest(stage: Stage, started: float) -> None:
+def _write_manifest(stage: OpenStage, started: float) -> None:
     if not (stage.path / "identity.json").is_file():
         raise InputError(
             f"{stage.path} was removed while it was worked on; remove what is there, and run again"
@@ -293,7 +212,7 @@ def _unchanged(
     patterns = [
         pattern
         for part in parts
-        if without(there, part.spared) == without(now, part.spared)
+        if only(there, part.reads) == only(now, part.reads)
         for pattern in part.files
     ]
     # What is behind a link belongs to another run.
@@ -325,7 +244,7 @@ def _is_whole(path: Path) -> bool:
     manifest = path / "manifest.json"
     if not manifest.is_file():
         return False
-    stored, found = _read(manifest)["outputs"], count(path)
+    stored, found = read_record(manifest)["outputs"], count(path)
     if found == {name: stored[name] for name in found}:
         return True
     log.warning("%s: files were removed or changed since it was finished; working on it", path)
@@ -341,39 +260,10 @@ def remove_leftovers(path: Path) -> None:
 
     Looks through a stage's folder, and at the top of a run's.
     """
-    stage = path.name in FOLDERS.values()
+    stage = path.name in {stage.folder for stage in STAGES.values()}
     found = path.rglob(f"{TEMPORARY}*") if stage else path.glob(f"{TEMPORARY}*")
     for leftover in list(found):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink(missing_ok=True)
-
-
-def output_of(run: Path, name: str) -> dict[str, Any]:
-    """What a later stage's identity says of an earlier one: its outputs' digest."""
-    digest: dict[str, Any] = read_manifest(run, name)["outputs"]
-    return digest
-
-
-def check_outputs(run: Path, name: str) -> None:
-    """Refuse a finished stage whose files are not those that it wrote.
-
-    Raises:
-        InputError: they are not; or it is not finished.
-    """
-    path = stage_path(run, name)
-    if digest(path) != output_of(run, name):
-        raise InputError(f"{path}: changed since it was made; remove it and run {name} again")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None
-    whole = is_manifest(content) if path.name == "manifest.json" else isinstance(content, dict)
-    if not whole:
-        raise damaged(path)
-    found: dict[str, Any] = content
-    return found

@@ -9,17 +9,26 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from esol.settings.checks import check
-from esol.settings.inputs import Backbone, Data, Fit, Input, Machine
+from esol.settings.inputs import BackboneSettings, Data, Fit, Input, Machine
 from esol.settings.localize import (
     Cams,
     Classify,
     Expand,
-    Head,
+    HeadSettings,
     Sampler,
     Seeds,
     Shrink,
 )
-from esol.settings.masks import Affinity, Crf, Masks, Refine, RefineMethod, Segment, Walk
+from esol.settings.masks import (
+    AUTO_STRIDE,
+    Affinity,
+    Crf,
+    Masks,
+    Refine,
+    RefineMethod,
+    Segment,
+    Walk,
+)
 from esol.settings.methods import (
     KINDS,
     LEARNS,
@@ -32,11 +41,12 @@ from esol.settings.methods import (
 )
 
 __all__ = [
+    "AUTO_STRIDE",
     "KINDS",
     "LEARNS",
     "MAP_KINDS",
     "Affinity",
-    "Backbone",
+    "BackboneSettings",
     "Cams",
     "Classify",
     "Crf",
@@ -45,7 +55,7 @@ __all__ = [
     "Eps",
     "Expand",
     "Fit",
-    "Head",
+    "HeadSettings",
     "Input",
     "Machine",
     "MapKind",
@@ -79,10 +89,10 @@ class Settings:
     input: Input = field(default_factory=Input)
     """From photo to network input."""
 
-    backbone: Backbone = field(default_factory=Backbone)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
     """Feature extractor."""
 
-    head: Head = field(default_factory=Head)
+    head: HeadSettings = field(default_factory=HeadSettings)
     """Classifier head."""
 
     classify: Classify = field(default_factory=Classify)
@@ -182,9 +192,15 @@ class Settings:
         """Kind of maps that becomes seeds."""
         return self.map_kinds[-1] if self.seeds.kind == "auto" else self.seeds.kind
 
+    def resolved(self) -> "Settings":
+        """The same with what "auto" stands for, as far as that is known before a run."""
+        return replace(
+            self,
+            seeds=replace(self.seeds, kind=self.seed_kind),
+            segment=replace(self.segment, stride=self.segment.encoder_stride),
+        )
+
     def group(self, name: str) -> Any:
-        """One group as plain values, for identities and manifests."""
-        if name == "seeds":
-            return asdict(replace(self.seeds, kind=self.seed_kind))
+        """One group as plain values."""
         value = getattr(self, name)
         return value if isinstance(value, int | str) else asdict(value)

@@ -71,7 +71,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneSettings:
     """The feature extractor, any convolutional network of timm."""
 
     name: str = "resnet50"

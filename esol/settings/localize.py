@@ -9,7 +9,7 @@ from esol.settings.methods import MapKind
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadSettings:
     """Convolution W1, ReLU, convolution W2, ReLU, 1 x 1 classifier V, global average pooling."""
 
     width: int = 512

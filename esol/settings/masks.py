@@ -184,6 +184,10 @@ class Masks:
         check(0 < self.salient <= 1, "masks.salient", self.salient, "in (0, 1]")
 
 
+AUTO_STRIDE = 8
+"""What auto means for segment.stride where the stride can be chosen."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """Stage 8: a segmentation network trained on the pseudo masks. Defaults: the paper's network
@@ -200,8 +204,9 @@ class Segment:
     weights: str = "imagenet"
     """Initial weights of the encoder: imagenet (downloads), none, or a .safetensors file."""
 
-    stride: int = 8
-    """Input pixels per feature cell of the encoder, for the networks where it can be chosen."""
+    stride: int | Literal["auto"] = "auto"
+    """Input pixels per feature cell of the encoder. auto: 8 where it can be chosen, otherwise the
+    network's own."""
 
     norm: Literal["frozen", "learned"] = "frozen"
     """Encoder's batch norm: running statistics of the weights, or learned from the batches."""
@@ -247,7 +252,8 @@ class Segment:
         check(self.fit.batch >= 2, "segment.fit.batch", self.fit.batch, "2 or more")
         self.crf.check("segment.crf")
         check(bool(self.network), "segment.network", self.network, "a network's name, or none")
-        check(self.stride in (4, 8, 16, 32), "segment.stride", self.stride, "4, 8, 16 or 32")
+        strides = ("auto", 4, 8, 16, 32)
+        check(self.stride in strides, "segment.stride", self.stride, "auto, 4, 8, 16 or 32")
         check(self.longest >= 32, "segment.longest", self.longest, "at least 32")
         positive(self, "segment", "head_lr")
         check(
@@ -256,3 +262,8 @@ class Segment:
             self.scales,
             "one or more numbers in (0, 4]",
         )
+
+    @property
+    def encoder_stride(self) -> int:
+        """The stride that a network is asked for, if it can be."""
+        return AUTO_STRIDE if self.stride == "auto" else self.stride

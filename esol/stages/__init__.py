@@ -6,7 +6,8 @@ from pathlib import Path
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.report.summary import write_report
-from esol.runs.folder import STAGES
+from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 from esol.settings import LEARNS, Settings
 from esol.settings.load import dump_settings
 from esol.stages import (
@@ -23,7 +24,7 @@ from esol.stages import (
 )
 from esol.stages.checks import check_input
 from esol.stages.job import Job
-from esol.system.distributed import barrier, from_main, main_process
+from esol.system.distributed import all_from_main, all_wait, main_process
 from esol.system.files import write_atomic, write_json
 from esol.system.lock import FolderLock
 from esol.system.progress import log
@@ -47,8 +48,8 @@ def run(
     data: Path | str,
     out: Path | str,
     *,
-    first: str = STAGES[0],
-    last: str = STAGES[-1],
+    first: str = "classify",
+    last: str = "evaluate",
     overwrite: bool = False,
 ) -> Path:
     """Run the stages from ``first`` to ``last``, skipping those already done.
@@ -68,22 +69,22 @@ def run(
         InputError: something the user gave is wrong.
     """
     names = _stages(settings, first, last)
-    job = Job(settings, open_dataset(data, settings.data), Path(out), overwrite)
-    from_main(lambda: check_input(job, names))
+    job = Job(settings, open_dataset(data, settings.data), RunFolder(Path(out)), overwrite)
+    all_from_main(lambda: check_input(job, names))
     for note in job.data.notes:
         log.info("%s", note)
-    lock = FolderLock(job.run)
-    from_main(lock.acquire)
+    lock = FolderLock(job.run.path)
+    all_from_main(lock.acquire)
     try:
         _work(job, names, data, last)
     finally:
         lock.release()
-    return job.run
+    return job.run.path
 
 
 def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
     """Do the stages, and say what was done."""
-    new = not (job.run / "run.json").exists()
+    new = not (job.run.path / "run.json").exists()
     for name in names:
         BY_NAME[name](job)
         # What an interrupted first run leaves is a run folder, too.
@@ -94,22 +95,23 @@ def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
         if not new:
             _describe(job, data)
         if last == "evaluate":
-            write_report(job.run)
-    barrier()
+            write_report(job.run.path)
+    all_wait()
 
 
 def _describe(job: Job, data: Path | str) -> None:
-    write_atomic(job.run / "settings.yaml", dump_settings(job.settings))
-    write_json(job.run / "run.json", {"data": str(Path(data).resolve())})
+    write_atomic(job.run.path / "settings.yaml", dump_settings(job.settings))
+    write_json(job.run.path / "run.json", {"data": str(Path(data).resolve())})
 
 
 def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:
     """Those of the method, from ``first`` to ``last``."""
-    names = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+    order = list(STAGES)
+    names = order[order.index(first) : order.index(last) + 1]
     if not names:
         raise InputError(f"--from {first} --until {last}: {first} comes after {last}; swap them")
     others = set().union(*LEARNS.values()) - set(settings.learns)
-    names = tuple(name for name in names if name not in others)
+    names = [name for name in names if name not in others]
     if not names:
         raise InputError(f"method {settings.method} has no stage {first}; set another method")
-    return names
+    return tuple(names)

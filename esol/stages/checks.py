@@ -5,15 +5,14 @@ from collections.abc import Sequence
 
 from esol.data.images import image_size
 from esol.errors import InputError
-from esol.method.localizer import new_classifier
+from esol.method.classifier import Classifier
 from esol.networks.affinity import AffinityNet
-from esol.networks.build import fixed_backbone, new_segmenter
+from esol.networks.backbone import Backbone
+from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
-from esol.runs.corrections import read_corrections
-from esol.runs.folder import finished
+from esol.runs.stages import STAGES
 from esol.stages.job import Job
-from esol.stages.masks import check_saliency
-from esol.stages.peer import new_peer
+from esol.stages.trained import new_peer
 from esol.system.distributed import processes
 from esol.system.progress import log
 from esol.training.tracking import check_tracker
@@ -25,19 +24,21 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     Raises:
         InputError: something is missing or does not fit.
     """
-    if job.run.resolve() == job.data.root.resolve():
-        raise InputError(f"{job.run} is the data folder; give another folder for the results")
+    if job.run.path.resolve() == job.data.root.resolve():
+        raise InputError(f"{job.run.path} is the data folder; give another folder for the results")
     check_tracker(job.settings.machine)
-    todo = [stage for stage in stages if job.overwrite or not finished(job.run, stage)]
+    todo = [stage for stage in stages if job.overwrite or not job.run.is_finished(stage)]
     _check_lists(job, todo)
     _check_batches(job, todo)
     _check_truth(job, todo)
-    if "masks" in todo:
-        check_saliency(job)
+    if job.settings.masks.saliency and "masks" in todo:
+        job.check_saliency(*job.lists())
+    elif job.settings.method == "eps" and "peer" in todo:
+        job.check_saliency(job.settings.data.train)
     if "segment" in todo or "evaluate" in todo:
-        read_corrections(job.run).check(job.data.classes)
+        job.run.corrections.check(job.data.classes)
     _check_networks(job, todo)
-    train = job.data.samples(job.settings.data.train)
+    train = job.training_samples()
     counts = Counter(tag for sample in train for tag in sample.tags)
     rare = [f"{n} ({counts[i]})" for i, n in enumerate(job.data.classes) if counts[i] < 2]
     if rare:
@@ -73,27 +74,13 @@ def _check_lists(job: Job, todo: Sequence[str]) -> None:
 
 def _check_batches(job: Job, todo: Sequence[str]) -> None:
     """Every process gets an equal part of a batch, so that their mean is the batch's."""
-    settings, method = job.settings, job.settings.method
-    fits = {
-        "classify.fit": (settings.classify.fit, "classify" in todo or "peer" in todo),
-        "expand.fit": (settings.expand.fit, "expand" in todo),
-        "shrink.fit": (settings.shrink.fit, "shrink" in todo),
-        "drs.fit": (settings.drs.fit, "peer" in todo and method == "drs"),
-        "refine.affinity.fit": (
-            settings.refine.affinity.fit,
-            "refine" in todo and "irn" in settings.refine.methods,
-        ),
-        "segment.fit": (
-            settings.segment.fit,
-            "segment" in todo and settings.segment.network != "none",
-        ),
-    }
     n = processes()
-    for key, (fit, used) in fits.items():
-        if used and fit.batch % n:
-            near = max(1, round(fit.batch / n)) * n
+    fits = [fit for stage in todo for fit in STAGES[stage].fits(job.settings).items()]
+    for key, optimisation in fits:
+        if (batch := optimisation.batch) % n:
+            near = max(1, round(batch / n)) * n
             raise InputError(
-                f"{key}.batch = {fit.batch}: has no equal parts for {n} processes; set"
+                f"{key}.batch = {batch}: has no equal parts for {n} processes; set"
                 f" {key}.batch: {near}, or start another number"
             )
 
@@ -120,19 +107,19 @@ def _check_truth(job: Job, todo: Sequence[str]) -> None:
 
 def _check_networks(job: Job, todo: Sequence[str]) -> None:
     """Networks can be built, and their initial weights can be had."""
-    chosen, segment = job.settings.backbone, job.settings.segment
+    settings, segment = job.settings, job.settings.segment
     # Files first: a download that fails takes a minute.
-    learns = [stage for stage in job.settings.learns if stage in todo]
+    learns = [stage for stage in settings.learns if stage in todo]
     if learns:
-        weights_digest(chosen.weights)
+        weights_digest(settings.backbone.weights)
     if "segment" in todo and segment.network != "none":
         weights_digest(segment.weights, "segment.weights")
     if "classify" in learns:
-        new_classifier(job.settings, job.classes)
+        Classifier.start(settings, job.classes)
     if "peer" in learns:
-        for kind in job.settings.map_kinds:
+        for kind in settings.map_kinds:
             new_peer(job, kind)
-    if "refine" in todo and "irn" in job.settings.refine.methods:
-        AffinityNet(fixed_backbone(job.settings), displacement=False)
+    if "refine" in todo and "irn" in settings.refine.methods:
+        AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
     if "segment" in todo and segment.network != "none":
-        new_segmenter(segment, job.classes)
+        Segmenter(segment, job.classes + 1)

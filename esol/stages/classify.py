@@ -1,34 +1,30 @@
-"""Stage 1, `esol classify`: train the classifier on the tags."""
+"""Stage 1, ``esol classify``: train the classifier on the tags."""
 
 import torch
 
-from esol.method.localizer import new_classifier
+from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
-from esol.networks.build import device_of
 from esol.stages.fitting import classifier_groups, finish, tagged_inputs
 from esol.stages.job import Job
-from esol.stages.trained import CLASSIFIER
+from esol.system.distributed import device_of
 from esol.training.fit import fit
 
 
 def classify(job: Job) -> None:
-    """Stage 1: train the classifier on the tags; writes classifier.safetensors."""
+    """Train the classifier; writes classifier.safetensors."""
     settings = job.settings
     groups = ("seed", "input", "backbone", "head", "classify")
     with job.enter("classify", *groups, after=(), lists=(settings.data.train,)) as stage:
         if stage is None:
             return
         torch.manual_seed(settings.seed)
-        model = new_classifier(settings, job.classes).to(device_of(settings.machine))
+        model = Classifier.start(settings, job.classes).to(device_of(settings.machine.device))
         stage.results |= fit(
             model,
             classify_losses,
             tagged_inputs(job, model.backbone),
             classifier_groups(job, model.backbone, model.head),
-            fit=settings.classify.fit,
-            machine=settings.machine,
-            folder=stage.path,
-            seed=settings.seed,
-            label="classify",
+            settings.classify.fit,
+            job.training_run(stage.path, "classify"),
         )
-        finish(model, stage.path / CLASSIFIER)
+        finish(model, job.run.weights("classify"))

@@ -1,4 +1,4 @@
-"""Stage 9: how good is what the run has made so far."""
+"""Stage 9, ``esol evaluate``: how good is what the run has made so far."""
 
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,18 @@ from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
 from esol.metrics.histogram import Histogram, thresholds
-from esol.runs.corrections import read_corrections
-from esol.runs.folder import current, finished, mask_folders, read_manifest, stage_path
+from esol.runs.stages import STAGES
 from esol.stages.job import Job
-from esol.system.distributed import gather, main_process, share
+from esol.system.distributed import all_gather, main_process, my_share
 from esol.system.files import plain, write_json
 from esol.system.progress import log, track
 
-MEASURED = ("refine", "masks", "segment")
-"""Later stages, measured as far as they are finished."""
-
 
 def evaluate(job: Job) -> None:
-    """Stage 9: measure maps at every threshold, and finished masks; writes metrics.json."""
+    """Measure maps at every threshold, and finished masks; writes metrics.json."""
     lists = job.settings.data.evaluate
-    maps, masks = _map_files(job), mask_folders(job.run, job.settings)
-    corrected = read_corrections(job.run).of(sample.name for sample in job.data.samples(*lists))
+    maps, masks = _thresholds(job), job.run.mask_folders(job.settings)
+    corrected = job.run.corrections.of(sample.name for sample in job.data.samples(*lists))
     if not corrected:
         masks.pop("corrected", None)
     reads: dict[str, Any] = {
@@ -35,10 +31,11 @@ def evaluate(job: Job) -> None:
         "truth": {split: job.data.truth_fingerprint(split) for split in lists},
         **({"corrected": corrected} if corrected else {}),
     }
-    for stage_name in MEASURED:
-        if finished(job.run, stage_name) and not current(job.run, stage_name):
-            log.warning("evaluate: %s is older than what it was made from; left out", stage_name)
-    after = ("cams", *(name for name in MEASURED if current(job.run, name)))
+    measured = [name for name, stage in STAGES.items() if stage.measured]
+    for name in measured:
+        if job.run.is_finished(name) and not job.run.is_current(name):
+            log.warning("evaluate: %s is older than what it was made from; left out", name)
+    after = ("cams", *(name for name in measured if job.run.is_current(name)))
     with job.enter("evaluate", after=after, lists=lists, reads=reads, grows=True) as stage:
         if stage is None:
             return
@@ -57,22 +54,22 @@ def evaluate(job: Job) -> None:
 
 
 def _evaluate_list(
-    job: Job, split: str, maps: dict[str, tuple[Path, float]], masks: dict[str, Path]
+    job: Job, split: str, maps: dict[str, float], masks: dict[str, Path]
 ) -> dict[str, Any]:
     """What was made -> its metrics, over the list's photos with a mask; empty if none has."""
     samples = [sample for sample in job.data.samples(split) if sample.mask is not None]
     if not samples or job.data.truth is None:
         return {}
     counts = {
-        kind: Histogram(job.classes, thresholds(threshold)) for kind, (_, threshold) in maps.items()
+        kind: Histogram(job.classes, thresholds(threshold)) for kind, threshold in maps.items()
     }
     tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in masks}
-    mine = share(samples)
+    mine = my_share(samples)
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
         truth = job.data.truth(sample)
-        for kind, (folder, _) in maps.items():
-            found = load_maps(folder / f"{sample.name}.npz")
-            counts[kind].add(found.full(), found.classes, truth)
+        for kind in maps:
+            scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
+            counts[kind].add(scores.full(), scores.classes, truth)
         for kind, folder in masks.items():
             path = folder / f"{sample.name}.png"
             if kind == "corrected" and not path.exists():
@@ -80,31 +77,29 @@ def _evaluate_list(
             mask = load_mask(path)
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
-    for kind, (histogram, *others) in ((kind, gather(one)) for kind, one in counts.items()):
+    for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in counts.items()):
         for other in others:
             histogram.merge(other)
-        results[kind] = summary(curves(histogram), job.data.classes, maps[kind][1])
+        results[kind] = summary(curves(histogram), job.data.classes, maps[kind])
     for kind, counted in tables.items():
-        total = np.sum(gather(counted), axis=0)
+        total = np.sum(all_gather(counted), axis=0)
         results[kind] = {"fixed": plain(table(metrics(total), job.data.classes))}
     return results
 
 
-def _map_files(job: Job) -> dict[str, tuple[Path, float]]:
-    """Kind of scored maps -> their folder and their fixed threshold."""
-    cams, refined = stage_path(job.run, "cams"), stage_path(job.run, "refine")
-    found = {
-        str(kind): (cams / kind, job.settings.seeds.threshold) for kind in job.settings.map_kinds
+def _thresholds(job: Job) -> dict[str, float]:
+    """Kind of maps to measure -> its fixed threshold."""
+    threshold = job.settings.seeds.threshold
+    return {
+        kind: _irn_threshold(job) if kind == "irn" else threshold
+        for kind in job.run.map_folders(job.settings)
     }
-    if current(job.run, "refine") and "irn" in job.settings.refine.methods:
-        found["irn"] = (refined / "irn", _irn_threshold(job))
-    return found
 
 
 def _irn_threshold(job: Job) -> float:
     """That of the masks made of IRN's maps alone, if there are such; otherwise refine.threshold."""
-    if current(job.run, "masks"):
-        match read_manifest(job.run, "masks"):
+    if job.run.is_current("masks"):
+        match job.run.manifest("masks"):
             case {
                 "identity": {"masks": {"source": "irn", "saliency": ""}},
                 "results": {"threshold": float(threshold)},

@@ -1,25 +1,25 @@
-"""Stage 2, `esol expand`: learn the expansion sampler."""
+"""Stage 2, ``esol expand``: learn where W1 samples, by maximising the classification loss."""
 
 from functools import partial
 
 from esol.method.losses import expand_losses
 from esol.stages.fitting import finish, fit_sampler
 from esol.stages.job import Job
-from esol.stages.trained import EXPANSION, localizer
+from esol.stages.trained import trained_localizer
 
 
 def expand(job: Job) -> None:
-    """Stage 2: learn the expansion sampler; writes expansion.safetensors."""
-    chosen = job.settings.expand
+    """Train Expansion on the frozen classifier; writes expansion.safetensors."""
+    settings, train = job.settings.expand, job.settings.data.train
     groups = ("seed", "input", "backbone", "head", "expand")
-    with job.enter(
-        "expand", *groups, after=("classify",), lists=(job.settings.data.train,)
-    ) as stage:
+    with job.enter("expand", *groups, after=("classify",), lists=(train,)) as stage:
         if stage is None:
             return
-        model = localizer(job)
+        model = trained_localizer(job)
         model.shrinkage.requires_grad_(False)
-        losses = partial(expand_losses, alpha=chosen.alpha, objective=chosen.objective)
-        if chosen.learn != "nothing":
-            stage.results |= fit_sampler(job, stage, model, losses, model.expansion, chosen.fit)
-        finish(model.expansion, stage.path / EXPANSION)
+        losses = partial(expand_losses, alpha=settings.alpha, objective=settings.objective)
+        if settings.learn != "nothing":
+            stage.results |= fit_sampler(
+                job, model, model.expansion, losses, settings.fit, "expand"
+            )
+        finish(model.expansion, job.run.weights("expand"))

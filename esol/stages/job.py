@@ -12,11 +12,12 @@ from esol.data import Dataset, Sample
 from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.weights import weights_digest
-from esol.runs.folder import Part, Stage, finished, output_of, work_on
+from esol.runs.folder import RunFolder
+from esol.runs.work import OpenStage, Part, work_on
 from esol.settings import Settings
 from esol.settings.load import dump_settings
 from esol.system.files import sha256
-from esol.training.steps import METRICS, read_steps
+from esol.training.fit import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Job:
     Attributes:
         settings: all settings.
         data: the opened data set.
-        run: run folder.
+        run: the run's folder.
         overwrite: replace stages that were made with other settings.
     """
 
     settings: Settings
     data: Dataset
-    run: Path
+    run: RunFolder
     overwrite: bool = False
 
     @property
@@ -44,6 +45,18 @@ class Job:
         """Photo lists that get maps and seeds."""
         data = self.settings.data
         return self.settings.cams.lists or tuple(dict.fromkeys((data.train, *data.evaluate)))
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Photos of these lists."""
+        return self.data.samples(*self.lists())
+
+    def training_samples(self) -> tuple[Sample, ...]:
+        """Photos of the training list."""
+        return self.data.samples(self.settings.data.train)
+
+    def training_run(self, folder: Path, label: str) -> TrainingRun:
+        """Where and how a training of this job runs."""
+        return TrainingRun(folder, label, self.settings.seed, self.settings.machine)
 
     def saliency(self, sample: Sample) -> Path:
         """File of a photo's saliency map.
@@ -57,39 +70,41 @@ class Job:
     def _saliency_folder(self) -> Path:
         return saliency_folder(self.data.root, self.settings.masks.saliency)
 
-    @cached_property
-    def saliency_digest(self) -> str:
-        """That of the saliency maps of all lists; each is read once per job."""
-        return self.digest_saliency(*self.lists())
-
-    def digest_saliency(self, *lists: str) -> str:
-        """SHA-256 over the saliency maps of some lists, "none" without.
-
-        As long as there are no masks, each map is looked at on the way.
+    def check_saliency(self, *lists: str) -> None:
+        """Read the saliency maps of some lists.
 
         Raises:
             InputError: one is missing, unreadable or of another shape than its photo.
         """
+        for sample in self.data.samples(*lists):
+            load_saliency(self.saliency(sample), image_size(sample.image))
+
+    def saliency_digest(self, *lists: str) -> str:
+        """SHA-256 over the saliency maps of some lists, "none" without.
+
+        Raises:
+            InputError: one is missing.
+        """
         if not self.settings.masks.saliency:
             return "none"
-        digest, look = hashlib.sha256(), not finished(self.run, "masks")
+        digest = hashlib.sha256()
         for sample in self.data.samples(*lists):
-            path = self.saliency(sample)
-            if look:
-                load_saliency(path, image_size(sample.image))
-            digest.update(path.read_bytes())
+            digest.update(self.saliency(sample).read_bytes())
         return digest.hexdigest()
 
-    def cache_key(self, *, plain: bool) -> str | None:
-        """Of which weights cached features are: "" for the initial ones; None: no cache.
+    def cache_key(self, *, classifier: bool) -> str | None:
+        """Name of the backbone's weights in the feature cache.
 
         Args:
-            plain: they are of the plain classifier's backbone, which no longer learns.
+            classifier: the backbone is that of the trained classifier, which no longer learns.
+
+        Returns:
+            Digest of the weights, "" for the initial ones; None: features are not cached.
         """
         backbone = self.settings.backbone
-        if not backbone.cache or not (plain or backbone.frozen):
+        if not backbone.cache or not (classifier or backbone.frozen):
             return None
-        return "" if backbone.frozen else str(output_of(self.run, "classify")["sha256"])
+        return "" if backbone.frozen else str(self.run.outputs_of("classify")["sha256"])
 
     def contents(self, stage: str, files: Iterable[Path]) -> str:
         """SHA-256 over some files of an earlier stage, in this order.
@@ -97,7 +112,7 @@ class Job:
         Raises:
             InputError: the stage is not finished, or a file is missing.
         """
-        output_of(self.run, stage)
+        self.run.outputs_of(stage)
         digest = hashlib.sha256()
         for path in files:
             digest.update(bytes.fromhex(sha256(path)))
@@ -112,16 +127,26 @@ class Job:
         reads: Mapping[str, Any] | None = None,
         grows: bool = False,
         parts: Sequence[Part] = (),
-    ) -> AbstractContextManager[Stage | None]:
-        """The stage's folder, with its identity: all that is read."""
-        identity: dict[str, Any] = {group: self.settings.group(group) for group in groups}
+    ) -> AbstractContextManager[OpenStage | None]:
+        """Open a stage's folder; see :func:`esol.runs.work.work_on`.
+
+        Args:
+            stage: its name.
+            *groups: settings that it reads, for its identity.
+            after: earlier stages whose outputs it reads.
+            lists: photo lists that it reads.
+            reads: whatever else it reads.
+            grows: passed on.
+            parts: passed on.
+        """
+        settings = self.settings.resolved()
+        identity: dict[str, Any] = {group: settings.group(group) for group in groups}
+        for group in ("backbone", "segment"):
+            if group in identity:
+                weights = identity[group]["weights"]
+                identity[group]["weights"] = weights_digest(weights, f"{group}.weights")
         identity |= reads or {}
-        if "backbone" in identity:
-            identity["backbone"]["weights"] = weights_digest(self.settings.backbone.weights)
-        if "segment" in identity:
-            weights = self.settings.segment.weights
-            identity["segment"]["weights"] = weights_digest(weights, "segment.weights")
-        identity["after"] = {earlier: output_of(self.run, earlier) for earlier in after}
+        identity["after"] = {earlier: self.run.outputs_of(earlier) for earlier in after}
         identity["data"] = self.data.fingerprint(*lists)
         return work_on(
             self.run,
@@ -132,13 +157,3 @@ class Job:
             grows=grows,
             parts=parts,
         )
-
-
-def learned(folder: Path) -> dict[str, float]:
-    """What ``esol.training.fit.fit`` returned, from its metrics.jsonl: now, or earlier."""
-    path = folder / METRICS
-    steps = read_steps(path) if path.exists() else []
-    last = steps[-1] if steps else {}
-    return {
-        "steps" if name == "step" else name: value for name, value in last.items() if name != "rate"
-    }

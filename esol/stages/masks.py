@@ -1,4 +1,4 @@
-"""Stage 7: pseudo masks."""
+"""Stage 7, ``esol masks``: pseudo masks, what the segmentation network learns from."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ from esol.maps.files import Maps, load_maps
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.masks.threshold import choose_threshold
-from esol.runs.folder import Stage, stage_path
+from esol.runs.work import OpenStage
 from esol.stages.job import Job
 from esol.stages.refine import seed_maps
-from esol.system.distributed import from_main, in_order, share
+from esol.system.distributed import all_from_main, all_in_order, my_share
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import log, track
 
@@ -34,89 +34,75 @@ which class it is (docs/masks.md)."""
 
 
 def masks(job: Job) -> None:
-    """Stage 7: writes NAME.png, confidence.csv and statistics.json."""
-    chosen, lists = job.settings.masks, job.lists()
-    samples = job.data.samples(*lists)
-    after = ("cams",) if chosen.source == "seeds" else ("cams", "refine")
+    """Make them from seeds, the CRF or IRN; writes NAME.png, confidence.csv and statistics.json."""
+    settings, lists, samples = job.settings.masks, job.lists(), job.samples()
+    after = ("cams",) if settings.source == "seeds" else ("cams", "refine")
     reads = {
         "train": job.settings.data.train,
         "kind": job.settings.seed_kind,
-        "saliency files": check_saliency(job),
+        "saliency files": job.saliency_digest(*lists),
     }
     with job.enter("masks", "masks", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
-        threshold = from_main(lambda: _threshold(job))
-        mine, rows = share(samples), []
+        threshold = all_from_main(lambda: _threshold(job))
+        mine, rows = my_share(samples), []
         for sample in track(mine, "masks", total=len(mine), unit="photos"):
-            made = _mask(job, sample, threshold)
-            save_mask(made.mask, stage.path / f"{sample.name}.png")
-            rows.append((sample.name, made.confidence, made.coverage, made.ignored))
-        rows = in_order(rows)
-        found = from_main(lambda: _summed(job, stage, samples, rows))
-        if found["empty"]:
+            pseudo = _mask(job, sample, threshold)
+            save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
+            rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
+        rows = all_in_order(rows)
+        summary = all_from_main(lambda: _summed(job, stage, samples, rows))
+        if summary["empty"]:
             log.warning(
                 "masks: %d of %d photos are all background; train longer, or set masks.threshold",
-                found["empty"],
+                summary["empty"],
                 len(samples),
             )
         stage.results |= {
             "photos": len(samples),
-            "source": chosen.source,
+            "source": settings.source,
             "threshold": threshold,
-            **{name: found[name] for name in ("background", "ignored", "empty")},
+            **{name: summary[name] for name in ("background", "ignored", "empty")},
         }
 
 
 def _summed(
-    job: Job, stage: Stage, samples: Sequence[Sample], rows: Iterable[_Row]
+    job: Job, stage: OpenStage, samples: Sequence[Sample], rows: Iterable[_Row]
 ) -> dict[str, Any]:
     """Statistics of the written masks; writes confidence.csv and statistics.json."""
     _write_table(stage.path / CONFIDENCE, rows)
     written = ((load_mask(stage.path / f"{s.name}.png"), s.tags) for s in samples)
-    found = statistics(written, job.data.classes)
-    write_json(stage.path / "statistics.json", found)
-    return found
-
-
-def check_saliency(job: Job) -> str:
-    """Read every saliency map that the masks will need, once per job.
-
-    Returns:
-        SHA-256 over the maps; "none" if none are used.
-
-    Raises:
-        InputError: one is missing, unreadable or of another shape than its photo.
-    """
-    return job.saliency_digest
+    summary = statistics(written, job.data.classes)
+    write_json(stage.path / "statistics.json", summary)
+    return summary
 
 
 def _maps(job: Job, sample: Sample) -> Maps:
     """The maps that become the mask."""
     if job.settings.masks.source == "irn":
-        return load_maps(stage_path(job.run, "refine") / "irn" / f"{sample.name}.npz")
+        return load_maps(job.run.maps("irn") / f"{sample.name}.npz")
     return seed_maps(job, sample)
 
 
 def _threshold(job: Job) -> float | None:
     """The threshold of the masks, None where they come without one."""
-    chosen = job.settings.masks
-    if chosen.source == "crf":
+    settings, train = job.settings.masks, job.settings.data.train
+    if settings.source == "crf":
         return None
-    if chosen.threshold != "auto":
-        return chosen.threshold
-    if chosen.saliency:
+    if settings.threshold != "auto":
+        return settings.threshold
+    if settings.saliency:
         return SALIENT_THRESHOLD
-    train = job.data.samples(job.settings.data.train)
-    found = choose_threshold(_maps(job, sample) for sample in train)
-    log.info("masks: threshold %.2f, chosen from the maps of %s", found, job.settings.data.train)
-    return found
+    threshold = choose_threshold(_maps(job, sample) for sample in job.training_samples())
+    log.info("masks: threshold %.2f, chosen from the maps of %s", threshold, train)
+    return threshold
 
 
 def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
-    chosen = job.settings.masks
+    settings = job.settings.masks
     saliency: NDArray[np.float32] | None = None
-    if chosen.saliency:
+    if settings.saliency:
         saliency = load_saliency(job.saliency(sample), image_size(sample.image))
     if threshold is not None:
         maps = _maps(job, sample)
@@ -124,16 +110,16 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
             maps.full(),
             maps.classes,
             threshold=threshold,
-            margin=chosen.margin,
+            margin=settings.margin,
             saliency=saliency,
-            salient=chosen.salient,
+            salient=settings.salient,
         )
-    mask = load_mask(stage_path(job.run, "refine") / "crf" / f"{sample.name}.png")
+    mask = load_mask(job.run.masks("crf") / f"{sample.name}.png")
     if saliency is not None:
         classes = np.asarray(sample.tags, np.int64)
         # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
         scores = 0.9 * (mask == (classes + 1)[:, None, None]).astype(np.float32)
-        mask = fuse(scores, classes, saliency, salient=chosen.salient, threshold=0.5)
+        mask = fuse(scores, classes, saliency, salient=settings.salient, threshold=0.5)
     return from_mask(mask)
 
 

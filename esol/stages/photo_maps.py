@@ -9,7 +9,7 @@ from esol.data.sample import Sample
 from esol.maps.files import save_maps
 from esol.maps.localize import Network, Photo, batches_of_one_size, localize
 from esol.stages.job import Job
-from esol.system.distributed import barrier, share
+from esol.system.distributed import all_wait, my_share
 from esol.system.progress import track
 from esol.training.features import FeatureCache, compute_features
 
@@ -21,7 +21,7 @@ def map_photos(
     folder: Path,
     kinds: Sequence[str],
     *,
-    plain: bool,
+    classifier: bool,
 ) -> None:
     """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet.
 
@@ -33,10 +33,10 @@ def map_photos(
         samples: the photos.
         folder: where the files go.
         kinds: of maps.
-        plain: the networks' backbone is the plain classifier's.
+        classifier: the networks' backbone is the trained classifier's.
     """
-    settings, cache = job.settings, _cache(job, networks, samples, plain)
-    batches = share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
+    settings, cache = job.settings, _cache(job, networks, samples, classifier)
+    batches = my_share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
     start = len(batches) - len(todo)
@@ -44,27 +44,22 @@ def map_photos(
         for sample, size, maps in localize(networks, batch, settings.cams, settings.input, cache):
             tags = np.asarray(sample.tags, np.int64)
             for kind in kinds:
-                save_maps(map_path(folder, kind, sample.name), maps[kind], tags, size)
-    barrier()
-
-
-def map_path(folder: Path, kind: str, name: str) -> Path:
-    """File of a photo's maps."""
-    return folder / kind / f"{name}.npz"
+                save_maps(folder / kind / f"{sample.name}.npz", maps[kind], tags, size)
+    all_wait()
 
 
 def _cache(
-    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...], plain: bool
+    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...], classifier: bool
 ) -> FeatureCache | None:
     """Cached features at scale 1, where the settings say so and that scale is among the maps'."""
-    key = job.cache_key(plain=plain)
+    key = job.cache_key(classifier=classifier)
     if key is None or 1.0 not in job.settings.cams.scales:
         return None
-    return compute_features(networks[0].backbone, samples, job.settings, job.run, key)
+    return compute_features(networks[0].backbone, samples, job.settings, job.run.path, key)
 
 
 def _mapped(folder: Path, batch: list[Photo], kinds: Sequence[str]) -> bool:
     """Whether every map of the batch is there."""
     return all(
-        map_path(folder, kind, photo.sample.name).exists() for photo in batch for kind in kinds
+        (folder / kind / f"{photo.sample.name}.npz").exists() for photo in batch for kind in kinds
     )

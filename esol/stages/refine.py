@@ -1,4 +1,4 @@
-"""Stage 6: refined masks by CRF, refined maps by IRN."""
+"""Stage 6, ``esol refine``: refined masks by CRF, refined maps by IRN."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,47 +13,45 @@ from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
 from esol.masks.instances import instances
 from esol.masks.refine import boundaries, confident_labels, crf_mask, walked
-from esol.masks.seeds import seed
+from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet, affinity_losses
-from esol.networks.build import device_of
-from esol.networks.weights import load_weights
-from esol.runs.folder import Part, Stage, stage_path
 from esol.runs.outputs import CHECKPOINT
-from esol.stages.cams import backbone_stage, trained_backbone
-from esol.stages.fitting import finish
-from esol.stages.job import Job, learned
-from esol.stages.photo_maps import map_path
-from esol.system.distributed import barrier, from_main, in_order, share
+from esol.runs.work import OpenStage, Part
+from esol.stages.fitting import train_once
+from esol.stages.job import Job
+from esol.stages.trained import backbone_stage, trained_backbone
+from esol.system.distributed import all_in_order, all_wait, device_of, my_share
 from esol.system.progress import log, track
-from esol.training.fit import fit, forget_checkpoints
+from esol.training.fit import fit
 from esol.training.inputs import MaskFolder, photo_inputs
 from esol.training.steps import METRICS
 
-WEIGHTS = "irn.safetensors"
-
 _CRF = Part(
     ("crf",),
-    spared=(
-        *("seed", "backbone", "head", "after.classify", "after.peer", "train", "train maps"),
-        *(f"refine.{key}" for key in ("methods", "affinity", "walk", "threshold", "instances")),
-    ),
+    reads=("seeds", "refine.crf", "refine.confidence", "refine.longest", "after.cams", "data"),
 )
+_LABELS = (
+    *("seeds.kind", "refine.crf", "refine.confidence", "refine.longest", "refine.affinity"),
+    *("train", "train maps"),
+)
+"""What the confident labels are made of."""
+_NETWORK = (
+    *_LABELS,
+    *("seed", "backbone", "head", "refine.instances", "after.classify", "after.peer"),
+)
+"""What IRNet is made of: it learns from the labels, on a backbone of an earlier stage."""
 _IRN = (
+    Part(("labels", "irn.safetensors", METRICS, f"{CHECKPOINT}*"), reads=_NETWORK),
+    Part(("irn",), reads=(*_NETWORK, "refine.walk", "after.cams", "data")),
     Part(
-        ("labels", WEIGHTS, METRICS, f"{CHECKPOINT}*"),
-        # The training list and its maps have keys of their own.
-        spared=(
-            *("data", "after.cams", "seeds.threshold"),
-            *(f"refine.{key}" for key in ("methods", "walk", "threshold")),
-        ),
+        ("instances",),
+        reads=(*_NETWORK, "refine.walk", "refine.threshold", "after.cams", "data"),
     ),
-    Part(("irn",), spared=("seeds.threshold", "refine.methods", "refine.threshold")),
-    Part(("instances",), spared=("seeds.threshold", "refine.methods")),
 )
 
 
 def refine(job: Job) -> None:
-    """Stage 6: writes crf/NAME.png, labels/NAME.png, irn.safetensors, irn/NAME.npz."""
+    """Refine seeds; writes crf/NAME.png, labels/NAME.png, irn.safetensors, irn/NAME.npz."""
     settings, lists = job.settings, job.lists()
     if not settings.refine.methods:
         log.info("refine: off")
@@ -70,118 +68,116 @@ def refine(job: Job) -> None:
     ) as stage:
         if stage is None:
             return
-        samples = job.data.samples(*lists)
+        samples = job.samples()
         if crf:
             _crf(job, stage, samples)
         if irn:
             _labels(job, stage)
-            _walk(job, stage, samples, _trained(job, stage))
-            stage.results |= learned(stage.path)
+            network = _network(job, stage)
+            _walk(job, stage, samples, network)
         stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
 
 
 def _reads(job: Job) -> dict[str, Any]:
     """What IRNet's training reads, for the identity."""
-    train, folder = job.settings.data.train, stage_path(job.run, "cams")
-    names = (sample.name for sample in job.data.samples(train))
-    maps = (map_path(folder, job.settings.seed_kind, name) for name in names)
-    return {"train": job.data.fingerprint(train), "train maps": job.contents("cams", maps)}
+    folder = job.run.maps(job.settings.seed_kind)
+    maps = (folder / f"{sample.name}.npz" for sample in job.training_samples())
+    train = job.data.fingerprint(job.settings.data.train)
+    return {"train": train, "train maps": job.contents("cams", maps)}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
     """The maps that become seeds."""
-    return load_maps(map_path(stage_path(job.run, "cams"), job.settings.seed_kind, sample.name))
+    return load_maps(job.run.maps(job.settings.seed_kind) / f"{sample.name}.npz")
 
 
-def _crf(job: Job, stage: Stage, samples: Sequence[Sample]) -> None:
-    chosen, device = job.settings.refine, device_of(job.settings.machine)
+def _crf(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
+    settings, device = job.settings.refine, device_of(job.settings.machine.device)
     threshold = job.settings.seeds.threshold
-    samples = share(samples)
+    samples = my_share(samples)
     for sample in track(samples, "refine: CRF", total=len(samples), unit="photos"):
         path = stage.path / "crf" / f"{sample.name}.png"
         if not path.exists():
             photo, maps = load_image(sample.image), seed_maps(job, sample)
-            save_mask(crf_mask(photo, maps, threshold, chosen, device), path)
+            save_mask(crf_mask(photo, maps, threshold, settings, device), path)
 
 
-def _labels(job: Job, stage: Stage) -> None:
+def _labels(job: Job, stage: OpenStage) -> None:
     """Confident labels of the training list."""
-    chosen, device = job.settings.refine, device_of(job.settings.machine)
-    samples = share(job.data.samples(job.settings.data.train))
+    settings, device = job.settings.refine, device_of(job.settings.machine.device)
+    samples = my_share(job.training_samples())
     for sample in track(samples, "refine: labels", total=len(samples), unit="photos"):
         path = stage.path / "labels" / f"{sample.name}.png"
         if not path.exists():
             photo, maps = load_image(sample.image), seed_maps(job, sample)
-            save_mask(confident_labels(photo, maps, chosen, device), path)
-    barrier()
+            save_mask(confident_labels(photo, maps, settings, device), path)
+    all_wait()
 
 
-def _trained(job: Job, stage: Stage) -> AffinityNet:
+def _network(job: Job, stage: OpenStage) -> AffinityNet:
     """IRNet, trained unless it was before, in evaluation mode."""
-    settings, chosen = job.settings, job.settings.refine.affinity
+    settings = job.settings.refine
     backbone = trained_backbone(job)
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(job.settings.seed)
     # The two branches share nothing that learns: without instances one of them is not needed.
-    net = AffinityNet(backbone, displacement=settings.refine.instances)
-    net = net.to(device_of(settings.machine))
-    path = stage.path / WEIGHTS
-    if from_main(path.exists):
-        load_weights(net.branches, path)
-        forget_checkpoints(stage.path)
-        return net.eval()
-    samples = job.data.samples(settings.data.train)
-    fit(
-        net,
-        partial(affinity_losses, radius=chosen.radius),
-        photo_inputs(samples, job.classes, chosen.input, MaskFolder(stage.path / "labels")),
+    network = AffinityNet(backbone, displacement=settings.instances)
+    network = network.to(device_of(job.settings.machine.device))
+    weights = job.run.weights("refine")
+    stage.results |= train_once(network.branches, weights, partial(_train, job, stage, network))
+    return network.eval()
+
+
+def _train(job: Job, stage: OpenStage, network: AffinityNet) -> dict[str, float]:
+    settings, samples = job.settings.refine, job.training_samples()
+    labels = MaskFolder(stage.path / "labels")
+    losses = fit(
+        network,
+        partial(affinity_losses, radius=settings.affinity.radius),
+        photo_inputs(samples, job.classes, settings.affinity.input, labels),
         [
-            (net.edge_parameters(), 1.0),
-            (net.displacement_parameters(), chosen.displacement_lr),
+            (network.edge_parameters(), 1.0),
+            (network.displacement_parameters(), settings.affinity.displacement_lr),
         ],
-        fit=chosen.fit,
-        machine=settings.machine,
-        folder=stage.path,
-        seed=settings.seed,
-        label="refine: IRNet",
+        settings.affinity.fit,
+        job.training_run(stage.path, "refine: IRNet"),
     )
-    if settings.refine.instances:
-        _centre(job, net, samples)
-    finish(net.branches, path)
-    return net.eval()
+    if settings.instances:
+        _centre(job, network, samples)
+    return losses
 
 
-def _centre(job: Job, net: AffinityNet, samples: Sequence[Sample]) -> None:
+def _centre(job: Job, network: AffinityNet, samples: Sequence[Sample]) -> None:
     """Store the mean displacement, which instances subtract (IRN's mean shift)."""
-    net.eval()
-    sums, samples = [], share(samples)
+    network.eval()
+    sums, samples = [], my_share(samples)
     for sample in track(samples, "refine: mean shift", total=len(samples), unit="photos"):
-        _, field = _boundaries(job, net, load_image(sample.image))
+        _, field = _boundaries(job, network, load_image(sample.image))
         assert field is not None
         sums.append(field.mean((1, 2)).cpu())
-    net.set_mean_shift(torch.stack(in_order(sums)).mean(0))
+    network.set_mean_shift(torch.stack(all_in_order(sums)).mean(0))
 
 
 def _boundaries(
-    job: Job, net: AffinityNet, photo: Image.Image
+    job: Job, network: AffinityNet, photo: Image.Image
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    chosen = job.settings.refine
-    return boundaries(net, photo, chosen.affinity.input, chosen.longest)
+    settings = job.settings.refine
+    return boundaries(network, photo, settings.affinity.input, settings.longest)
 
 
-def _walk(job: Job, stage: Stage, samples: Sequence[Sample], net: AffinityNet) -> None:
-    chosen, samples = job.settings.refine, share(samples)
+def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: AffinityNet) -> None:
+    settings, samples = job.settings.refine, my_share(samples)
     for sample in track(samples, "refine: random walk", total=len(samples), unit="photos"):
         path = stage.path / "irn" / f"{sample.name}.npz"
-        objects = stage.path / "instances" / f"{sample.name}.png"
-        if path.exists() and (objects.exists() or not chosen.instances):
+        instances_path = stage.path / "instances" / f"{sample.name}.png"
+        if path.exists() and (instances_path.exists() or not settings.instances):
             continue
         photo, maps = load_image(sample.image), seed_maps(job, sample)
-        edge, field = _boundaries(job, net, photo)
+        edge, field = _boundaries(job, network, photo)
         if not path.exists():
-            save_maps(path, walked(maps, edge, chosen.walk), maps.classes, maps.size)
+            save_maps(path, walked(maps, edge, settings.walk), maps.classes, maps.size)
         if field is not None:
             refined = load_maps(path)
-            mask = seed(refined.full(), refined.classes, chosen.threshold)
-            found = instances(field.cpu().numpy(), mask)
+            mask = seed_mask(refined.full(), refined.classes, settings.threshold)
+            objects = instances(field.cpu().numpy(), mask)
             # More objects than an 8-bit mask can tell apart share the last value.
-            save_mask(np.minimum(found, 254).astype(np.uint8), objects)
+            save_mask(np.minimum(objects, 254).astype(np.uint8), instances_path)

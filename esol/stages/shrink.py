@@ -1,25 +1,25 @@
-"""Stage 3, `esol shrink`: learn the shrinkage sampler."""
+"""Stage 3, ``esol shrink``: learn where W2 samples, so that maps cover less."""
 
 from functools import partial
 
 from esol.method.losses import shrink_losses
 from esol.stages.fitting import finish, fit_sampler
 from esol.stages.job import Job
-from esol.stages.trained import SHRINKAGE, localizer
+from esol.stages.trained import trained_localizer
 
 
 def shrink(job: Job) -> None:
-    """Stage 3: learn the shrinkage sampler; writes shrinkage.safetensors."""
-    chosen = job.settings.shrink
+    """Train Shrinkage on the frozen classifier and Expansion; writes shrinkage.safetensors."""
+    settings, train = job.settings.shrink, job.settings.data.train
     groups = ("seed", "input", "backbone", "head", "expand", "shrink")
-    with job.enter(
-        "shrink", *groups, after=("classify", "expand"), lists=(job.settings.data.train,)
-    ) as stage:
+    with job.enter("shrink", *groups, after=("classify", "expand"), lists=(train,)) as stage:
         if stage is None:
             return
-        model = localizer(job, "expand")
+        model = trained_localizer(job, "expand")
         model.expansion.requires_grad_(False)
-        losses = partial(shrink_losses, area=chosen.area)
-        if chosen.learn != "nothing":
-            stage.results |= fit_sampler(job, stage, model, losses, model.shrinkage, chosen.fit)
-        finish(model.shrinkage, stage.path / SHRINKAGE)
+        losses = partial(shrink_losses, area=settings.area)
+        if settings.learn != "nothing":
+            stage.results |= fit_sampler(
+                job, model, model.shrinkage, losses, settings.fit, "shrink"
+            )
+        finish(model.shrinkage, job.run.weights("shrink"))

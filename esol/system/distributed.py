@@ -1,6 +1,7 @@
-"""The processes of one run, as torchrun starts them: who does what, and what they tell each other.
+"""The processes of one run, as torchrun starts them.
 
-Without torchrun there is one process: nothing here waits, and torch is not imported.
+Functions called all_... are collectives: every process must call them alike, and waits for the
+others. Without torchrun there is one process, nothing waits, and torch is not imported.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from esol.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ def main_process() -> bool:
     return rank() == 0
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
+def my_share(items: Sequence[T]) -> Sequence[T]:
     """This process's part of what all processes list alike: every n-th item.
 
     Items whose results depend on each other (photos of one batch) must be one item here.
@@ -53,7 +55,7 @@ def share(items: Sequence[T]) -> Sequence[T]:
     return items[rank() :: processes()]
 
 
-def gather(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """The value of every process, by rank; all processes must call it, and wait for each other.
 
     Raises:
@@ -69,21 +71,21 @@ def gather(value: T) -> list[T]:
     return found
 
 
-def barrier() -> None:
+def all_wait() -> None:
     """Wait until every process is here: what each wrote before, all can read."""
-    gather(None)
+    all_gather(None)
 
 
-def in_order(results: Sequence[T]) -> list[T]:
-    """Results of every process's ``share``, in the order of the shared items."""
-    parts, n = gather(results), processes()
+def all_in_order(results: Sequence[T]) -> list[T]:
+    """Results of every process's ``my_share``, in the order of the shared items."""
+    parts, n = all_gather(results), processes()
     return [parts[i % n][i // n] for i in range(sum(map(len, parts)))]
 
 
-def from_main(function: Callable[[], T]) -> T:
+def all_from_main(function: Callable[[], T]) -> T:
     """Call a function in the main process alone; every process gets its result, or its InputError.
 
-    As with ``barrier``, what was written before can be read after.
+    As with ``all_wait``, what was written before can be read after.
     """
     if processes() == 1:
         return function()
@@ -93,38 +95,29 @@ def from_main(function: Callable[[], T]) -> T:
             told = (function(), None)
         except InputError as error:
             told = (None, str(error))
-    result, refusal = gather(told)[0]
+    result, refusal = all_gather(told)[0]
     if refusal is not None:
         raise InputError(refusal)
-    value: T = result
-    return value
+    return result
 
 
-def divisor(count: "Tensor") -> "Tensor":
-    """What a loss divides its sum by to be a mean over the whole batch, of which a process has a
-    part: then the mean over the processes, which data-parallel training takes of losses and
-    gradients, is the whole batch's sum over the whole batch's count (of at least 1).
-
-    All processes must call it.
-
-    Args:
-        count: scalar, of this process's part.
-    """
+def all_sum(values: "Tensor") -> "Tensor":
+    """Elementwise sum over the processes, of tensors of one shape."""
     if processes() == 1:
-        return count.clamp_min(1)
-    total = count.detach().clone()
+        return values
+    total = values.detach().clone()
     _connected().all_reduce(total)
-    return total.clamp_min(1) / processes()
+    return total
 
 
-def copy_from_main(tensors: Iterable["Tensor"]) -> None:
+def all_copy_from_main(tensors: Iterable["Tensor"]) -> None:
     """Overwrite tensors, in place, with the main process's."""
     if processes() > 1:
         for tensor in tensors:
             _connected().broadcast(tensor, 0)
 
 
-def first(message: str) -> bool:
+def is_first_to_report(message: str) -> bool:
     """Whether no other process has said this before, so that a common error is told once."""
     if processes() == 1:
         return True
@@ -134,10 +127,10 @@ def first(message: str) -> bool:
         return True
 
 
-def end() -> None:
+def leave_group() -> None:
     """Take leave of the other processes."""
     if processes() > 1 and _connected.cache_info().currsize:
-        barrier()
+        all_wait()
         _connected().destroy_process_group()
 
 
@@ -166,3 +159,28 @@ def _connected() -> Any:
             timeout=_PATIENCE,
         )
     return dist
+
+
+def device_of(name: str) -> "torch.device":
+    """The device on which this process computes.
+
+    Args:
+        name: the setting machine.device: auto, cpu or cuda.
+
+    Raises:
+        InputError: cuda was asked for and there is none, or fewer than processes on this machine.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("machine.device = 'cuda': no such device here; use auto or cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if processes() == 1:
+        return torch.device("cuda")
+    if local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"more processes than GPUs ({torch.cuda.device_count()}) on a machine; start it with"
+            f" --nproc-per-node {torch.cuda.device_count()}, or set machine.device to cpu"
+        )
+    return torch.device("cuda", local_rank())

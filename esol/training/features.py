@@ -19,7 +19,7 @@ from esol.errors import InputError
 from esol.networks.backbone import Backbone
 from esol.networks.weights import weights_digest
 from esol.settings import Settings
-from esol.system.distributed import barrier, gather, share
+from esol.system.distributed import all_gather, all_wait, my_share
 from esol.system.files import atomic, make_folder
 from esol.system.progress import log, track
 from esol.training.inputs import Example, Inputs, Planes
@@ -129,10 +129,10 @@ def compute_features(
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run, trained))
-    groups = share([samples[i : i + BATCH] for i in range(0, len(samples), BATCH)])
+    groups = my_share([samples[i : i + BATCH] for i in range(0, len(samples), BATCH)])
     # A group is done again as a whole: a photo's last bit may depend on its companions.
     todo = [group for group in groups if not all(cache.path(s).exists() for s in group)]
-    photos = sum(gather(sum(map(len, todo))))
+    photos = sum(all_gather(sum(map(len, todo))))
     if not photos:
         return cache
     make_folder(cache.folder)
@@ -147,7 +147,7 @@ def compute_features(
         for sample, pair in zip(group, both.half().cpu().numpy(), strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)
-    barrier()
+    all_wait()
     return cache
 
 

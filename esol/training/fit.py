@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
@@ -19,17 +20,17 @@ from accelerate.utils import DistributedDataParallelKwargs, load, set_seed
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from esol.data.batch import Batch, Losses
-from esol.errors import InputError
-from esol.networks.build import device_of
-from esol.networks.weights import reason
+from esol.data.batch import Batch, Losses, Mean
+from esol.errors import InputError, one_line
 from esol.runs.outputs import CHECKPOINT
 from esol.settings import Fit, Machine
 from esol.system.distributed import (
-    barrier,
-    copy_from_main,
-    from_main,
-    gather,
+    all_copy_from_main,
+    all_from_main,
+    all_gather,
+    all_sum,
+    all_wait,
+    device_of,
     main_process,
     processes,
     rank,
@@ -60,8 +61,44 @@ class _Step(nn.Module):
         self.model = model
         self.losses = losses
 
-    def forward(self, batch: Batch) -> Losses:
-        return self.losses(self.model, batch)
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return all_divided(self.losses(self.model, batch))
+
+
+def all_divided(losses: Losses) -> dict[str, Tensor]:
+    """Losses as scalars, their means divided by the counts of the whole batch.
+
+    The mean over the processes, which data-parallel training takes of losses and gradients, then
+    is the whole batch's sum over the whole batch's count.
+    """
+    means = [loss for loss in losses.values() if isinstance(loss, Mean)]
+    if processes() == 1 or not means:
+        return {n: loss.value() if isinstance(loss, Mean) else loss for n, loss in losses.items()}
+    counts = torch.stack([term.count.detach().double() for mean in means for term in mean.terms])
+    divisors = iter(all_sum(counts).clamp_min(1) / processes())
+    return {
+        name: loss.value([next(divisors).to(term.total.dtype) for term in loss.terms])
+        if isinstance(loss, Mean)
+        else loss
+        for name, loss in losses.items()
+    }
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where and how one training runs.
+
+    Attributes:
+        folder: gets metrics.jsonl and, while training, one checkpoint folder.
+        label: for progress.
+        seed: of batches, augmentation and dropout.
+        machine: device, precision, checkpoint interval, tracker.
+    """
+
+    folder: Path
+    label: str
+    seed: int
+    machine: Machine
 
 
 def fit(
@@ -69,14 +106,10 @@ def fit(
     losses: LossFunction,
     inputs: Inputs,
     groups: list[tuple[Iterable[nn.Parameter], float]],
-    *,
-    fit: Fit,
-    machine: Machine,
-    folder: Path,
-    seed: int,
-    label: str,
+    optimisation: Fit,
+    run: TrainingRun,
 ) -> dict[str, float]:
-    """Train until the last step, going on from the newest checkpoint in ``folder`` if there is one.
+    """Train until the last step, going on from the newest checkpoint in the run's folder.
 
     Which photos a step sees and how they are augmented depends on (seed, step) alone, and the
     checkpoint holds weights, optimiser and random states, so a run that was stopped and resumed
@@ -89,12 +122,9 @@ def fit(
         model: trained in place; on return on the training device, in evaluation mode.
         losses: (model, batch) -> scalars; "loss" is minimised.
         inputs: training examples by index.
-        groups: parameters and their learning rate as a multiple of ``fit.lr``.
-        fit: optimiser, schedule, batch.
-        machine: device, precision, checkpoint interval, tracker.
-        folder: stage folder; gets metrics.jsonl and, while training, one checkpoint folder.
-        seed: of batches, augmentation and dropout.
-        label: for progress.
+        groups: parameters and their learning rate as a multiple of ``optimisation.lr``.
+        optimisation: optimiser, schedule, batch.
+        run: folder, seed and machine of this training.
 
     Returns:
         The last logged losses and the number of steps.
@@ -104,37 +134,40 @@ def fit(
             checkpoint is damaged, or of another number of processes.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
-    barrier()
+    all_wait()
+    folder, label, machine = run.folder, run.label, run.machine
     accelerator = _accelerator(machine, folder)
     # Dropout differs between the parts of a batch.
-    set_seed(seed + rank())
-    steps = total_steps(fit, len(inputs))
-    optimizer = _optimizer(groups, fit)
+    set_seed(run.seed + rank())
+    steps, batch_size = total_steps(optimisation, len(inputs)), optimisation.batch
+    optimizer = _optimizer(groups, optimisation)
     step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
-    done = _resume(accelerator, folder)
-    metrics = _Metrics(folder / METRICS, accelerator, keep=done, steps=steps)
+    done = _all_resume(accelerator, folder)
+    metrics = _Metrics.open(folder / METRICS, accelerator, keep=done, steps=steps)
     saved = time.monotonic()
     model.train()
-    batches = inputs.batches(fit.batch, seed=seed, start=done, stop=steps, workers=machine.workers)
+    batches = inputs.batches(
+        batch_size, seed=run.seed, start=done, stop=steps, workers=machine.workers
+    )
     with _stop_signals() as stop, tracked(accelerator, machine, folder, done):
         for batch in track(batches, label, total=steps, start=done, unit="steps"):
             # A process whose photo cannot be read is missed here, not amid a backward pass.
-            barrier()
-            rate = set_rate(optimizer, done, steps, fit)
-            values = step_module(_to(batch, accelerator.device))
-            _update(accelerator, optimizer, step_module, values["loss"], batch)
+            all_wait()
+            rate = set_rate(optimizer, done, steps, optimisation)
+            values = step_module(batch.to(accelerator.device))
+            _all_update(accelerator, optimizer, step_module, values["loss"], batch)
             done += 1
-            metrics.log(done, values, rate)
+            metrics.all_log(done, values, rate)
             due = time.monotonic() - saved >= machine.checkpoint_seconds
-            stopping, due = map(any, zip(*gather((stop.is_set(), due)), strict=True))
+            stopping, due = map(any, zip(*all_gather((stop.is_set(), due)), strict=True))
             if stopping or due:
-                _save(accelerator, folder, done)
+                _all_save(accelerator, folder, done)
                 saved = time.monotonic()
             if stopping:
                 log.info("%s: stopped after step %d of %d; call again to go on", label, done, steps)
                 raise KeyboardInterrupt
     accelerator.free_memory()
-    copy_from_main(model.buffers())
+    all_copy_from_main(model.buffers())
     model.eval()
     return {"steps": steps, **metrics.last}
 
@@ -144,7 +177,7 @@ def _accelerator(machine: Machine, folder: Path) -> Accelerator:
         # Parameters that the loss does not reach are found once, not at every step.
         kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
         mixed_precision=machine.precision if torch.cuda.is_available() else "no",
-        cpu=device_of(machine).type == "cpu",
+        cpu=device_of(machine.device).type == "cpu",
         **tracker_arguments(machine, folder),
     )
 
@@ -187,7 +220,7 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, fit: Fit) 
     return float(factor)
 
 
-def _update(
+def _all_update(
     accelerator: Accelerator,
     optimizer: torch.optim.Optimizer,
     step_module: nn.Module,
@@ -201,7 +234,7 @@ def _update(
     finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(torch.stack(norms)).all())
     # fp16 gradients may overflow while the loss scale settles; the scaler then skips the step.
     bad = () if finite or accelerator.mixed_precision == "fp16" else batch.names
-    if names := [name for part in gather(bad) for name in part]:
+    if names := [name for part in all_gather(bad) for name in part]:
         raise InputError(
             "loss or gradient is not finite; lower the stage's fit.lr, or look at the photos of"
             f" this batch: {', '.join(names)}"
@@ -209,19 +242,7 @@ def _update(
     optimizer.step()
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
-    def moved(part: Tensor | None) -> Tensor | None:
-        return None if part is None else part.to(device, non_blocking=True)
-
-    return batch._replace(
-        inputs=batch.inputs.to(device, torch.float32, non_blocking=True),
-        tags=batch.tags.to(device, non_blocking=True),
-        masks=moved(batch.masks),
-        targets=moved(batch.targets),
-    )
-
-
-def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
+def _all_save(accelerator: Accelerator, folder: Path, step: int) -> None:
     """Write a checkpoint folder under a temporary name, rename it, drop the older ones.
 
     Raises:
@@ -230,11 +251,11 @@ def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
     temporary, final = folder / f".tmp-{CHECKPOINT}{step}", folder / f"{CHECKPOINT}{step:08d}"
     if main_process() and temporary.exists():
         shutil.rmtree(temporary)
-    barrier()
+    all_wait()
     # The main process writes weights and optimiser, each one its random states.
     try:
         accelerator.save_state(str(temporary))
-        barrier()
+        all_wait()
         if main_process():
             # The one before is removed: a power cut must not take both.
             sync_folder(temporary)
@@ -243,7 +264,7 @@ def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         # PyTorch tells which of its lines failed, not why.
         cut = "inline_container" in str(error)
-        why = "not all bytes were taken" if cut else reason(error)
+        why = "not all bytes were taken" if cut else one_line(error, 1, 200)
         raise InputError(f"{final}: cannot be written ({why}); make room on the disk") from error
     if main_process():
         if final.exists():
@@ -252,12 +273,12 @@ def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
         for old in folder.glob(f"{CHECKPOINT}*"):
             if old != final:
                 remove_folder(old)
-    barrier()
+    all_wait()
 
 
-def _resume(accelerator: Accelerator, folder: Path) -> int:
+def _all_resume(accelerator: Accelerator, folder: Path) -> int:
     """Load the newest checkpoint; returns the number of steps it holds, 0 without one."""
-    newest = from_main(lambda: max(folder.glob(f"{CHECKPOINT}*"), default=None))
+    newest = all_from_main(lambda: max(folder.glob(f"{CHECKPOINT}*"), default=None))
     if newest is None:
         return 0
     writers = len(list(newest.glob("random_states_*.pkl")))
@@ -288,32 +309,38 @@ class _Metrics:
     """metrics.jsonl: one line per logged step, no times in it, so equal runs give equal files.
 
     Losses are means over the processes; the main one writes them. Accelerate's tracker, if there
-    is one, is told the same.
+    is one, gets the same.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, *, keep: int, steps: int) -> None:
+    def __init__(
+        self, path: Path, accelerator: Accelerator, steps: int, last: dict[str, float]
+    ) -> None:
         self.path = path
         self.accelerator = accelerator
         self.steps = steps
         self.every = max(1, steps // LOGGED_STEPS)
-        self.last: dict[str, float] = {}
+        self.last = last
+
+    @classmethod
+    def open(cls, path: Path, accelerator: Accelerator, *, keep: int, steps: int) -> Self:
+        """Metrics of a training that goes on after ``keep`` steps; later lines are removed."""
         if not main_process():
-            return
+            return cls(path, accelerator, steps, {})
         # A line cut off by a kill counts as never written.
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         rows = {line: parse_step(line) for line in text.splitlines()}
         kept = {line: row for line, row in rows.items() if row is not None and row["step"] <= keep}
-        if kept:
-            last = list(kept.values())[-1]
-            self.last = {name: last[name] for name in last.keys() - {"step", "rate"}}
         # At once or not at all: these lines are not written a second time.
         write_atomic(path, "".join(f"{line}\n" for line in kept))
+        row = list(kept.values())[-1] if kept else {}
+        last = {name: row[name] for name in row.keys() - {"step", "rate"}}
+        return cls(path, accelerator, steps, last)
 
-    def log(self, step: int, values: Losses, rate: float) -> None:
+    def all_log(self, step: int, values: dict[str, Tensor], rate: float) -> None:
         if step % self.every and step != self.steps:
             return
-        told = gather({name: float(value.detach()) for name, value in values.items()})
-        self.last = {name: sum(one[name] for one in told) / len(told) for name in values}
+        parts = all_gather({name: float(value.detach()) for name, value in values.items()})
+        self.last = {name: sum(part[name] for part in parts) / len(parts) for name in values}
         if not main_process():
             return
         line = {**self.last, "rate": rate}

@@ -11,11 +11,10 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, is_tensorboard_available, is_wandb_available
 
-from esol.errors import InputError
-from esol.networks.weights import reason
-from esol.runs.folder import FOLDERS
+from esol.errors import InputError, one_line
+from esol.runs.stages import STAGES
 from esol.settings import Machine
-from esol.system.distributed import barrier, main_process
+from esol.system.distributed import all_wait, main_process
 from esol.system.progress import log
 
 TENSORBOARD = "tensorboard"
@@ -47,7 +46,7 @@ def tracker_arguments(machine: Machine, folder: Path) -> dict[str, Any]:
 def _run_and_name(folder: Path) -> tuple[Path, str]:
     """The run folder, and a training's name: its stage's folder, or its place in that."""
     for stage in (folder, *folder.parents):
-        if stage.name in FOLDERS.values():
+        if stage.name in {known.folder for known in STAGES.values()}:
             return stage.parent, folder.relative_to(stage.parent).as_posix()
     return folder.parent, folder.name
 
@@ -89,7 +88,7 @@ def _start_tensorboard(accelerator: Accelerator, folder: Path, done: int) -> Non
     if main_process() and not done and place.exists():
         # Of a training that was given up: its curve would mix with the new one.
         shutil.rmtree(place)
-    barrier()
+    all_wait()
     options = {"purge_step": done + 1} if done else {}
     accelerator.init_trackers(name, init_kwargs={"tensorboard": options})
 
@@ -112,7 +111,7 @@ def _start_wandb(accelerator: Accelerator, folder: Path) -> None:
         accelerator.init_trackers(project, init_kwargs={"wandb": options})
     except wandb.Error as error:
         raise InputError(
-            f"machine.track = 'wandb': {reason(error).rstrip('.')}; set WANDB_MODE=offline, or"
-            " machine.track: none"
+            f"machine.track = 'wandb': {one_line(error, 1, 200).rstrip('.')}; set"
+            " WANDB_MODE=offline, or machine.track: none"
         ) from error
     log.info("Weights & Biases (%s): files in %s", mode, run / "wandb")

@@ -12,7 +12,7 @@ import numpy as np
 from corpus import Command, Kind, Place, sound
 from corpus.images import SMOKE
 from esol.data.images import save_mask
-from esol.runs.folder import FOLDERS
+from esol.runs.stages import STAGES
 
 Spoil = Callable[[Path], object]
 
@@ -77,7 +77,7 @@ def corrected(run: Path, **changes: Any) -> None:
     (folder / "manifest.json").write_text(json.dumps(content))
 
 
-EVALUATED, MASKS, CAMS = (FOLDERS[stage] for stage in ("evaluate", "masks", "cams"))
+EVALUATED, MASKS, CAMS = (STAGES[stage].folder for stage in ("evaluate", "masks", "cams"))
 MANIFEST = f"{EVALUATED}/manifest.json"
 
 REPORT: dict[str, tuple[Spoil, tuple[str, str]]] = {
@@ -237,7 +237,7 @@ def other_classes(place: Place) -> Command:
 
 
 def no_model(place: Place) -> Command:
-    shutil.rmtree(place.run / FOLDERS["segment"])
+    shutil.rmtree(place.run / STAGES["segment"].folder)
     return predicted(lambda run: None, place)
 
 

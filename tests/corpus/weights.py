@@ -16,7 +16,7 @@ from torch import Tensor
 from corpus import Command, Kind, Place
 from corpus.images import JPEG, SMOKE
 from esol.predict.bundle import BUNDLE, KEY
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 
 
 @cache
@@ -87,7 +87,7 @@ def new_photo(place: Place) -> Path:
 
 def model(place: Place) -> Path:
     """The model file of the finished run."""
-    return stage_path(place.finished, "segment") / BUNDLE
+    return RunFolder(place.finished).stage("segment") / BUNDLE
 
 
 def predicting(content: Callable[[Path], bytes], place: Place) -> Command:

@@ -11,7 +11,7 @@ import pytest
 
 from esol.cli.main import COMMANDS as BESIDES
 from esol.cli.main import main
-from esol.runs.folder import STAGES
+from esol.runs.stages import STAGES
 from esol.settings.load import config_folder, find_config, settings_parser, to_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,6 +17,7 @@ from esol.data.voc import VOC_CLASSES
 from esol.label_tools.exports import export_masks
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import save_bundle
+from esol.settings import Segment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -68,7 +69,10 @@ def folder(tmp_path_factory):
 def voc_network(path: Path) -> None:
     """A network for VOC's classes, of random weights."""
     path.parent.mkdir(parents=True)
-    network = Segmenter("FPN", "tu-test_resnet", weights="none", stride=8, norm="frozen", labels=21)
+    network = Segmenter(
+        Segment(network="FPN", encoder="tu-test_resnet", weights="none", stride=8, norm="frozen"),
+        21,
+    )
     test = {"resize": "squash", "size": 32, "longest": 32, "scales": [1.0], "flip": False}
     crf = {"iterations": 0}
     save_bundle(path, network, {**test, "crf": crf, "classes": list(VOC_CLASSES)})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esol.runs.folder import FOLDERS
+from esol.runs.stages import STAGES
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
 FLAGS = [
@@ -96,8 +96,8 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
 
 def copied(whole: Path, run: Path, until: str) -> Path:
     """A run folder that has come as far as a stage."""
-    names = [*FOLDERS.values()]
-    for folder in names[: names.index(FOLDERS[until]) + 1]:
+    names = [stage.folder for stage in STAGES.values()]
+    for folder in names[: names.index(STAGES[until].folder) + 1]:
         if (whole / folder).exists():
             shutil.copytree(whole / folder, run / folder)
     return run
@@ -105,7 +105,7 @@ def copied(whole: Path, run: Path, until: str) -> Path:
 
 def unlike(run: Path, whole: Path) -> list[str]:
     """Names of files of a run's stages, all finished, that differ from those of another run."""
-    stages = [folder for folder in FOLDERS.values() if (run / folder).exists()]
+    stages = [stage.folder for stage in STAGES.values() if (run / stage.folder).exists()]
     assert all((run / folder / "manifest.json").exists() for folder in stages)
     one, other = (
         {name: file for name, file in contents(each).items() if name.split("/")[0] in stages}
@@ -127,7 +127,7 @@ def plans(
     """
     number = rng.randrange(len(SIGNALS))
     for stage in stages:
-        folder = f"{FOLDERS[stage]}/"
+        folder = f"{STAGES[stage].folder}/"
         mine = [change for change in changes if change[1].startswith(folder)]
         for kill in range(each):
             number += 1

@@ -16,7 +16,7 @@ from kills import contents, copied, differences, unlike
 
 from esol.errors import InputError
 from esol.label_tools.sources import unpacked
-from esol.runs.folder import FOLDERS
+from esol.runs.stages import STAGES
 from esol.system.files import append
 from esol.training.fit import _Metrics
 
@@ -28,7 +28,9 @@ ROOM = 12_000
 
 def finished(run: Path) -> dict[str, bytes]:
     """Files of the finished stages."""
-    stages = [folder for folder in FOLDERS.values() if (run / folder / "manifest.json").exists()]
+    stages = [
+        stage.folder for stage in STAGES.values() if (run / stage.folder / "manifest.json").exists()
+    ]
     return {
         name: content
         for name, content in contents(run).items()
@@ -39,7 +41,7 @@ def finished(run: Path) -> dict[str, bytes]:
 def test_a_full_disk_in_every_stage(disk, run, refused: Refused, whole):
     """Before each stage the disk is made so small that the stage does not fit."""
     folder = disk("size=64m") / "run"
-    stages = [name for name in FOLDERS if name != "peer"]
+    stages = [name for name in STAGES if name != "peer"]
     for stage, following in pairwise([None, *stages]):
         if stage:
             assert run(folder, flags=("--until", stage))["code"] == 0
@@ -47,7 +49,7 @@ def test_a_full_disk_in_every_stage(disk, run, refused: Refused, whole):
         room = shutil.disk_usage(folder.parent).used + ROOM
         disk(f"size={room}")
         message = refused(folder, flags=("--until", following))
-        assert str(folder / FOLDERS[following]) in message
+        assert str(folder / STAGES[following].folder) in message
         assert "cannot be written" in message
         assert "No space left" in message or "make room" in message
         # Once more: what is finished stays so, and nothing else has become so.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from kills import FLAGS, SIGNALS, SMOKE, Server, contents, differences, kill_all, plans
 
-from esol.runs.folder import FOLDERS, STAGES
+from esol.runs.stages import STAGES
 from esol.system.lock import FolderLock
 
 METHODS = {
@@ -116,7 +116,7 @@ def killed_from_outside(
             process.send_signal(number)
             code = process.wait()
         # On a slow machine the run may end first, or be writing its report.
-        if code == 0 or (run / FOLDERS["evaluate"] / "manifest.json").exists():
+        if code == 0 or (run / STAGES["evaluate"].folder / "manifest.json").exists():
             break
         kills += 1
     return kills
@@ -153,7 +153,7 @@ def test_a_killed_run_with_loaders_can_be_started_again_at_once(
     run = tmp_path / "run"
     flags = ("--machine.workers", "2", "--until", "classify")
     with started(photos, run, *flags) as process:
-        checkpoint = run / FOLDERS["classify"] / "checkpoint-00000002"
+        checkpoint = run / STAGES["classify"].folder / "checkpoint-00000002"
         limit = time.monotonic() + 120
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < limit:
             time.sleep(0.005)
@@ -164,5 +164,5 @@ def test_a_killed_run_with_loaders_can_be_started_again_at_once(
     lock.release()
     with started(photos, run, *flags) as process:
         assert process.wait() == 0
-    name = f"{FOLDERS['classify']}/classifier.safetensors"
+    name = f"{STAGES['classify'].folder}/classifier.safetensors"
     assert (run / name).read_bytes() == (whole / name).read_bytes()

@@ -14,8 +14,8 @@ import pytest
 from kills import SMOKE, contents, copied, differences, unlike
 
 import esol
-from esol.runs.folder import FOLDERS
 from esol.runs.outputs import outputs
+from esol.runs.stages import STAGES
 
 Refused = Callable[..., str]
 
@@ -29,7 +29,7 @@ def data(photos: Path, tmp_path: Path) -> Path:
 def vanishing(data: Path, stage: str, count: int) -> dict[str, object]:
     """The data folder is moved away at a change of a stage."""
     moved = [str(data), f"{data}-away"]
-    return {"folder": f"{FOLDERS[stage]}/", "count": count, "move": moved}
+    return {"folder": f"{STAGES[stage].folder}/", "count": count, "move": moved}
 
 
 @pytest.mark.parametrize(("stage", "count"), [("classify", 25), ("cams", 40), ("refine", 30)])
@@ -48,7 +48,7 @@ def test_photos_that_vanish_in_the_middle(stage, count, data, run, refused: Refu
 def test_masks_that_vanish_before_they_are_measured(data, run, refused: Refused, whole):
     folder = copied(whole, data.parent / "run", "segment")
     away = [str(data / "masks"), f"{data}-masks"]
-    kill = {"folder": f"{FOLDERS['evaluate']}/", "count": 3, "move": away}
+    kill = {"folder": f"{STAGES['evaluate'].folder}/", "count": 3, "move": away}
     assert f"{data}/masks" in refused(folder, data=data, kill=kill)
     os.rename(*reversed(away))
     assert run(folder, data=data)["code"] == 0
@@ -58,13 +58,13 @@ def test_masks_that_vanish_before_they_are_measured(data, run, refused: Refused,
 def test_a_stage_folder_that_is_moved_away_is_not_finished_without_its_files(run, whole, tmp_path):
     """Its new folder got the manifest, over the few files written since."""
     folder, until = copied(whole, tmp_path / "run", "shrink"), ("--until", "cams")
-    away = [str(folder / FOLDERS["cams"]), str(tmp_path / "away")]
-    kill = {"folder": f"{FOLDERS['cams']}/", "count": 60, "move": away}
+    away = [str(folder / STAGES["cams"].folder), str(tmp_path / "away")]
+    kill = {"folder": f"{STAGES['cams'].folder}/", "count": 60, "move": away}
     answer = run(folder, kill=kill, flags=until)
     assert answer["code"] == 2
     assert "was removed while it was worked on" in answer["stderr"].splitlines()[-1]
-    assert not (folder / FOLDERS["cams"] / "manifest.json").exists()
-    shutil.rmtree(folder / FOLDERS["cams"])
+    assert not (folder / STAGES["cams"].folder / "manifest.json").exists()
+    shutil.rmtree(folder / STAGES["cams"].folder)
     assert run(folder, flags=until)["code"] == 0
     assert unlike(folder, whole) == []
 
@@ -89,10 +89,10 @@ def test_a_folder_where_a_file_belongs_or_the_other_way_round(
 def test_cut_and_removed_outputs_are_made_again(run, whole, tmp_path):
     """A cut file was kept, and counted as finished the next time."""
     folder = Path(shutil.copytree(whole, tmp_path / "run"))
-    masks = sorted((folder / FOLDERS["seeds"]).rglob("*.png"))
+    masks = sorted((folder / STAGES["seeds"].folder).rglob("*.png"))
     masks[0].write_bytes(masks[0].read_bytes()[:40])
     masks[1].unlink()
-    weights = folder / FOLDERS["segment"] / "model.safetensors"
+    weights = folder / STAGES["segment"].folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     answer = run(folder)
     assert answer["code"] == 0, answer["stderr"]
@@ -170,12 +170,12 @@ def test_a_run_outlives_the_reader_of_its_log(photos: Path, tmp_path: Path):
         assert process.stderr is not None
         process.stderr.close()
         assert process.wait() == 0
-    assert (tmp_path / "run" / FOLDERS["expand"] / "manifest.json").exists()
+    assert (tmp_path / "run" / STAGES["expand"].folder / "manifest.json").exists()
 
 
 def test_an_interruption_between_trainings_is_one_line(run, whole, tmp_path):
     folder = copied(whole, tmp_path / "run", "shrink")
-    kill = {"folder": f"{FOLDERS['cams']}/", "count": 30, "signal": signal.SIGINT}
+    kill = {"folder": f"{STAGES['cams'].folder}/", "count": 30, "signal": signal.SIGINT}
     answer = run(folder, kill=kill)
     assert answer["code"] == 130
     assert answer["stderr"].splitlines()[-1].startswith("esol: interrupted; the same command goes")

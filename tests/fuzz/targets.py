@@ -24,7 +24,7 @@ from esol.label_tools.brush import encode
 from esol.maps.files import load_maps
 from esol.networks.weights import read_weights
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
-from esol.runs.folder import made_from, output_of, stage_path
+from esol.runs.folder import RunFolder
 from esol.settings import Data
 from esol.settings.load import check_keys, load_settings
 from esol.system.files import read_json
@@ -136,7 +136,7 @@ def settings(root: Path) -> object:
 
 
 def manifest(run: Path) -> object:
-    return made_from(run, "masks"), output_of(run, "masks")
+    return RunFolder(run).made_from("masks"), RunFolder(run).outputs_of("masks")
 
 
 CVAT = b"""<annotations><image id="0" name="a.jpg" width="32" height="24">
@@ -156,7 +156,7 @@ CORRECTED = {
 }
 GREY = Image.fromarray(np.arange(768, dtype=np.uint8).reshape(SIZE))
 COLOUR = Image.merge("RGB", (GREY, GREY, GREY))
-MANIFEST_FILE = f"{stage_path(Path(), 'masks')}/manifest.json"
+MANIFEST_FILE = f"{RunFolder(Path()).stage('masks')}/manifest.json"
 
 TARGETS: dict[str, Target] = {
     "labels.csv": Target(

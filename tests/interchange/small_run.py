@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from esol.data import open_dataset
 from esol.data.images import load_mask, save_mask
-from esol.runs.folder import stage_path, work_on
+from esol.runs.folder import RunFolder
+from esol.runs.work import work_on
 from esol.settings import Data, Settings
 from esol.settings.load import dump_settings
 from esol.system.files import write_atomic, write_json
@@ -49,7 +50,7 @@ def make_run(place: Path) -> Path:
     dataset = open_dataset(data, settings.data)
     assert tuple(s.name for s in dataset.splits["train"]) == NAMES
     identity = {"after": {}, "data": dataset.fingerprint("train")}
-    with work_on(run, "masks", identity) as stage:
+    with work_on(RunFolder(run), "masks", identity) as stage:
         for name in NAMES:
             save_mask(blobs(rng), stage.path / f"{name}.png")
     write_atomic(run / "settings.yaml", dump_settings(settings))
@@ -64,12 +65,12 @@ def masks_of(folder: Path) -> dict[str, NDArray[np.uint8]]:
 
 def pseudo(run: Path) -> dict[str, NDArray[np.uint8]]:
     """The run's pseudo masks."""
-    return masks_of(stage_path(run, "masks"))
+    return masks_of(RunFolder(run).stage("masks"))
 
 
 def blank(run: Path) -> dict[str, NDArray[np.uint8]]:
     """Empty the run's pseudo masks, so that the old ones, which are returned, are corrections."""
     before = pseudo(run)
     for name, mask in before.items():
-        save_mask(np.zeros_like(mask), stage_path(run, "masks") / f"{name}.png")
+        save_mask(np.zeros_like(mask), RunFolder(run).stage("masks") / f"{name}.png")
     return before

@@ -10,7 +10,7 @@ import pytest
 from esol.cli.main import main
 from esol.data.images import load_mask
 from esol.data.synthetic import write_synthetic
-from esol.runs.folder import read_manifest, stage_path
+from esol.runs.folder import RunFolder
 
 SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
 
@@ -20,7 +20,7 @@ def test_correct_and_go_on(tmp_path, capsys):
     write_synthetic(data, photos=16, size=64, seed=0, val_fraction=0.25)
     command = ["run", SMOKE, str(data), str(run)]
     assert main(command) == 0
-    weights = (stage_path(run, "segment") / "model.safetensors").read_bytes()
+    weights = (RunFolder(run).stage("segment") / "model.safetensors").read_bytes()
     for what in ("masks", "crf", "seeds"):
         assert main(["export", str(run), str(file), "--to", "coco", "--what", what]) == 0
     flags = ["--what", "segmentation", "--list", "val"]
@@ -43,16 +43,16 @@ def test_correct_and_go_on(tmp_path, capsys):
         row for row in rows if row.endswith(",train") and Path(row.split(",")[0]).stem in names
     ]
     assert 0 < len(learned) <= 4
-    found = read_manifest(run, "segment")
+    found = RunFolder(run).manifest("segment")
     assert found["results"]["corrected"]["photos"] == len(learned)
     assert found["identity"]["corrected"]["photos"] == len(learned)
     (source,) = found["results"]["corrected"]["files"].values()
     assert source == {"file": "voc", "format": "voc", "photos": 4, "changed": 4}
     assert found["results"]["learned_from"] == f"pseudo masks, {len(learned)} of them corrected"
-    assert (stage_path(run, "segment") / "model.safetensors").read_bytes() != weights
+    assert (RunFolder(run).stage("segment") / "model.safetensors").read_bytes() != weights
 
     # Measured as what they are: better than the pseudo masks, which are measured as before.
-    metrics = json.loads((stage_path(run, "evaluate") / "metrics.json").read_text())
+    metrics = json.loads((RunFolder(run).stage("evaluate") / "metrics.json").read_text())
     both = metrics["lists"]["train"]
     assert both["corrected"]["fixed"]["miou"] > both["masks"]["fixed"]["miou"]
     page = (run / "report.html").read_text()
@@ -66,8 +66,8 @@ def test_correct_and_go_on(tmp_path, capsys):
     assert main(command) == 0
     shutil.rmtree(run / "corrected")
     assert main([*command, "--overwrite"]) == 0
-    assert (stage_path(run, "segment") / "model.safetensors").read_bytes() == weights
-    metrics = json.loads((stage_path(run, "evaluate") / "metrics.json").read_text())
+    assert (RunFolder(run).stage("segment") / "model.safetensors").read_bytes() == weights
+    metrics = json.loads((RunFolder(run).stage("evaluate") / "metrics.json").read_text())
     assert "corrected" not in metrics["lists"]["train"]
 
 

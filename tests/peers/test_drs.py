@@ -23,13 +23,16 @@ from esol.peers.drs import (
     refinement_targets,
     suppress,
 )
+from esol.settings import BackboneSettings, HeadSettings
 
 CLASSES, WIDTH = 3, 5
 
 
 def plain_backbone(learn: tuple[str, ...] = ("*",), norm: str = "frozen") -> Backbone:
     torch.manual_seed(0)
-    backbone = Backbone("test_resnet", weights="none", stride=8, learn=learn, norm=norm)
+    backbone = Backbone(
+        BackboneSettings(name="test_resnet", weights="none", stride=8, learn=learn, norm=norm)
+    )
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             # At their start residual branches end in a scale of 0: nothing in them would count.
@@ -38,7 +41,7 @@ def plain_backbone(learn: tuple[str, ...] = ("*",), norm: str = "frozen") -> Bac
 
 
 def some_head(backbone: Backbone) -> Head:
-    head = Head(backbone.channels, WIDTH, CLASSES, 1)
+    head = Head(backbone.channels, CLASSES, HeadSettings(width=WIDTH, kernel=1))
     nn.init.normal_(head.v.weight)
     return head
 
@@ -196,7 +199,7 @@ def test_looking_for_relus_changes_nothing(training):
 
 
 def test_a_network_without_relus_is_refused():
-    head = Head(4, WIDTH, CLASSES, 1)
+    head = Head(4, CLASSES, HeadSettings(width=WIDTH, kernel=1))
     bare = Bare(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GELU()))
     with pytest.raises(InputError, match=r"drs\.everywhere"):
         SuppressedClassifier(bare, head, delta=0.5, everywhere=True)
@@ -207,7 +210,10 @@ def test_gates_are_left_alone():
     gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.ReLU())
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), gate)
     model = SuppressedClassifier(
-        Bare(network), Head(4, WIDTH, CLASSES, 1), delta=0.5, everywhere=True
+        Bare(network),
+        Head(4, CLASSES, HeadSettings(width=WIDTH, kernel=1)),
+        delta=0.5,
+        everywhere=True,
     )
     assert len(model.suppressors) == 3
     x = torch.rand(1, 3, 4, 4)
@@ -216,7 +222,7 @@ def test_gates_are_left_alone():
 
 
 def test_one_relu_of_several_widths_cannot_learn():
-    relu, head = nn.ReLU(), Head(5, WIDTH, CLASSES, 1)
+    relu, head = nn.ReLU(), Head(5, CLASSES, HeadSettings(width=WIDTH, kernel=1))
     network = nn.Sequential(nn.Conv2d(3, 4, 1), relu, nn.Conv2d(4, 5, 1), relu)
     with pytest.raises(InputError, match=r"\[4, 5\]"):
         SuppressedClassifier(Bare(network), head, delta=0.0, everywhere=True)

@@ -11,14 +11,19 @@ from esol.method.classifier import Head
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone
 from esol.peers.eps import SaliencyClassifier, eps_losses, saliency_estimate
+from esol.settings import BackboneSettings, HeadSettings
 
 CLASSES = 3
 
 
 def network(learn: tuple[str, ...] = ("*",)) -> SaliencyClassifier:
     torch.manual_seed(0)
-    backbone = Backbone("test_resnet", weights="none", stride=8, learn=learn, norm="frozen")
-    return SaliencyClassifier(backbone, Head(backbone.channels, 5, CLASSES + 1, 1))
+    backbone = Backbone(
+        BackboneSettings(name="test_resnet", weights="none", stride=8, learn=learn, norm="frozen")
+    )
+    return SaliencyClassifier(
+        backbone, Head(backbone.channels, CLASSES + 1, HeadSettings(width=5, kernel=1))
+    )
 
 
 def some_batch() -> Batch:
@@ -123,7 +128,7 @@ def test_without_saliency_there_is_no_loss():
 
 
 def test_cached_features_need_no_backbone():
-    model = SaliencyClassifier(nn.Identity(), Head(4, 5, CLASSES + 1, 1))
+    model = SaliencyClassifier(nn.Identity(), Head(4, CLASSES + 1, HeadSettings(width=5, kernel=1)))
     batch = some_batch()._replace(inputs=torch.rand(2, 4, 4, 5), cached=True)
     assert eps_losses(model, batch, tau=0.4, lam=0.5)["loss"].isfinite()
 

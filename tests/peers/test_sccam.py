@@ -15,15 +15,20 @@ from esol.method.classifier import Head
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
+from esol.settings import BackboneSettings, HeadSettings
 
 CLASSES, CLUSTERS = 3, 2
 
 
 def network(learn: tuple[str, ...] = ("*",)) -> SubcategoryClassifier:
     torch.manual_seed(0)
-    backbone = Backbone("test_resnet", weights="none", stride=8, learn=learn, norm="frozen")
+    backbone = Backbone(
+        BackboneSettings(name="test_resnet", weights="none", stride=8, learn=learn, norm="frozen")
+    )
     return SubcategoryClassifier(
-        backbone, Head(backbone.channels, 5, CLASSES, 1), CLASSES * CLUSTERS
+        backbone,
+        Head(backbone.channels, CLASSES, HeadSettings(width=5, kernel=1)),
+        CLASSES * CLUSTERS,
     )
 
 
@@ -187,7 +192,7 @@ def test_subcategories_teach_what_classes_share():
 
 
 def test_cached_features_need_no_backbone():
-    head = Head(4, 5, CLASSES, 1)
+    head = Head(4, CLASSES, HeadSettings(width=5, kernel=1))
     model = SubcategoryClassifier(nn.Identity(), head, CLASSES * CLUSTERS)
     batch, sublabels = batch_and_sublabels()
     batch = batch._replace(inputs=torch.rand(2, 4, 3, 3), cached=True)

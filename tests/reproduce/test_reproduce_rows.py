@@ -8,7 +8,7 @@ import pytest
 from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
-from esol.runs.folder import STAGES
+from esol.runs.stages import STAGES
 from esol.settings import LEARNS
 
 CONFIGS = ("voc12", "voc-animals-masks-cpu")

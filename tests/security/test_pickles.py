@@ -21,7 +21,7 @@ from esol.errors import InputError
 from esol.maps.files import load_maps, save_maps
 from esol.networks.weights import load_weights, read_weights
 from esol.predict.bundle import BUNDLE, load_bundle
-from esol.runs.folder import stage_path
+from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
 from esol.stages import run
 from esol.training.features import FeatureCache
@@ -125,7 +125,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         patch.setattr(esol.stages.classify, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             go_on(place / "photos", place / "run")
-    assert list(stage_path(place / "run", "classify").glob("checkpoint-*"))
+    assert list(RunFolder(place / "run").stage("classify").glob("checkpoint-*"))
     return place / "photos", place / "run"
 
 
@@ -135,7 +135,7 @@ def go_on(photos: Path, folder: Path) -> None:
 
 
 def checkpoint_of(folder: Path) -> Path:
-    return next(stage_path(folder, "classify").glob("checkpoint-*"))
+    return next(RunFolder(folder).stage("classify").glob("checkpoint-*"))
 
 
 def test_these_are_the_files_of_a_checkpoint(stopped):

@@ -1,0 +1,110 @@
+"""The stages of a run: names, folders, versions, and what each of them trains."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from esol.settings import Fit, Settings
+
+Fits = Mapping[str, Fit]
+"""Key of the settings -> the optimisation of a training."""
+
+
+def _no_training(settings: Settings) -> Fits:
+    return {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: also its command, and its file in ``esol.stages``.
+        folder: name of its folder in a run.
+        title: what it makes, for messages and documentation.
+        weights: file of the network it trains; "{}" stands for a kind of maps; "" for none.
+        fits: the trainings it does with some settings.
+        measured: whether ``esol evaluate`` measures what it makes, as far as it is finished.
+        version: raised when its numbers change for the same settings: old results are not reused.
+    """
+
+    name: str
+    folder: str
+    title: str
+    weights: str = ""
+    fits: Callable[[Settings], Fits] = _no_training
+    measured: bool = False
+    version: int = 1
+
+
+def _fits_of_peer(settings: Settings) -> Fits:
+    fits = {"classify.fit": settings.classify.fit}
+    return fits | ({"drs.fit": settings.drs.fit} if settings.method == "drs" else {})
+
+
+def _fits_of_refine(settings: Settings) -> Fits:
+    uses_irn = "irn" in settings.refine.methods
+    return {"refine.affinity.fit": settings.refine.affinity.fit} if uses_irn else {}
+
+
+def _fits_of_segment(settings: Settings) -> Fits:
+    return {"segment.fit": settings.segment.fit} if settings.segment.network != "none" else {}
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "classify",
+            "01-classify",
+            "classifier",
+            weights="classifier.safetensors",
+            fits=lambda settings: {"classify.fit": settings.classify.fit},
+        ),
+        Stage(
+            "expand",
+            "02-expand",
+            "Expansion",
+            weights="expansion.safetensors",
+            fits=lambda settings: {"expand.fit": settings.expand.fit},
+        ),
+        Stage(
+            "shrink",
+            "03-shrink",
+            "Shrinkage",
+            weights="shrinkage.safetensors",
+            fits=lambda settings: {"shrink.fit": settings.shrink.fit},
+        ),
+        # Beside 03-shrink and after it: the control of DRS learns from Shrinkage's maps.
+        Stage(
+            "peer",
+            "03-peer",
+            "networks of a compared method",
+            weights="{}.safetensors",
+            fits=_fits_of_peer,
+        ),
+        Stage("cams", "04-cams", "localization maps"),
+        Stage("seeds", "05-seeds", "seed masks"),
+        Stage(
+            "refine",
+            "06-refine",
+            "refined maps and masks",
+            weights="irn.safetensors",
+            fits=_fits_of_refine,
+            measured=True,
+            version=2,
+        ),
+        Stage("masks", "07-masks", "pseudo masks", measured=True),
+        Stage(
+            "segment",
+            "08-segment",
+            "segmentation network",
+            weights="model.safetensors",
+            fits=_fits_of_segment,
+            measured=True,
+            version=2,
+        ),
+        Stage("evaluate", "09-evaluate", "metrics"),
+    )
+}
+"""Name -> stage, in the order in which they run. This is the only table of stages; their functions
+are in :mod:`esol.stages`."""
