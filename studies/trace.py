@@ -32,9 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, run = f"{folder}/data", f"{folder}/run"
         esol.write_synthetic(Path(data), 24, 64, 0, 0.25)
-        place = STAGES.index(arguments.stage)
-        if place:
-            command_line(["run", SMOKE, data, run, "--until", STAGES[place - 1]])
+        before = list(STAGES)[: list(STAGES).index(arguments.stage)]
+        if before:
+            command_line(["run", SMOKE, data, run, "--until", before[-1]])
         codes = traced([arguments.stage, SMOKE, data, run])
     functions = defaultdict(set)
     for code in codes:

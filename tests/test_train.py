@@ -13,6 +13,7 @@ import esol.training.fit
 from esol.data.sample import Sample
 from esol.errors import InputError
 from esol.settings import Fit, Machine
+from esol.settings.checks import check_ranges
 from esol.training.fit import TrainingRun, fit, forget_checkpoints, set_rate, total_steps
 from esol.training.inputs import Example, Inputs
 
@@ -154,7 +155,7 @@ def test_what_is_not_finite_stops_training_and_spoils_nothing(value, tmp_path):
 @pytest.mark.parametrize("rate", [math.inf, 1e300, 1.1e6, 0.0, -1.0, math.nan])
 def test_rates_that_no_training_survives(rate):
     with pytest.raises(InputError, match=r"a\.lr"):
-        Fit(lr=rate).check("a")
+        check_ranges(Fit(lr=rate), "a.")
 
 
 def test_every_photo_is_drawn_once_per_epoch():

@@ -78,7 +78,8 @@ def _rows(
             yield from _rows(type(found), found, f"{prefix}{field.name}.")
         else:
             assert field.default is not MISSING
-            kinds = _escaped(_kinds(hints[field.name]))
+            rules = [rule.text for rule in getattr(field.type, "__metadata__", ())]
+            kinds = _escaped(", ".join([_kinds(hints[field.name]), *rules]))
             shown = json.dumps(found).strip('"') if found not in ("", ()) else json.dumps(found)
             yield f"| `{prefix}{field.name}` | `{shown}` | {kinds} | {_escaped(told[field.name])} |"
 

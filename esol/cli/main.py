@@ -36,8 +36,7 @@ from esol.system.distributed import (
     processes,
 )
 from esol.system.files import encodable
-from esol.system.progress import console
-from esol.system.streams import Screen, abandon_output, open_closed_streams
+from esol.system.progress import Screen, abandon_output, console, open_closed_streams
 
 USAGE = f"""usage: esol COMMAND ...
 

@@ -11,6 +11,7 @@ from esol.errors import InputError, one_line
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import not_finite, save_tensors
 from esol.settings import AUTO_STRIDE, Crf, Segment
+from esol.settings.checks import check_ranges
 from esol.system.files import plain
 
 BUNDLE = "model.safetensors"
@@ -179,7 +180,7 @@ def _fault(description: dict[str, Any]) -> str | None:
     if not all(32 <= description[key] <= LARGEST for key in ("size", "longest")):
         return f"size or longest not in 32 .. {LARGEST}"
     try:
-        Crf(**description["crf"]).check("crf")
+        check_ranges(Crf(**description["crf"]), "crf.")
     except (TypeError, InputError) as error:
         return one_line(error)
     return None

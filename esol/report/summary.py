@@ -14,7 +14,7 @@ from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.system.files import plain
-from esol.system.streams import Screen
+from esol.system.progress import Screen
 from esol.training.steps import METRICS, read_steps
 
 TITLES = {

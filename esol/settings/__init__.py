@@ -5,135 +5,111 @@ Defaults are the paper's setting (Expansion and Shrinkage of Localization, NeurI
 paper states one; docs/method.md lists which values are the paper's and which are ours.
 """
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
 
-from esol.settings.checks import check
-from esol.settings.inputs import BackboneSettings, Data, Fit, Input, Machine
-from esol.settings.localize import (
-    Cams,
-    Classify,
-    Expand,
-    HeadSettings,
-    Sampler,
-    Seeds,
-    Shrink,
-)
-from esol.settings.masks import (
-    AUTO_STRIDE,
-    Affinity,
-    Crf,
-    Masks,
-    Refine,
-    RefineMethod,
-    Segment,
-    Walk,
-)
-from esol.settings.methods import (
-    KINDS,
-    LEARNS,
-    MAP_KINDS,
-    Drs,
-    Eps,
-    MapKind,
-    Method,
-    Sccam,
-)
-
-__all__ = [
-    "AUTO_STRIDE",
-    "KINDS",
-    "LEARNS",
-    "MAP_KINDS",
-    "Affinity",
-    "BackboneSettings",
-    "Cams",
-    "Classify",
-    "Crf",
-    "Data",
-    "Drs",
-    "Eps",
-    "Expand",
-    "Fit",
-    "HeadSettings",
-    "Input",
-    "Machine",
-    "MapKind",
-    "Masks",
-    "Method",
-    "Refine",
-    "RefineMethod",
-    "Sampler",
-    "Sccam",
-    "Seeds",
-    "Segment",
-    "Settings",
-    "Shrink",
-    "Walk",
-]
+from esol.settings.checks import Rule, check, check_ranges
+from esol.settings.inputs import BackboneSettings as BackboneSettings
+from esol.settings.inputs import Data as Data
+from esol.settings.inputs import Fit as Fit
+from esol.settings.inputs import Input as Input
+from esol.settings.inputs import Machine as Machine
+from esol.settings.localize import Cams as Cams
+from esol.settings.localize import Classify as Classify
+from esol.settings.localize import Expand as Expand
+from esol.settings.localize import HeadSettings as HeadSettings
+from esol.settings.localize import Sampler as Sampler
+from esol.settings.localize import Seeds as Seeds
+from esol.settings.localize import Shrink as Shrink
+from esol.settings.masks import AUTO_STRIDE as AUTO_STRIDE
+from esol.settings.masks import Affinity as Affinity
+from esol.settings.masks import Crf as Crf
+from esol.settings.masks import Masks as Masks
+from esol.settings.masks import Refine as Refine
+from esol.settings.masks import RefineMethod as RefineMethod
+from esol.settings.masks import Segment as Segment
+from esol.settings.masks import Walk as Walk
+from esol.settings.methods import KINDS as KINDS
+from esol.settings.methods import LEARNS as LEARNS
+from esol.settings.methods import MAP_KINDS as MAP_KINDS
+from esol.settings.methods import Drs as Drs
+from esol.settings.methods import Eps as Eps
+from esol.settings.methods import MapKind as MapKind
+from esol.settings.methods import Method as Method
+from esol.settings.methods import Sccam as Sccam
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of a run."""
 
-    seed: int = 0
+    seed: Annotated[
+        int, Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
+    ] = 0
     """Seed of every random choice."""
 
     method: Method = "esol"
     """What makes the maps: esol, plain cam, or a compared method."""
 
-    data: Data = field(default_factory=Data)
+    data: Data = Data()
     """Photos, tags, masks."""
 
-    input: Input = field(default_factory=Input)
+    input: Input = Input()
     """From photo to network input."""
 
-    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    backbone: BackboneSettings = BackboneSettings()
     """Feature extractor."""
 
-    head: HeadSettings = field(default_factory=HeadSettings)
+    head: HeadSettings = HeadSettings()
     """Classifier head."""
 
-    classify: Classify = field(default_factory=Classify)
+    classify: Classify = Classify()
     """Stage 1, and the classifiers of the compared methods."""
 
-    sccam: Sccam = field(default_factory=Sccam)
+    sccam: Sccam = Sccam()
     """Method sccam."""
 
-    drs: Drs = field(default_factory=Drs)
+    drs: Drs = Drs()
     """Method drs."""
 
-    eps: Eps = field(default_factory=Eps)
+    eps: Eps = Eps()
     """Method eps."""
 
-    expand: Expand = field(default_factory=Expand)
+    expand: Expand = Expand()
     """Stage 2."""
 
-    shrink: Shrink = field(default_factory=Shrink)
+    shrink: Shrink = Shrink()
     """Stage 3."""
 
-    cams: Cams = field(default_factory=Cams)
+    cams: Cams = Cams()
     """Stage 4."""
 
-    seeds: Seeds = field(default_factory=Seeds)
+    seeds: Seeds = Seeds()
     """Stage 5."""
 
-    refine: Refine = field(default_factory=Refine)
+    refine: Refine = Refine()
     """Stage 6."""
 
-    masks: Masks = field(default_factory=Masks)
+    masks: Masks = Masks()
     """Stage 7."""
 
-    segment: Segment = field(default_factory=Segment)
+    segment: Segment = Segment()
     """Stage 8."""
 
-    machine: Machine = field(default_factory=Machine)
+    machine: Machine = Machine()
     """This computer."""
 
     def __post_init__(self) -> None:
-        self.input.check("input")
-        check(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+        check_ranges(self)
+        affinity = self.refine.affinity
+        check(
+            0 <= affinity.background <= affinity.foreground < 1,
+            "refine.affinity.background",
+            affinity.background,
+            "in [0, refine.affinity.foreground], and that below 1",
+        )
+        batch = self.segment.fit.batch
+        check(batch >= 2, "segment.fit.batch", batch, "2 or more")
         check(
             not (self.backbone.cache and self.input.resize != "squash"),
             "input.resize",

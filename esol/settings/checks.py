@@ -1,8 +1,72 @@
-"""Range checks of settings: each names the key and what is allowed."""
+"""Ranges of settings: rules that stand beside a field's type, and the check of all fields."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from esol.errors import InputError
+
+
+@dataclass(frozen=True, repr=False)
+class Rule:
+    """What values a setting may have: ``Annotated[float, POSITIVE]``.
+
+    Attributes:
+        text: follows "must be" in the message.
+        test: whether a value is allowed.
+    """
+
+    text: str
+    test: Callable[[Any], bool]
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+POSITIVE = Rule("greater than 0", lambda value: 0 < value < math.inf)
+NOT_NEGATIVE = Rule("0 or more", lambda value: 0 <= value < math.inf)
+BELOW_1 = Rule("in [0, 1)", lambda value: 0 <= value < 1)
+UP_TO_1 = Rule("in [0, 1]", lambda value: 0 <= value <= 1)
+SHARE = Rule("in (0, 1]", lambda value: 0 < value <= 1)
+SIDE = Rule("at least 32", lambda value: value >= 32)
+SIDE_OR_0 = Rule("0, or at least 32", lambda value: value == 0 or value >= 32)
+SIDES = Rule("two sizes, 32 <= low <= high", lambda value: 32 <= value[0] <= value[1])
+SCALES = Rule(
+    "one or more numbers in (0, 4]", lambda value: bool(value) and all(0 < s <= 4 for s in value)
+)
+WITHOUT_REPEATS = Rule("without repeats", lambda value: len(set(value)) == len(value))
+
+
+def at_least(least: int) -> Rule:
+    """Numbers from ``least`` on."""
+    return Rule(f"{least} or more", lambda value: value >= least)
+
+
+def at_most(most: float) -> Rule:
+    """Numbers up to ``most``."""
+    return Rule(f"at most {most:g}", lambda value: value <= most)
+
+
+def within(low: int, high: int) -> Rule:
+    """Numbers from ``low`` to ``high``, both included."""
+    return Rule(f"from {low} to {high}", lambda value: low <= value <= high)
+
+
+def one_of(*values: object) -> Rule:
+    """One of a few values."""
+    *others, last = map(str, values)
+    return Rule(f"{', '.join(others)} or {last}", lambda value: value in values)
+
+
+def named(text: str) -> Rule:
+    """Text that is not empty; ``text`` says what it names."""
+    return Rule(text, bool)
+
+
+def auto_or(rule: Rule) -> Rule:
+    """What another rule allows, or "auto"."""
+    return Rule(f"auto, or {rule.text}", lambda value: value == "auto" or rule.test(value))
 
 
 def check(ok: bool, key: str, value: object, allowed: str) -> None:
@@ -11,15 +75,19 @@ def check(ok: bool, key: str, value: object, allowed: str) -> None:
         raise InputError(f"{key} = {value!r}: must be {allowed}")
 
 
-def positive(group: object, prefix: str, *names: str) -> None:
-    """Check that the named fields are above 0."""
-    for name in names:
-        value = getattr(group, name)
-        check(0 < value < math.inf, f"{prefix}.{name}", value, "greater than 0")
+def check_ranges(group: Any, prefix: str = "") -> None:
+    """Check every field of a group of settings, and of the groups in it, against its rules.
 
+    Args:
+        group: a dataclass of settings.
+        prefix: begins the keys that messages name: "refine.crf.".
 
-def at_least_zero(group: object, prefix: str, *names: str) -> None:
-    """Check that the named fields are not negative."""
-    for name in names:
-        value = getattr(group, name)
-        check(0 <= value < math.inf, f"{prefix}.{name}", value, "0 or more")
+    Raises:
+        InputError: a value is out of range.
+    """
+    for field in fields(group):
+        key, value = f"{prefix}{field.name}", getattr(group, field.name)
+        if is_dataclass(value):
+            check_ranges(value, f"{key}.")
+        for rule in getattr(field.type, "__metadata__", ()):
+            check(rule.test(value), key, value, rule.text)

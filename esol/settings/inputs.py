@@ -1,9 +1,19 @@
 """Settings of what goes in (photos, backbone), of any training, and of the machine."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from esol.settings.checks import at_least_zero, check, positive
+from esol.settings.checks import (
+    BELOW_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SIDE,
+    SIDES,
+    WITHOUT_REPEATS,
+    at_most,
+    named,
+    one_of,
+)
 
 
 @dataclass(frozen=True)
@@ -13,13 +23,13 @@ class Data:
     kind: Literal["auto", "folder", "voc", "coco"] = "auto"
     """Layout of the data folder; auto recognises it."""
 
-    train: str = "train"
+    train: Annotated[str, named("the name of a list")] = "train"
     """Photos to learn from (VOC: a list of ImageSets/Segmentation; COCO: train2017, ...)."""
 
     evaluate: tuple[str, ...] = ("train",)
     """Lists whose masks, where there are any, measure the seeds."""
 
-    classes: tuple[str, ...] = ()
+    classes: Annotated[tuple[str, ...], WITHOUT_REPEATS] = ()
     """Classes to use, in this order; empty: all. Pixels of a class left out are ignored (255)."""
 
     masks: str = ""
@@ -32,42 +42,26 @@ class Data:
     difficult: bool = True
     """VOC XML only: an object marked difficult counts as a tag."""
 
-    limit: int = 0
+    limit: Annotated[int, NOT_NEGATIVE] = 0
     """Use at most this many photos of each list, evenly spaced by name; 0: all."""
-
-    def __post_init__(self) -> None:
-        at_least_zero(self, "data", "limit")
-        check(bool(self.train), "data.train", self.train, "the name of a list")
-        check(
-            len(set(self.classes)) == len(self.classes),
-            "data.classes",
-            self.classes,
-            "without repeats",
-        )
 
 
 @dataclass(frozen=True)
 class Input:
     """How a photo becomes a network input. Defaults: IRN's recipe for the paper's baseline."""
 
-    size: int = 512
+    size: Annotated[int, SIDE] = 512
     """Side of a training input, pixels."""
 
     resize: Literal["crop", "squash"] = "crop"
     """crop: random rescale, then a random crop, zero padded. squash: the whole photo at size x size
     (also at inference, where a scale s means a side of s x size)."""
 
-    longest: tuple[int, int] = (320, 640)
+    longest: Annotated[tuple[int, int], SIDES] = (320, 640)
     """crop only: range from which the photo's longest side is drawn, pixels."""
 
     flip: bool = True
     """Mirror left to right with probability 1/2 in training."""
-
-    def check(self, prefix: str) -> None:
-        """Raise an InputError for a value out of range, naming it under ``prefix``."""
-        check(self.size >= 32, f"{prefix}.size", self.size, "at least 32")
-        low, high = self.longest
-        check(32 <= low <= high, f"{prefix}.longest", self.longest, "two sizes, 32 <= low <= high")
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class BackboneSettings:
     weights: str = "imagenet"
     """imagenet (timm downloads), none (random), or the path of a .safetensors file."""
 
-    stride: int = 16
+    stride: Annotated[int, one_of(4, 8, 16, 32)] = 16
     """Input pixels per feature cell."""
 
     learn: tuple[str, ...] = ("layer3", "layer4")
@@ -92,9 +86,6 @@ class BackboneSettings:
     cache: bool = False
     """Compute features once, keep them as float16 on disk: of a frozen backbone for every stage, of
     one that learns for expand, shrink and the plain classifier's maps. Needs resize: squash."""
-
-    def __post_init__(self) -> None:
-        check(self.stride in (4, 8, 16, 32), "backbone.stride", self.stride, "4, 8, 16 or 32")
 
     @property
     def frozen(self) -> bool:
@@ -110,36 +101,29 @@ MOST_LR = 1e6
 class Fit:
     """Optimisation of one trained stage. The learning rate falls as (1 - step / steps) ** power."""
 
-    epochs: int = 5
+    epochs: Annotated[int, POSITIVE] = 5
     """Passes over the training list."""
 
-    steps: int = 0
+    steps: Annotated[int, NOT_NEGATIVE] = 0
     """Optimiser steps; 0: as many as the epochs have."""
 
-    batch: int = 16
+    batch: Annotated[int, POSITIVE] = 16
     """Photos per step, of all processes together."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser."""
 
-    lr: float = 0.1
+    lr: Annotated[float, POSITIVE, at_most(MOST_LR)] = 0.1
     """Initial learning rate."""
 
-    momentum: float = 0.0
+    momentum: Annotated[float, BELOW_1] = 0.0
     """SGD momentum (AdamW: first moment 0.9, always)."""
 
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 1e-4
     """Weight decay (sgd: L2 term; adamw: decoupled)."""
 
-    power: float = 0.9
+    power: Annotated[float, NOT_NEGATIVE] = 0.9
     """Exponent of the learning rate's fall."""
-
-    def check(self, prefix: str) -> None:
-        """Raise an InputError for a value out of range, naming it under ``prefix``."""
-        positive(self, prefix, "epochs", "batch", "lr")
-        at_least_zero(self, prefix, "steps", "weight_decay", "power")
-        check(0 <= self.momentum < 1, f"{prefix}.momentum", self.momentum, "in [0, 1)")
-        check(self.lr <= MOST_LR, f"{prefix}.lr", self.lr, f"at most {MOST_LR:g}")
 
 
 @dataclass(frozen=True)
@@ -152,18 +136,15 @@ class Machine:
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of training, where the device has it."""
 
-    workers: int = 0
+    workers: Annotated[int, NOT_NEGATIVE] = 0
     """Processes that load photos; 0: the main one."""
 
     cache: str = ""
     """Folder of the feature cache, to share it between runs; empty: in the run folder."""
 
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 30.0
     """Seconds between training checkpoints; 0: at every step."""
 
     track: Literal["none", "tensorboard", "wandb"] = "none"
     """Where training curves go besides metrics.jsonl; wandb stays offline unless the environment
     variable WANDB_MODE says otherwise. Needs the extra track."""
-
-    def __post_init__(self) -> None:
-        at_least_zero(self, "machine", "workers", "checkpoint_seconds")

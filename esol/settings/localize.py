@@ -1,9 +1,9 @@
 """Settings of stages 1 to 5: from the classifier to the seeds."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from esol.settings.checks import at_least_zero, check, positive
+from esol.settings.checks import BELOW_1, NOT_NEGATIVE, POSITIVE, SCALES, SHARE, one_of
 from esol.settings.inputs import Fit
 from esol.settings.methods import MapKind
 
@@ -12,43 +12,35 @@ from esol.settings.methods import MapKind
 class HeadSettings:
     """Convolution W1, ReLU, convolution W2, ReLU, 1 x 1 classifier V, global average pooling."""
 
-    width: int = 512
+    width: Annotated[int, POSITIVE] = 512
     """Channels of W1 and W2."""
 
-    kernel: int = 3
+    kernel: Annotated[int, one_of(1, 3, 5)] = 3
     """Side of W1 and W2, cells."""
-
-    def __post_init__(self) -> None:
-        positive(self, "head", "width")
-        check(self.kernel in (1, 3, 5), "head.kernel", self.kernel, "1, 3 or 5")
 
 
 @dataclass(frozen=True)
 class Classify:
     """Stage 1: the multi-label classifier, whose maps are the CAM baseline."""
 
-    fit: Fit = field(default_factory=Fit)
+    fit: Fit = Fit()
     """Optimisation; its lr is the rate of W1 and W2."""
 
-    backbone_lr: float = 1.0
+    backbone_lr: Annotated[float, POSITIVE] = 1.0
     """Rate of the backbone's learning parameters, as a multiple of fit.lr."""
 
-    classifier_lr: float = 10.0
+    classifier_lr: Annotated[float, POSITIVE] = 10.0
     """Rate of V, as a multiple of fit.lr."""
-
-    def __post_init__(self) -> None:
-        self.fit.check("classify.fit")
-        positive(self, "classify", "backbone_lr", "classifier_lr")
 
 
 @dataclass(frozen=True)
 class Sampler:
     """Offset branch of a frozen-weight deformable convolution."""
 
-    kernel: int = 3
+    kernel: Annotated[int, one_of(1, 3, 5)] = 3
     """Side of the offset branch's convolution, cells."""
 
-    bound: float = 1.0
+    bound: Annotated[float, NOT_NEGATIVE] = 1.0
     """An offset is bound * tanh(raw / bound), cells; 0: unbounded."""
 
     centre: bool = True
@@ -56,11 +48,6 @@ class Sampler:
 
     clamp: bool = True
     """Keep the centre of every sampling window on the map."""
-
-    def check(self, prefix: str) -> None:
-        """Raise an InputError for a value out of range, naming it under ``prefix``."""
-        check(self.kernel in (1, 3, 5), f"{prefix}.kernel", self.kernel, "1, 3 or 5")
-        at_least_zero(self, prefix, "bound")
 
 
 @dataclass(frozen=True)
@@ -71,26 +58,20 @@ class Expand:
     """offsets: the method. offsets+w1: the control of A.1.3. w1: no deformable layer, the control
     of A.1.1. nothing: no sampler either (the paper's "w/o DT_e"); this stage trains nothing."""
 
-    clip: float = 0.25
+    clip: Annotated[float, SHARE] = 0.25
     """Feature clipping: each channel is cut at this share of its maximum over the image; 1: off."""
 
-    alpha: float = 0.01
+    alpha: Annotated[float, POSITIVE] = 0.01
     """Weight of the maximised classification loss (paper A.1.2)."""
 
     objective: Literal["maximise", "minimise"] = "maximise"
     """Direction; minimise is a control, not the method."""
 
-    sampler: Sampler = field(default_factory=Sampler)
+    sampler: Sampler = Sampler()
     """Offset branch on W1."""
 
-    fit: Fit = field(default_factory=lambda: Fit(steps=60, lr=1.0, momentum=0.9, weight_decay=0.0))
+    fit: Fit = Fit(steps=60, lr=1.0, momentum=0.9, weight_decay=0.0)
     """Optimisation of the offset branch."""
-
-    def __post_init__(self) -> None:
-        self.fit.check("expand.fit")
-        self.sampler.check("expand.sampler")
-        check(0 < self.clip <= 1, "expand.clip", self.clip, "in (0, 1]")
-        positive(self, "expand", "alpha")
 
 
 @dataclass(frozen=True)
@@ -101,28 +82,21 @@ class Shrink:
     """offsets: the method. v: no sampler, the classifier V learns (the paper's "w/o DT_s").
     nothing: no sampler and nothing learns."""
 
-    area: float = 2.0
+    area: Annotated[float, NOT_NEGATIVE] = 2.0
     """Weight of the area loss; 0: off."""
 
-    sampler: Sampler = field(default_factory=Sampler)
+    sampler: Sampler = Sampler()
     """Offset branch on W2."""
 
-    fit: Fit = field(
-        default_factory=lambda: Fit(steps=80, optimizer="adamw", lr=1e-3, weight_decay=0.0)
-    )
+    fit: Fit = Fit(steps=80, optimizer="adamw", lr=1e-3, weight_decay=0.0)
     """Optimisation of the offset branch."""
-
-    def __post_init__(self) -> None:
-        self.fit.check("shrink.fit")
-        self.sampler.check("shrink.sampler")
-        at_least_zero(self, "shrink", "area")
 
 
 @dataclass(frozen=True)
 class Cams:
     """Stage 4: localization maps of the tagged classes, on a stride-4 grid."""
 
-    scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
+    scales: Annotated[tuple[float, ...], SCALES] = (1.0, 0.5, 1.5, 2.0)
     """Input scales whose maps are added."""
 
     flip: bool = True
@@ -130,14 +104,6 @@ class Cams:
 
     lists: tuple[str, ...] = ()
     """Photo lists to map; empty: data.train and data.evaluate."""
-
-    def __post_init__(self) -> None:
-        check(
-            bool(self.scales) and all(0 < s <= 4 for s in self.scales),
-            "cams.scales",
-            self.scales,
-            "one or more numbers in (0, 4]",
-        )
 
 
 @dataclass(frozen=True)
@@ -147,8 +113,5 @@ class Seeds:
     kind: MapKind | Literal["auto"] = "auto"
     """Which maps become seeds; auto: those the method ends with (esol: shrinkage)."""
 
-    threshold: float = 0.15
+    threshold: Annotated[float, BELOW_1] = 0.15
     """Score above which a pixel takes its best tagged class; the one fixed, common threshold."""
-
-    def __post_init__(self) -> None:
-        check(0 <= self.threshold < 1, "seeds.threshold", self.threshold, "in [0, 1)")

@@ -1,6 +1,9 @@
-"""Progress of long loops: a bar with rate and time left on a terminal, a few lines elsewhere."""
+"""What is printed: log, progress of long loops, and standard streams that are closed or full."""
 
+import errno
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -78,3 +81,36 @@ def _lines(items: Iterable[T], label: str, total: int, start: int, unit: str) ->
             rate = (done - start) / (now - begun)
             left = (total - done) / rate
             log.info("%s: %d of %d, %.1f %s/s, %.0f s left", label, done, total, rate, unit, left)
+
+
+def open_closed_streams() -> None:
+    """Open the null device where standard input, output or error was closed before we began.
+
+    The next file opened would be given its number, and whatever prints would write into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
+
+
+def abandon_output() -> None:
+    """Turn standard output to the null device if it can no longer be written to.
+
+    What is left in its buffer would otherwise fail once more at exit.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Screen(Console):
+    """Console that raises BrokenPipeError instead of exiting."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error pass."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
