@@ -12,14 +12,14 @@ import pytest
 
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
+from esol.runs.work import OWNER, FolderLock
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.system.lock import OWNER, FolderLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from esol.system.lock import FolderLock
+from esol.runs.work import FolderLock
 FolderLock(Path(sys.argv[1])).acquire()
 print("locked", flush=True)
 time.sleep(600)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from esol.runs.outputs import NOT_OUTPUTS, SIZES, count, digest, outputs, remove_cut, write_sizes
+from esol.runs.manifest import NOT_OUTPUTS, SIZES, count, digest, outputs, remove_cut, write_sizes
 
 FILES = {"a.bin": b"one", "maps/b.npz": b"seven b", "maps/deep/c.png": b""}
 OTHERS = (

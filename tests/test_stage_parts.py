@@ -13,7 +13,7 @@ from esol.errors import InputError
 from esol.predict.bundle import BUNDLE, load_bundle
 from esol.predict.model import load
 from esol.runs.folder import RunFolder
-from esol.runs.outputs import NOT_OUTPUTS, digest
+from esol.runs.manifest import NOT_OUTPUTS, digest
 from esol.runs.stages import STAGES
 from esol.runs.work import Part, work_on
 from esol.settings.load import load_settings

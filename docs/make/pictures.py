@@ -23,8 +23,8 @@ from esol.method.localizer import Localizer
 from esol.reproduce.figures import heat
 from esol.runs.folder import RunFolder
 from esol.settings import Settings
+from esol.stages.fitting import trained_localizer
 from esol.stages.job import Job
-from esol.stages.trained import trained_localizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 

@@ -14,11 +14,6 @@ from esol.errors import InputError
 SHELLS = ("bash", "zsh", "fish")
 
 
-def is_completing() -> bool:
-    """Whether a shell asks what may come next, by argcomplete's protocol."""
-    return "_ARGCOMPLETE" in os.environ
-
-
 def script(shell: str) -> str:
     """Script that a shell must read to complete ``esol``."""
     return shellcode(["esol"], True, shell)

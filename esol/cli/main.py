@@ -14,7 +14,6 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.cli.completion import SHELLS, complete, is_completing, script
 from esol.errors import InputError, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
@@ -73,7 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if is_completing():
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell asks what may come next.
+        from esol.cli.completion import complete
+
         return complete([*COMMANDS, *STAGES], _dispatch)
     if not given or given[0] in ("-h", "--help", "help"):
         print(USAGE)
@@ -368,6 +370,8 @@ def _show(run: Path) -> None:
 
 
 def _completion(rest: list[str]) -> int:
+    from esol.cli.completion import SHELLS, script
+
     parser = Parser(
         prog="esol completion",
         description="Script with which a shell completes commands, settings and values.",

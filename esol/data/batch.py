@@ -30,19 +30,6 @@ class Batch(NamedTuple):
     masks: Tensor | None = None
     targets: Tensor | None = None
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same on a device, inputs as float32."""
-
-        def moved(part: Tensor | None) -> Tensor | None:
-            return None if part is None else part.to(device, non_blocking=True)
-
-        return self._replace(
-            inputs=self.inputs.to(device, torch.float32, non_blocking=True),
-            tags=self.tags.to(device, non_blocking=True),
-            masks=moved(self.masks),
-            targets=moved(self.targets),
-        )
-
     def labels(self, output: Tensor) -> Tensor:
         """(N, h, w) labels at an output's resolution: of the pixels at its cells' centres."""
         if self.masks is None:

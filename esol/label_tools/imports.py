@@ -19,8 +19,8 @@ from esol.label_tools.runs import album_of, check_classes, opened
 from esol.label_tools.sources import digest_of
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
+from esol.runs.work import FolderLock
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
-from esol.system.lock import FolderLock
 from esol.system.progress import track
 
 _READERS = {

@@ -6,8 +6,7 @@ from typing import Any
 
 from esol.errors import InputError
 from esol.runs.corrections import FOLDER, Corrections, read_corrections
-from esol.runs.manifest import damaged, is_manifest
-from esol.runs.outputs import digest
+from esol.runs.manifest import damaged, digest, is_manifest
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import stored_settings

@@ -1,15 +1,28 @@
-"""Manifest: what a stage's JSON files say, how two identities differ, what made a result."""
+"""Manifest: what a stage was made from, what made it, and which files are its outputs."""
 
+import hashlib
 import importlib.metadata
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from esol import __version__
 from esol.errors import InputError
+from esol.system.files import TEMPORARY, read_json, write_json
+
+CHECKPOINT = "checkpoint-"
+"""Beginning of the names of training checkpoints, which are no outputs."""
+
+SIZES = "sizes.json"
+"""Size in bytes of every output, written just before the manifest."""
+
+NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt", SIZES)
+
+# With what is in them, at any depth. Photos, too, may be called checkpoint-3.jpg.
+_CHECKPOINTS = re.compile(rf"(^|/){CHECKPOINT}\d{{8}}/")
 
 
 def is_manifest(content: Any) -> bool:
@@ -113,3 +126,51 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
+
+
+def outputs(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Relative name and path of every output file of a stage's folder, in order."""
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder).as_posix()
+        whole = not file.name.startswith(TEMPORARY) and relative not in NOT_OUTPUTS
+        if whole and not _CHECKPOINTS.search(relative) and file.is_file():
+            yield relative, file
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Number and total size of the output files: what can be checked in no time."""
+    sizes = [file.stat().st_size for _, file in outputs(folder)]
+    return {"files": len(sizes), "bytes": sum(sizes)}
+
+
+def digest(folder: Path) -> dict[str, Any]:
+    """Number and size of the output files, and one SHA-256 over their names and contents."""
+    total = hashlib.sha256()
+    for relative, file in outputs(folder):
+        total.update(relative.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return {**count(folder), "sha256": total.hexdigest()}
+
+
+def write_sizes(folder: Path) -> None:
+    """Write down the size of every output."""
+    write_json(folder / SIZES, {name: file.stat().st_size for name, file in outputs(folder)})
+
+
+def remove_cut(folder: Path) -> list[str]:
+    """Remove outputs of another size than was written down; nothing if nothing was.
+
+    Returns:
+        Their names.
+    """
+    try:
+        sizes = read_json(folder / SIZES)
+    except InputError:
+        return []
+    cut = [
+        (name, file)
+        for name, file in outputs(folder)
+        if name in sizes and file.stat().st_size != sizes[name]
+    ]
+    for _, file in cut:
+        file.unlink()
+    return [name for name, _ in cut]

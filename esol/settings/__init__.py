@@ -8,7 +8,7 @@ paper states one; docs/method.md lists which values are the paper's and which ar
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
-from esol.settings.checks import Rule, check, check_ranges
+from esol.settings.checks import SEED, check, check_ranges
 from esol.settings.inputs import BackboneSettings as BackboneSettings
 from esol.settings.inputs import Data as Data
 from esol.settings.inputs import Fit as Fit
@@ -43,9 +43,7 @@ from esol.settings.methods import Sccam as Sccam
 class Settings:
     """All settings of a run."""
 
-    seed: Annotated[
-        int, Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
-    ] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of every random choice."""
 
     method: Method = "esol"
@@ -170,10 +168,12 @@ class Settings:
 
     def resolved(self) -> "Settings":
         """The same with what "auto" stands for, as far as that is known before a run."""
+        segment = self.segment
+        stride = AUTO_STRIDE if segment.stride == "auto" else segment.stride
         return replace(
             self,
             seeds=replace(self.seeds, kind=self.seed_kind),
-            segment=replace(self.segment, stride=self.segment.encoder_stride),
+            segment=replace(segment, stride=stride),
         )
 
     def group(self, name: str) -> Any:

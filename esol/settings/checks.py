@@ -10,15 +10,13 @@ from esol.errors import InputError
 
 @dataclass(frozen=True, repr=False)
 class Rule:
-    """What values a setting may have: ``Annotated[float, POSITIVE]``.
-
-    Attributes:
-        text: follows "must be" in the message.
-        test: whether a value is allowed.
-    """
+    """What values a setting may have: ``Annotated[float, POSITIVE]``."""
 
     text: str
+    """Follows "must be" in the message."""
+
     test: Callable[[Any], bool]
+    """Whether a value is allowed."""
 
     def __repr__(self) -> str:
         return self.text
@@ -29,6 +27,8 @@ NOT_NEGATIVE = Rule("0 or more", lambda value: 0 <= value < math.inf)
 BELOW_1 = Rule("in [0, 1)", lambda value: 0 <= value < 1)
 UP_TO_1 = Rule("in [0, 1]", lambda value: 0 <= value <= 1)
 SHARE = Rule("in (0, 1]", lambda value: 0 < value <= 1)
+CONFIDENCE = Rule("in [0.5, 1)", lambda value: 0.5 <= value < 1)
+SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
 SIDE = Rule("at least 32", lambda value: value >= 32)
 SIDE_OR_0 = Rule("0, or at least 32", lambda value: value == 0 or value >= 32)
 SIDES = Rule("two sizes, 32 <= low <= high", lambda value: 32 <= value[0] <= value[1])

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from esol.settings.yaml_file import read_yaml
 
 def config_folder() -> Path:
     """Folder of the configurations: inside an installed package, or beside it in a checkout."""
-    installed = Path(str(files("esol"))) / "configs"
-    return installed if installed.is_dir() else installed.parent.parent / "configs"
+    package = Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def config_names() -> list[str]:

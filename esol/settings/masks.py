@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from esol.settings.checks import (
     BELOW_1,
+    CONFIDENCE,
     NOT_NEGATIVE,
     POSITIVE,
     SCALES,
@@ -12,7 +13,6 @@ from esol.settings.checks import (
     SIDE,
     SIDE_OR_0,
     WITHOUT_REPEATS,
-    Rule,
     auto_or,
     named,
     one_of,
@@ -106,7 +106,7 @@ class Refine:
     crf: Crf = Crf()
     """CRF on label masks: the seeds for crf, the confident labels for irn."""
 
-    confidence: Annotated[float, Rule("in [0.5, 1)", lambda value: 0.5 <= value < 1)] = 0.7
+    confidence: Annotated[float, CONFIDENCE] = 0.7
     """Probability of each pixel's label with which that CRF starts."""
 
     affinity: Affinity = Affinity()

@@ -8,6 +8,7 @@ from esol.errors import InputError
 from esol.report.summary import write_report
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
+from esol.runs.work import FolderLock
 from esol.settings import LEARNS, Settings
 from esol.settings.load import dump_settings
 from esol.stages import (
@@ -26,7 +27,6 @@ from esol.stages.checks import check_input
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, all_wait, main_process
 from esol.system.files import write_atomic, write_json
-from esol.system.lock import FolderLock
 from esol.system.progress import log
 
 BY_NAME: dict[str, Callable[[Job], None]] = {

@@ -1,8 +1,8 @@
 """Stage 4, ``esol cams``: from trained networks to localization maps."""
 
+from esol.stages.fitting import trained_networks
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_photos
-from esol.stages.trained import trained_networks
 
 
 def cams(job: Job) -> None:

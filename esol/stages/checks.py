@@ -11,8 +11,8 @@ from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
 from esol.runs.stages import STAGES
+from esol.stages.fitting import new_peer
 from esol.stages.job import Job
-from esol.stages.trained import new_peer
 from esol.system.distributed import processes
 from esol.system.progress import log
 from esol.training.tracking import check_tracker
@@ -26,7 +26,8 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     """
     if job.run.path.resolve() == job.data.root.resolve():
         raise InputError(f"{job.run.path} is the data folder; give another folder for the results")
-    check_tracker(job.settings.machine)
+    if job.settings.machine.track != "none":
+        check_tracker(job.settings.machine)
     todo = [stage for stage in stages if job.overwrite or not job.run.is_finished(stage)]
     _check_lists(job, todo)
     _check_batches(job, todo)
@@ -74,7 +75,8 @@ def _check_lists(job: Job, todo: Sequence[str]) -> None:
 
 def _check_batches(job: Job, todo: Sequence[str]) -> None:
     """Every process gets an equal part of a batch, so that their mean is the batch's."""
-    n = processes()
+    if (n := processes()) == 1:
+        return
     fits = [fit for stage in todo for fit in STAGES[stage].fits(job.settings).items()]
     for key, optimisation in fits:
         if (batch := optimisation.batch) % n:

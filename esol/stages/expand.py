@@ -3,9 +3,8 @@
 from functools import partial
 
 from esol.method.losses import expand_losses
-from esol.stages.fitting import finish, fit_sampler
+from esol.stages.fitting import finish, fit_sampler, trained_localizer
 from esol.stages.job import Job
-from esol.stages.trained import trained_localizer
 
 
 def expand(job: Job) -> None:

@@ -23,10 +23,18 @@ from esol.peers.eps import eps_losses
 from esol.peers.sccam import SubcategoryClassifier, sccam_losses, subcategories
 from esol.runs.work import OpenStage
 from esol.settings import Fit
-from esol.stages.fitting import classifier_groups, finish, tagged_inputs, train_once
+from esol.stages.fitting import (
+    PeerNetwork,
+    classifier_groups,
+    finish,
+    new_peer,
+    tagged_inputs,
+    train_once,
+    trained_classifier,
+    trained_localizer,
+)
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_photos
-from esol.stages.trained import PeerNetwork, new_peer, trained_classifier, trained_localizer
 from esol.system.distributed import all_from_main, all_gather, device_of, my_share
 from esol.system.files import make_folder
 from esol.system.progress import track

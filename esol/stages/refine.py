@@ -15,11 +15,10 @@ from esol.masks.instances import instances
 from esol.masks.refine import boundaries, confident_labels, crf_mask, walked
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet, affinity_losses
-from esol.runs.outputs import CHECKPOINT
+from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
-from esol.stages.fitting import train_once
+from esol.stages.fitting import backbone_stage, train_once, trained_backbone
 from esol.stages.job import Job
-from esol.stages.trained import backbone_stage, trained_backbone
 from esol.system.distributed import all_in_order, all_wait, device_of, my_share
 from esol.system.progress import log, track
 from esol.training.fit import fit

@@ -11,7 +11,7 @@ from esol.data.sample import Sample
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict.bundle import BUNDLE, redescribe, save_bundle
 from esol.predict.model import load
-from esol.runs.outputs import CHECKPOINT
+from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
 from esol.stages.fitting import last_losses
 from esol.stages.job import Job

@@ -3,9 +3,8 @@
 from functools import partial
 
 from esol.method.losses import shrink_losses
-from esol.stages.fitting import finish, fit_sampler
+from esol.stages.fitting import finish, fit_sampler, trained_localizer
 from esol.stages.job import Job
-from esol.stages.trained import trained_localizer
 
 
 def shrink(job: Job) -> None:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from esol.data.batch import Batch, Losses, Mean
 from esol.errors import InputError, one_line
-from esol.runs.outputs import CHECKPOINT
+from esol.runs.manifest import CHECKPOINT
 from esol.settings import Fit, Machine
 from esol.system.distributed import (
     all_copy_from_main,
@@ -149,12 +149,13 @@ def fit(
     batches = inputs.batches(
         batch_size, seed=run.seed, start=done, stop=steps, workers=machine.workers
     )
-    with _stop_signals() as stop, tracked(accelerator, machine, folder, done):
+    tracking = tracked(accelerator, machine, folder, done) if _tracks(machine) else nullcontext()
+    with _stop_signals() as stop, tracking:
         for batch in track(batches, label, total=steps, start=done, unit="steps"):
             # A process whose photo cannot be read is missed here, not amid a backward pass.
             all_wait()
             rate = set_rate(optimizer, done, steps, optimisation)
-            values = step_module(batch.to(accelerator.device))
+            values = step_module(_on_device(batch, accelerator.device))
             _all_update(accelerator, optimizer, step_module, values["loss"], batch)
             done += 1
             metrics.all_log(done, values, rate)
@@ -172,13 +173,17 @@ def fit(
     return {"steps": steps, **metrics.last}
 
 
+def _tracks(machine: Machine) -> bool:
+    return machine.track != "none"
+
+
 def _accelerator(machine: Machine, folder: Path) -> Accelerator:
     return Accelerator(
         # Parameters that the loss does not reach are found once, not at every step.
         kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
         mixed_precision=machine.precision if torch.cuda.is_available() else "no",
         cpu=device_of(machine.device).type == "cpu",
-        **tracker_arguments(machine, folder),
+        **(tracker_arguments(machine, folder) if _tracks(machine) else {}),
     )
 
 
@@ -240,6 +245,18 @@ def _all_update(
             f" this batch: {', '.join(names)}"
         )
     optimizer.step()
+
+
+def _on_device(batch: Batch, device: torch.device) -> Batch:
+    def moved(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part.to(device, non_blocking=True)
+
+    return batch._replace(
+        inputs=batch.inputs.to(device, torch.float32, non_blocking=True),
+        tags=batch.tags.to(device, non_blocking=True),
+        masks=moved(batch.masks),
+        targets=moved(batch.targets),
+    )
 
 
 def _all_save(accelerator: Accelerator, folder: Path, step: int) -> None:

@@ -25,7 +25,7 @@ _AVAILABLE = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_availab
 
 def check_tracker(machine: Machine) -> None:
     """Raise an InputError if what ``machine.track`` names is not installed."""
-    if machine.track != "none" and not _AVAILABLE[machine.track]():
+    if not _AVAILABLE[machine.track]():
         raise InputError(
             f"machine.track = {machine.track!r}: not installed; pip install 'esol[track]', or set"
             " machine.track: none"
@@ -33,9 +33,7 @@ def check_tracker(machine: Machine) -> None:
 
 
 def tracker_arguments(machine: Machine, folder: Path) -> dict[str, Any]:
-    """What Accelerate's constructor must be told; nothing without a tracker."""
-    if machine.track == "none":
-        return {}
+    """Arguments of Accelerate's constructor for the tracker that ``machine.track`` names."""
     place = str(_run_and_name(folder)[0] / TENSORBOARD)
     return {
         "log_with": machine.track,
@@ -53,7 +51,7 @@ def _run_and_name(folder: Path) -> tuple[Path, str]:
 
 @contextmanager
 def tracked(accelerator: Accelerator, machine: Machine, folder: Path, done: int) -> Iterator[None]:
-    """Have the tracker, if there is one, take what ``accelerator.log`` is given.
+    """Have the tracker take what ``accelerator.log`` is given.
 
     TensorBoard: events in RUN/tensorboard/STAGE. Weights & Biases: project RUN, run STAGE, files in
     RUN/wandb, and nothing is sent unless the environment variable WANDB_MODE says so.
@@ -62,14 +60,11 @@ def tracked(accelerator: Accelerator, machine: Machine, folder: Path, done: int)
         accelerator: made with ``tracker_arguments``.
         machine: names the tracker.
         folder: the stage's folder, or one in it.
-        done: steps already done; what was told of later ones is forgotten.
+        done: steps already done; what it has of later ones is removed.
 
     Raises:
         InputError: the tracker cannot start.
     """
-    if machine.track == "none":
-        yield
-        return
     if machine.track == "tensorboard":
         _start_tensorboard(accelerator, folder, done)
     else:

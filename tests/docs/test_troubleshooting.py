@@ -20,7 +20,7 @@ from esol.data.batch import Batch, Losses
 from esol.data.synthetic import write_synthetic
 from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
-from esol.system.lock import FolderLock
+from esol.runs.work import FolderLock
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "troubleshooting.md"

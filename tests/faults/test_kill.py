@@ -15,7 +15,7 @@ import pytest
 from kills import FLAGS, SIGNALS, SMOKE, Server, contents, differences, kill_all, plans
 
 from esol.runs.stages import STAGES
-from esol.system.lock import FolderLock
+from esol.runs.work import FolderLock
 
 METHODS = {
     "esol": [],

@@ -14,7 +14,7 @@ import pytest
 from kills import SMOKE, contents, copied, differences, unlike
 
 import esol
-from esol.runs.outputs import outputs
+from esol.runs.manifest import outputs
 from esol.runs.stages import STAGES
 
 Refused = Callable[..., str]

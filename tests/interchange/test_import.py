@@ -15,7 +15,7 @@ from esol.errors import InputError
 from esol.label_tools.exports import export_masks
 from esol.label_tools.imports import import_masks
 from esol.runs.corrections import read_corrections
-from esol.system.lock import FolderLock
+from esol.runs.work import FolderLock
 
 
 @pytest.fixture
