@@ -9,6 +9,7 @@ format:
 lint:
 	ruff format --check .
 	ruff check .
+	lint-imports
 
 types:
 	mypy
