@@ -63,7 +63,7 @@ _HOMES = {
 _RENAMED = {"seed": "seed_mask"}
 """Old public name -> what it is called now."""
 
-__all__ = list(_HOMES)
+__all__ = [name for name in _HOMES if name not in _RENAMED]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from esol.runs.manifest import NOT_OUTPUTS, digest
 from esol.runs.stages import STAGES
 from esol.runs.work import Part, work_on
 from esol.settings.load import load_settings
-from esol.stages import run
+from esol.stages import refine, run, segment
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 PARTS = (Part(("one.txt", "checkpoint-*"), ("a", "group.x")), Part(("two",), ("b", "group.y")))
@@ -327,3 +327,31 @@ def test_killed_before_the_model_file_is_described_anew(done, photos, tmp_path, 
     assert load_bundle(path)[1]["flip"]
     run(settings, photos, copy, first="segment", last="segment")
     assert not load_bundle(path)[1]["flip"]
+
+
+def leaves(identity: dict) -> set[str]:
+    """Keys of an identity, and those inside its groups as "group.name"."""
+    groups = {key for key, value in identity.items() if isinstance(value, dict) and key != "data"}
+    inner = {f"{group}.{key}" for group in groups for key in identity[group]}
+    return inner | (identity.keys() - groups)
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts", "unread"),
+    [
+        # What is made; no output depends on what else is.
+        ("refine", (refine._CRF, *refine._IRN), {"refine.methods"}),
+        # Only the training masks are read; they have a key.
+        ("segment", segment.PARTS, {"after.masks"}),
+    ],
+)
+def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, unread):
+    """A key that no part names could change without any output being made again."""
+    identity = json.loads((RunFolder(done).stage(stage) / "identity.json").read_text())
+    reads = {key for part in parts for key in part.reads}
+    keys = {key for key in leaves(identity) if not {key, key.split(".")[0]} & reads}
+    assert keys - {"stage", "version", "train.photos", "train.sha256"} == unread
+    assert {key.split(".")[0] for key in reads} <= {
+        *identity,
+        *("truth", "corrected"),
+    }
