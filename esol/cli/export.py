@@ -31,8 +31,8 @@ def export_command(rest: list[str]) -> int:
 
     model = load(Path(parsed.run), "cpu")
     if parsed.to == "onnx":
-        found = export_onnx(model, out)
-        print(f"differs from PyTorch by at most {found['largest_difference']:.1e} in probability")
+        checked = export_onnx(model, out)
+        print(f"differs from PyTorch by at most {checked['largest_difference']:.1e} in probability")
     else:
         export_bundle(model, out)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
@@ -61,7 +61,7 @@ def import_command(rest: list[str]) -> int:
     from esol.label_tools.imports import import_masks
 
     _check(parsed.tolerance or 0)
-    found = import_masks(
+    counts = import_masks(
         parsed.corrected,
         parsed.run,
         source=parsed.source,
@@ -69,8 +69,8 @@ def import_command(rest: list[str]) -> int:
         data=parsed.data,
     )
     print(
-        f"{found['photos']} photos, {found['changed']} of them corrected;"
-        f" {found['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"
+        f"{counts['photos']} photos, {counts['changed']} of them corrected;"
+        f" {counts['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"
     )
     print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
     return 0
@@ -104,7 +104,7 @@ def _masks(parsed: Any) -> int:
     from esol.label_tools.labelstudio import PREFIX
 
     _check(parsed.tolerance)
-    found = export_masks(
+    counts = export_masks(
         parsed.run,
         parsed.out,
         to=parsed.to,
@@ -114,7 +114,7 @@ def _masks(parsed: Any) -> int:
         prefix=PREFIX if parsed.prefix is None else parsed.prefix,
         data=parsed.data,
     )
-    print(f"{parsed.out}: {found['photos']} photos of {found['list']}")
+    print(f"{parsed.out}: {counts['photos']} photos of {counts['list']}")
     return 0
 
 
@@ -153,7 +153,7 @@ def _submission(parsed: Any, out: Path) -> int:
         raise InputError(
             "--to voc-submission needs --data, the folder with JPEGImages and ImageSets"
         )
-    found = voc_submission(
+    counts = voc_submission(
         load(Path(parsed.run), parsed.device),
         Path(parsed.data),
         out,
@@ -163,7 +163,7 @@ def _submission(parsed: Any, out: Path) -> int:
         batch=parsed.batch,
         overwrite=parsed.overwrite,
     )
-    print(f"{found['photos']} photos, masks in {found['masks']}")
+    print(f"{counts['photos']} photos, masks in {counts['masks']}")
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     return 0
 

@@ -42,7 +42,7 @@ USAGE = f"""usage: esol COMMAND ...
 From image tags to segmentation masks.
 
   esol demo     [OUT]                       synthetic set, whole pipeline, report
-  esol check    [CONFIG] DATA               validate a data set: what was found, what is wrong
+  esol check    [CONFIG] DATA               validate a data set: contents and problems
   esol run      [CONFIG] DATA OUT           all stages, skipping what is already done
   esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
@@ -67,20 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command line.
 
     Returns:
-        0; 2 for a mistake in what was given, after one line saying which; 130 if interrupted; 141
+        0; 2 for a mistake of the user, after one line about it; 130 if interrupted; 141
         if the reader of the output has gone.
     """
     open_closed_streams()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:
         # A shell asks what may come next.
         from esol.cli.completion import complete
 
         return complete([*COMMANDS, *STAGES], _dispatch)
-    if not given or given[0] in ("-h", "--help", "help"):
+    if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE)
-        return 0 if given else 2
-    if given[0] == "--version":
+        return 0 if words else 2
+    if words[0] == "--version":
         print(__version__)
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -95,13 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         force=True,
     )
     logging.getLogger("esol").setLevel(logging.INFO)
-    # Its retries say nothing that our one line at the end does not. It reads this when imported.
+    # Silence huggingface_hub's retry messages; it reads this at its import.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    # Pillow's remarks on files that it reads all the same.
+    # Pillow warns of files that it can read.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        _check_encoding(given)
-        code = _dispatch(given[0], given[1:])
+        _check_encoding(words)
+        code = _dispatch(words[0], words[1:])
         sys.stdout.flush()
         leave_group()
         return code
@@ -110,12 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _refused(str(error))
     except BrokenPipeError:
-        # Who reads our output has seen enough.
+        # The reader closed the pipe.
         abandon_output()
         return 141
     except OSError as error:
         abandon_output()
-        # What we write to files has its name.
+        # Only errors of standard output lack a file name.
         name = error.filename or "standard output, or a file that is read"
         return _refused(f"{name}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -125,19 +125,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(message: str) -> int:
-    """One line, from whichever process is first to say so."""
+    """Print one line, in the first process that reports it."""
     if is_first_to_report(message):
-        # Whoever read our errors may be gone.
+        # Standard error may be closed.
         with suppress(OSError):
             print(f"esol: {visible(message)}", file=sys.stderr, flush=True)
     return 2
 
 
-def _check_encoding(given: Sequence[str]) -> None:
-    """Refuse what could not be written down: names of files of which the system has only bytes."""
-    for argument in given:
-        if not encodable(argument):
-            raise InputError(f"{argument}: no UTF-8: rename the file or folder")
+def _check_encoding(words: Sequence[str]) -> None:
+    """Refuse file names that are not valid UTF-8: they could not be written to a file."""
+    for word in words:
+        if not encodable(word):
+            raise InputError(f"{word}: not valid UTF-8: rename the file or folder")
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
@@ -161,25 +161,25 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
         if flag == "--config" or flag.startswith("--config="):
             check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
     positionals = parser.parse_args(rest)
-    given = [str(path) for path in positionals.paths]
+    named = [str(path) for path in positionals.paths]
     if positionals.print_config:
-        given, paths = given[:1] if len(given) in (1, paths + 1) else [], 0
-    if len(given) not in (paths, paths + 1):
-        raise InputError(f"{len(given)} paths were given; use: {parser.usage}")
-    config = given.pop(0) if len(given) == paths + 1 else None
-    if config is None and given and given[0] in config_names() and not Path(given[0]).exists():
-        raise InputError(f"{given[0]} is a configuration, and a folder is missing; {parser.usage}")
+        named, paths = named[:1] if len(named) in (1, paths + 1) else [], 0
+    if len(named) not in (paths, paths + 1):
+        raise InputError(f"{len(named)} paths were given; use: {parser.usage}")
+    config = named.pop(0) if len(named) == paths + 1 else None
+    if config is None and named and named[0] in config_names() and not Path(named[0]).exists():
+        raise InputError(f"{named[0]} is a configuration, and a folder is missing; {parser.usage}")
     parsed, settings = parse(parser, None if config is None else find_config(config), rest)
     if parsed.print_config:
         print(dump_settings(settings), end="")
         sys.exit(0)
-    return parsed, settings, given
+    return parsed, settings, named
 
 
 _OVERWRITE = {
     "overwrite": {
         "action": "store_true",
-        "help": "replace stages made with other settings, but for the parts these do not reach",
+        "help": "replace stages of other settings, except parts that do not depend on them",
     }
 }
 
@@ -277,11 +277,11 @@ def _predict(rest: list[str]) -> int:
     )
     parser.add_argument("--batch", type=int, default=8, help="photos at a time")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--overwrite", action="store_true", help="replace masks made before")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing masks")
     parsed = parser.parse_args(rest)
     from esol.predict.model import load, predict_folder
 
-    found = predict_folder(
+    counts = predict_folder(
         load(Path(parsed.run), parsed.device),
         parsed.images,
         Path(parsed.out),
@@ -294,12 +294,12 @@ def _predict(rest: list[str]) -> int:
     )
     if not main_process():
         return 0
-    print(f"{found['photos']} photos: {found['predicted']} done, {found['skipped']} done before")
-    for name, photos in found["classes"].items():
+    print(f"{counts['photos']} photos: {counts['predicted']} done, {counts['skipped']} done before")
+    for name, photos in counts["classes"].items():
         if photos:
             print(f"  {name}: in {photos}")
-    if found["empty"]:
-        print(f"  none of them: in {found['empty']}, masks of background alone")
+    if counts["empty"]:
+        print(f"  none of them: in {counts['empty']}, masks of background alone")
     print(f"masks: {parsed.out}")
     return 0
 
@@ -330,9 +330,9 @@ def _prepare(rest: list[str]) -> int:
     except InputError:
         give_up(Path(parsed.out))
         raise
-    found = ", ".join(f"{name} {number:,}" for name, number in done.counts.items())
+    counts = ", ".join(f"{name} {number:,}" for name, number in done.counts.items())
     state = "prepared before, nothing to do" if done.done_before else "ready"
-    print(f"{done.out}: {state}: {found}")
+    print(f"{done.out}: {state}: {counts}")
     return 0
 
 
@@ -356,8 +356,8 @@ def _evaluate_masks(rest: list[str]) -> int:
     parser.add_argument("--list", help="text file of the names to measure, one per line")
     parsed = parser.parse_args(rest)
     names = read_names(Path(parsed.list)) if parsed.list else None
-    found = evaluate_masks(Path(parsed.masks), Path(parsed.gt), names=names)
-    print(json.dumps(found, indent=2))
+    metrics = evaluate_masks(Path(parsed.masks), Path(parsed.gt), names=names)
+    print(json.dumps(metrics, indent=2))
     return 0
 
 

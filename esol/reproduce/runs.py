@@ -139,7 +139,7 @@ def _run_row(plan: Plan, name: str, seed: int) -> None:
         run(settings, plan.data, target.path, last=row.until)
         run(settings, plan.data, target.path, first="evaluate")
     except OtherSettingsError as error:
-        raise InputError(f"{error.made}; use another --out") from error
+        raise InputError(f"{error.conflict}; use another --out") from error
 
 
 def _is_done(plan: Plan, target: RunFolder, settings: Settings) -> bool:

@@ -42,13 +42,13 @@ class Corrections:
         Returns:
             ``photos`` and ``sha256`` over their names and masks; empty if none is corrected.
         """
-        found = [name for name in names if name in self.photos]
-        if not found:
+        corrected = [name for name in names if name in self.photos]
+        if not corrected:
             return {}
         digest = hashlib.sha256()
-        for name in found:
+        for name in corrected:
             digest.update(name.encode() + b"\0" + bytes.fromhex(self.photos[name]["sha256"]))
-        return {"photos": len(found), "sha256": digest.hexdigest()}
+        return {"photos": len(corrected), "sha256": digest.hexdigest()}
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse masks of other classes.

@@ -55,29 +55,29 @@ def only(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return part
 
 
-def has_grown(there: Any, now: Any) -> bool:
-    """Whether the only difference is that there is more of it now."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        return all(key in now and has_grown(value, now[key]) for key, value in there.items())
-    if isinstance(there, list) and isinstance(now, list):
-        return [item for item in now if item in there] == there
-    return bool(there == now)
+def has_grown(old: Any, new: Any) -> bool:
+    """Whether the new value is the old one with additions."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(key in new and has_grown(value, new[key]) for key, value in old.items())
+    if isinstance(old, list) and isinstance(new, list):
+        return [item for item in new if item in old] == old
+    return bool(old == new)
 
 
-def first_difference(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """What two identities differ in first, as "key = old, not new"; "" if nothing.
+def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
+    """First difference of two identities, as "key = old, not new"; "" if they are equal.
 
-    Digests, which say nothing to a reader, become "other contents of key".
+    Digests, which mean nothing to a reader, become "other contents of key".
     """
-    for key in dict.fromkeys([*there, *now]):
-        old, new = there.get(key, "nothing"), now.get(key, "nothing")
-        if old == new:
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key, "nothing"), new.get(key, "nothing")
+        if before == after:
             continue
-        if _other_contents(old, new):
+        if _other_contents(before, after):
             return f"other contents of {prefix}{key}"
-        if isinstance(old, dict) and isinstance(new, dict):
-            return first_difference(old, new, f"{prefix}{key}.")
-        return f"{prefix}{key} = {old}, not {new}"
+        if isinstance(before, dict) and isinstance(after, dict):
+            return first_difference(before, after, f"{prefix}{key}.")
+        return f"{prefix}{key} = {before}, not {after}"
     return ""
 
 

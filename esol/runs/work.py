@@ -91,7 +91,7 @@ class FolderLock:
     or another machine left there.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -147,12 +147,12 @@ class OtherSettingsError(InputError):
     """A folder holds work of another identity.
 
     Attributes:
-        made: the folder, and the first difference.
+        conflict: the folder, and the first difference.
     """
 
-    def __init__(self, made: str, advice: str) -> None:
-        super().__init__(f"{made}; {advice}")
-        self.made = made
+    def __init__(self, conflict: str, advice: str) -> None:
+        super().__init__(f"{conflict}; {advice}")
+        self.conflict = conflict
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def work_on(
         identity: everything that the stage's outputs depend on.
         overwrite: replace work of another identity.
         settings: all settings as YAML, kept beside the outputs for the reader.
-        grows: work made before some later stage existed is replaced once that is finished.
+        grows: work that lacks a later stage is replaced once that stage is finished.
         parts: outputs that stay when what they depend on is unchanged; all others are removed.
 
     Raises:
@@ -211,15 +211,15 @@ def _enter(
     grows: bool,
     parts: Sequence[Part],
 ) -> bool:
-    """Make the stage's folder ready; whether there is something to do."""
+    """Make the stage's folder ready; whether old_identity is something to do."""
     path, identity = stage.path, stage.identity
     remove_leftovers(run.path)
     remove_leftovers(path)
     if (path / "identity.json").is_file():
-        there = read_record(path / "identity.json")
-        difference = first_difference(there, identity)
-        kept = _unchanged(path, parts, there, identity) if difference else []
-        if difference and not overwrite and not (grows and has_grown(there, identity)):
+        old_identity = read_record(path / "identity.json")
+        difference = first_difference(old_identity, identity)
+        kept = _unchanged(path, parts, old_identity, identity) if difference else []
+        if difference and not overwrite and not (grows and has_grown(old_identity, identity)):
             keeping = f", which keeps {', '.join(kept)}" if kept else ""
             raise OtherSettingsError(
                 f"{path} was made with {difference}",
@@ -287,13 +287,13 @@ class _LogFile(logging.Handler):
 
 
 def _unchanged(
-    path: Path, parts: Sequence[Part], there: Mapping[str, Any], now: Mapping[str, Any]
+    path: Path, parts: Sequence[Part], old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> list[str]:
     """Names at the top of a stage's folder that are as good for one identity as for the other."""
     patterns = [
         pattern
         for part in parts
-        if only(there, part.reads) == only(now, part.reads)
+        if only(old, part.reads) == only(new, part.reads)
         for pattern in part.files
     ]
     # What is behind a link belongs to another run.
@@ -301,7 +301,7 @@ def _unchanged(
 
 
 def _clear(path: Path, kept: Sequence[str]) -> None:
-    """Remove a stage's files but those to be kept.
+    """Remove a stage's files except those to be kept.
 
     The manifest goes first and the identity stays until the next one is written over it: a kill in
     between leaves the unfinished work of the old identity, less some files.
@@ -325,25 +325,25 @@ def _is_whole(path: Path) -> bool:
     manifest = path / "manifest.json"
     if not manifest.is_file():
         return False
-    stored, found = read_record(manifest)["outputs"], count(path)
-    if found == {name: stored[name] for name in found}:
+    recorded, outputs = read_record(manifest)["outputs"], count(path)
+    if outputs == {name: recorded[name] for name in outputs}:
         return True
     log.warning("%s: files were removed or changed since it was finished; working on it", path)
     manifest.unlink()
-    # What is there is not made again; cut files must not stay.
+    # Existing files are not made again, so cut files must go.
     if cut := remove_cut(path):
         log.warning("%s: %d files of another size are made again, first %s", path, len(cut), cut[0])
     return False
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove files and folders that a killed run had not yet given their names.
+    """Remove files and folders that a killed run left under temporary names.
 
     Looks through a stage's folder, and at the top of a run's.
     """
     stage = path.name in {stage.folder for stage in STAGES.values()}
-    found = path.rglob(f"{TEMPORARY}*") if stage else path.glob(f"{TEMPORARY}*")
-    for leftover in list(found):
+    leftovers = path.rglob(f"{TEMPORARY}*") if stage else path.glob(f"{TEMPORARY}*")
+    for leftover in list(leftovers):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:

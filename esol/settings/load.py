@@ -28,22 +28,22 @@ def config_names() -> list[str]:
     return sorted(file.stem for file in config_folder().glob("*.yaml"))
 
 
-def find_config(given: str) -> Path:
+def find_config(name: str) -> Path:
     """A settings file, by its path or by the name of one that comes with esol.
 
     Raises:
         InputError: there is no such file (the message lists the names), it is not YAML, or it has
             a key that no setting has.
     """
-    path = Path(given)
+    path = Path(name)
     if path.is_file():
         check_keys(path)
         return path
-    named = config_folder() / f"{given}.yaml"
-    if named.is_file():
-        return named
+    shipped = config_folder() / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
     names = ", ".join(config_names())
-    raise InputError(f"{given}: no such settings file; by name there are: {names}")
+    raise InputError(f"{name}: no such settings file; by name there are: {names}")
 
 
 RETIRED = {"quirks": {"momentum": False, "checkpoint": False, "crop": False}}
@@ -66,11 +66,11 @@ def check_keys(path: Path) -> None:
     _check_group(content if content is not None else {}, asdict(Settings()), path, "")
 
 
-def _check_group(given: Any, known: dict[str, Any], path: Path, prefix: str) -> None:
-    if not isinstance(given, dict):
+def _check_group(content: Any, known: dict[str, Any], path: Path, prefix: str) -> None:
+    if not isinstance(content, dict):
         name = prefix.rstrip(".") or "the whole file"
         raise InputError(f"{path}: {name} must be a group of settings ({', '.join(known)})")
-    for key, value in given.items():
+    for key, value in content.items():
         if key not in known:
             near = get_close_matches(str(key), known, 1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"there are: {', '.join(known)}"
@@ -80,7 +80,7 @@ def _check_group(given: Any, known: dict[str, Any], path: Path, prefix: str) -> 
 
 
 _VALUE = "expected one of "
-"""Said of a wrong value, followed by the right ones."""
+"""Prefix of jsonargparse's message about a wrong value."""
 
 
 class Parser(ArgumentParser):
@@ -152,8 +152,8 @@ def to_settings(parser: Parser, parsed: Namespace) -> Settings:
     """
     if empty := [key for key in _keys(asdict(Settings())) if parsed.get(key) is None]:
         raise InputError(f"{empty[0]} = null: give a value, or leave it out")
-    if asked := [key for key in _keys(RETIRED) if parsed[key]]:
-        raise InputError(f"{asked[0]}: no longer there; commit {LAST_WITH_QUIRKS} has it")
+    if retired := [key for key in _keys(RETIRED) if parsed[key]]:
+        raise InputError(f"{retired[0]}: no longer there; commit {LAST_WITH_QUIRKS} has it")
     built = parser.instantiate(parsed)
     return Settings(**{field.name: built[field.name] for field in fields(Settings)})
 
@@ -182,11 +182,11 @@ def parse(parser: Parser, file: Path | None, flags: Sequence[str]) -> tuple[Name
         raise
 
 
-def load_settings(given: str, *flags: str) -> Settings:
+def load_settings(name: str, *flags: str) -> Settings:
     """Settings from a file or a configuration's name, with overriding flags.
 
     Args:
-        given: path of a YAML file, or the name of a configuration that comes with esol.
+        name: path of a YAML file, or the name of a configuration that comes with esol.
         *flags: as on the command line, for example "--seed=1".
 
     Raises:
@@ -197,11 +197,11 @@ def load_settings(given: str, *flags: str) -> Settings:
         >>> settings.seed, settings.expand.alpha, settings.backbone.name
         (1, 0.1, 'mobilenetv2_100')
     """
-    return parse(settings_parser("run", "", ""), find_config(given), flags)[1]
+    return parse(settings_parser("run", "", ""), find_config(name), flags)[1]
 
 
 def stored_settings(path: Path) -> Settings:
-    """Settings that a run has kept.
+    """Settings stored in a run folder.
 
     Raises:
         InputError: they cannot be read, perhaps because another version wrote them.

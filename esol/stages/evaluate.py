@@ -1,4 +1,4 @@
-"""Stage 9, ``esol evaluate``: how good is what the run has made so far."""
+"""Stage 9, ``esol evaluate``: measure the maps and masks that are there."""
 
 from pathlib import Path
 from typing import Any
@@ -40,23 +40,23 @@ def evaluate(job: Job) -> None:
         if stage is None:
             return
         results = {split: _evaluate_list(job, split, maps, masks) for split in lists}
-        for split in (split for split, found in results.items() if not found):
+        for split in (split for split, metrics in results.items() if not metrics):
             log.warning("evaluate: no masks for %s, so nothing is measured there", split)
-        results = {split: found for split, found in results.items() if found}
+        results = {split: metrics for split, metrics in results.items() if metrics}
         if main_process():
             write_json(
                 stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results}
             )
         stage.results |= {
-            split: {kind: v["fixed"]["miou"] for kind, v in found.items() if kind != "photos"}
-            for split, found in results.items()
+            split: {kind: v["fixed"]["miou"] for kind, v in measured.items() if kind != "photos"}
+            for split, measured in results.items()
         }
 
 
 def _evaluate_list(
     job: Job, split: str, maps: dict[str, float], masks: dict[str, Path]
 ) -> dict[str, Any]:
-    """What was made -> its metrics, over the list's photos with a mask; empty if none has."""
+    """Kind of maps or masks -> its metrics, over the photos with a mask; empty if none has."""
     samples = [sample for sample in job.data.samples(split) if sample.mask is not None]
     if not samples or job.data.truth is None:
         return {}
@@ -97,7 +97,7 @@ def _thresholds(job: Job) -> dict[str, float]:
 
 
 def _irn_threshold(job: Job) -> float:
-    """That of the masks made of IRN's maps alone, if there are such; otherwise refine.threshold."""
+    """Threshold of the pseudo masks, if they are IRN's maps alone; otherwise refine.threshold."""
     if job.run.is_current("masks"):
         match job.run.manifest("masks"):
             case {

@@ -1,4 +1,4 @@
-"""Job: what every stage is given."""
+"""Job: the argument of every stage."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +22,13 @@ from esol.training.fit import TrainingRun
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage is given.
+    """Settings, data and run folder of a command.
 
     Attributes:
         settings: all settings.
         data: the opened data set.
         run: the run's folder.
-        overwrite: replace stages that were made with other settings.
+        overwrite: replace stages of other settings.
     """
 
     settings: Settings

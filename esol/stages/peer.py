@@ -96,7 +96,7 @@ def _tagged(job: Job) -> Callable[[PeerNetwork], Inputs]:
 
 
 def _sccam(job: Job, stage: OpenStage) -> None:
-    """Rounds of clustering and training; round-N/ holds what each of them made."""
+    """Rounds of clustering and training; round-N/ holds the outputs of each."""
     settings, samples = job.settings.sccam, job.training_samples()
     tags = torch.zeros(len(samples), job.classes, dtype=torch.bool)
     for row, sample in enumerate(samples):

@@ -24,7 +24,7 @@ _PATIENCE = timedelta(days=7)
 
 
 class GoneError(InputError):
-    """Another process has stopped; it has said why, this one has nothing to add."""
+    """Another process has stopped, and has printed why."""
 
 
 def processes() -> int:
@@ -63,12 +63,12 @@ def all_gather(value: T) -> list[T]:
     """
     if processes() == 1:
         return [value]
-    found: list[Any] = [None] * processes()
+    values: list[Any] = [None] * processes()
     try:
-        _connected().all_gather_object(found, value)
+        _connected().all_gather_object(values, value)
     except RuntimeError as error:
         raise GoneError("another process of this run has stopped") from error
-    return found
+    return values
 
 
 def all_wait() -> None:
@@ -89,13 +89,13 @@ def all_from_main(function: Callable[[], T]) -> T:
     """
     if processes() == 1:
         return function()
-    told: tuple[Any, str | None] = (None, None)
+    answer: tuple[Any, str | None] = (None, None)
     if main_process():
         try:
-            told = (function(), None)
+            answer = (function(), None)
         except InputError as error:
-            told = (None, str(error))
-    result, refusal = all_gather(told)[0]
+            answer = (None, str(error))
+    result, refusal = all_gather(answer)[0]
     if refusal is not None:
         raise InputError(refusal)
     return result
@@ -118,7 +118,7 @@ def all_copy_from_main(tensors: Iterable["Tensor"]) -> None:
 
 
 def is_first_to_report(message: str) -> bool:
-    """Whether no other process has said this before, so that a common error is told once."""
+    """Whether no other process has reported this, so that a common error is printed once."""
     if processes() == 1:
         return True
     try:
@@ -128,7 +128,7 @@ def is_first_to_report(message: str) -> bool:
 
 
 def leave_group() -> None:
-    """Take leave of the other processes."""
+    """Leave the process group."""
     if processes() > 1 and _connected.cache_info().currsize:
         all_wait()
         _connected().destroy_process_group()

@@ -25,7 +25,7 @@ def atomic(path: Path, sync: bool = False) -> Iterator[Path]:
     """Write a file under a temporary name that becomes ``path`` when the block ends well.
 
     Args:
-        path: the file to write; missing parent folders are made, an old file is replaced.
+        path: the file to write; missing parent folders are created, an old file is replaced.
         sync: wait until the bytes are on the disk, so that a power cut leaves the old file or
             the new one. Worth its time for checkpoints and manifests, not for thousands of masks.
 
@@ -34,7 +34,7 @@ def atomic(path: Path, sync: bool = False) -> Iterator[Path]:
         block raises, the temporary file is removed and ``path`` is left as it was.
 
     Raises:
-        InputError: the folder cannot be made or written to, or the disk is full, also in the block.
+        InputError: the folder cannot be written to, or the disk is full, also in the block.
     """
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def write_atomic(path: Path, data: bytes | str, sync: bool = False) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add text, as UTF-8, at the end of a file, which is made if it is not there.
+    """Add text, as UTF-8, at the end of a file, which is created if it is missing.
 
     A kill or a full disk may leave the beginning of it.
 
@@ -91,7 +91,7 @@ def sync_folder(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it; when killed, none of its files are missing in it.
+    """Remove a folder atomically: it is renamed first, so a kill leaves no half-empty folder.
 
     Its name changes first to one that nothing reads.
     """
@@ -235,7 +235,7 @@ def temporary_folder() -> Iterator[Path]:
         place = tempfile.TemporaryDirectory()
     except OSError as error:
         raise InputError(
-            f"TMPDIR: no temporary folder can be made ({error.strerror}); set it to one with room"
+            f"TMPDIR: no temporary folder can be created ({error.strerror}); set it to one with room"
         ) from error
     with place as name:
         yield Path(name)

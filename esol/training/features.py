@@ -31,7 +31,7 @@ BATCH = 8
 class FeatureCache:
     """Features on disk, one float16 file per photo: (2, C, h, w), the photo and its mirror image.
 
-    A file is found by a hash of the photo's name, size and time of change, so an edited photo is
+    A file is named by a hash of the photo's name, size and time of change, so an edited photo is
     computed again, and runs over different lists of the same photos share their work.
     """
 

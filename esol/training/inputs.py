@@ -94,8 +94,9 @@ class Inputs:
 
     def _collate(self, items: list[tuple[Example, Sample] | InputError]) -> Batch | InputError:
         """A batch of the examples, or what is wrong with the first that has none."""
-        found = [item for item in items if not isinstance(item, InputError)]
-        return next((i for i in items if isinstance(i, InputError)), None) or self._batch(found)
+        examples = [item for item in items if not isinstance(item, InputError)]
+        error = next((item for item in items if isinstance(item, InputError)), None)
+        return error or self._batch(examples)
 
     def _batch(self, items: list[tuple[Example, Sample]]) -> Batch:
         tags = torch.zeros(len(items), self.classes)
@@ -159,7 +160,7 @@ class _Augmented:
     planes: Planes | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
-        image, chosen = load_image(sample.image), self.settings
+        image, settings = load_image(sample.image), self.settings
         mask = self.masks(sample) if self.masks else None
         planes = self.planes(sample) if self.planes else None
         if mask is not None and mask.shape != (image.height, image.width):
@@ -167,19 +168,19 @@ class _Augmented:
                 f"{sample.name}: a mask of {mask.shape} pixels for a photo of"
                 f" {(image.height, image.width)}; make the masks again"
             )
-        if chosen.resize == "crop":
-            crop = draw_crop(image.size, chosen.size, chosen.longest, rng, chosen.flip)
+        if settings.resize == "crop":
+            crop = draw_crop(image.size, settings.size, settings.longest, rng, settings.flip)
             return Example(
                 crop.image(image),
                 None if mask is None else crop.mask(mask),
                 None if planes is None else _quarter(crop.planes(planes)),
             )
         whole = Example(
-            to_tensor(squash(image, chosen.size)),
-            None if mask is None else squash_mask(mask, chosen.size),
-            None if planes is None else squash_planes(planes, -(-chosen.size // 4)),
+            to_tensor(squash(image, settings.size)),
+            None if mask is None else squash_mask(mask, settings.size),
+            None if planes is None else squash_planes(planes, -(-settings.size // 4)),
         )
-        return mirrored(whole) if chosen.flip and rng.random() < 0.5 else whole
+        return mirrored(whole) if settings.flip and rng.random() < 0.5 else whole
 
 
 def _quarter(planes: Tensor) -> Tensor:
@@ -204,7 +205,7 @@ def _sound(batches: Iterator[Batch | InputError]) -> Iterator[Batch]:
 class _Drawn(torch.utils.data.Dataset[tuple[Example, Sample] | InputError]):
     """Map-style view on the inputs, keyed by draw.
 
-    An InputError is given, not raised: out of a loader's process it would come with a traceback
+    An InputError is returned, not raised: out of a loader's process it would come with a traceback
     in its message.
     """
 

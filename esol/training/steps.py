@@ -28,7 +28,7 @@ def read_steps(path: Path) -> list[dict[str, float]]:
         rows = [parse_step(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
         rows = [None]
-    found = [row for row in rows if row is not None]
-    if len(found) < len(rows):
+    steps = [row for row in rows if row is not None]
+    if len(steps) < len(rows):
         raise damaged(path)
-    return found
+    return steps

@@ -51,13 +51,13 @@ def _run_and_name(folder: Path) -> tuple[Path, str]:
 
 @contextmanager
 def tracked(accelerator: Accelerator, machine: Machine, folder: Path, done: int) -> Iterator[None]:
-    """Have the tracker take what ``accelerator.log`` is given.
+    """Send what ``accelerator.log`` gets to the tracker.
 
     TensorBoard: events in RUN/tensorboard/STAGE. Weights & Biases: project RUN, run STAGE, files in
     RUN/wandb, and nothing is sent unless the environment variable WANDB_MODE says so.
 
     Args:
-        accelerator: made with ``tracker_arguments``.
+        accelerator: constructed with ``tracker_arguments``.
         machine: names the tracker.
         folder: the stage's folder, or one in it.
         done: steps already done; what it has of later ones is removed.
@@ -81,7 +81,7 @@ def _start_tensorboard(accelerator: Accelerator, folder: Path, done: int) -> Non
     run, name = _run_and_name(folder)
     place = run / TENSORBOARD / name
     if main_process() and not done and place.exists():
-        # Of a training that was given up: its curve would mix with the new one.
+        # The curve of an abandoned training would mix with the new one.
         shutil.rmtree(place)
     all_wait()
     options = {"purge_step": done + 1} if done else {}
