@@ -4,7 +4,7 @@
 class InputError(Exception):
     """A mistake of the user: a file, a value, a folder.
 
-    The message is one line: it names the file or the key and says how to mend it. The command
+    The message is one line: it names the file or the key and says how to fix it. The command
     line prints it without a traceback and exits with code 2.
     """
 
@@ -15,7 +15,7 @@ class InputError(Exception):
 def visible(text: str) -> str:
     r"""Text with escapes in the place of characters that are not to be seen.
 
-    File names may hold line breaks, and bytes that are no UTF-8.
+    File names may hold line breaks, and bytes that are not UTF-8.
 
     >>> visible("a\nb.jpg: empty")
     'a\\nb.jpg: empty'

@@ -18,7 +18,7 @@ def demo(out: Path, settings: Settings) -> Path:
 
     Args:
         out: run folder.
-        settings: the run's settings, by custom those of the configuration "demo".
+        settings: the run's settings, usually the configuration "demo".
 
     Returns:
         The run folder.

@@ -273,7 +273,9 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument("--overlay", action="store_true", help="also draw masks over the photos")
     parser.add_argument("--crf", choices=["on", "off"], help="dense CRF; default: as trained")
     parser.add_argument(
-        "--longest", type=int, help="longest side at which photos are looked at, pixels"
+        "--longest",
+        type=int,
+        help="longest side to which photos are reduced for the network, pixels",
     )
     parser.add_argument("--batch", type=int, default=8, help="photos at a time")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")

@@ -30,7 +30,7 @@ class Localizer(nn.Module):
 
     @classmethod
     def start(cls, settings: Settings, classifier: Classifier) -> Self:
-        """Localizer with both phases at their start: maps are the CAM's but for clipping."""
+        """Localizer with both phases at their start: maps are the CAM's except for clipping."""
         head = classifier.head
         expansion = Expansion(head.w1.weight, settings.expand)
         return cls(classifier, expansion, Shrinkage(head.w2.weight, head.v.weight, settings.shrink))

@@ -14,7 +14,7 @@ from esol.errors import InputError
 from esol.system.files import TEMPORARY, read_json, write_json
 
 CHECKPOINT = "checkpoint-"
-"""Beginning of the names of training checkpoints, which are no outputs."""
+"""Beginning of the names of training checkpoints, which are not outputs."""
 
 SIZES = "sizes.json"
 """Size in bytes of every output, written just before the manifest."""

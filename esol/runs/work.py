@@ -242,7 +242,7 @@ def _enter(
 def _write_manifest(stage: OpenStage, started: float) -> None:
     if not (stage.path / "identity.json").is_file():
         raise InputError(
-            f"{stage.path} was removed while it was worked on; remove what is there, and run again"
+            f"{stage.path} was removed during the run; remove what is left of it, and run again"
         )
     write_sizes(stage.path)
     write_json(

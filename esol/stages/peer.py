@@ -161,7 +161,7 @@ def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ..
 def _drs(job: Job, stage: OpenStage) -> None:
     """The suppressed classifier, and the network that learns its maps of the training list.
 
-    As a control, the second network learns another method's maps, and there is no first one.
+    As a control, the second network learns another method's maps, without a first one.
     """
     kind = job.settings.drs.maps
     samples, folder = job.training_samples(), stage.path / "maps"

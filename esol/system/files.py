@@ -235,7 +235,8 @@ def temporary_folder() -> Iterator[Path]:
         place = tempfile.TemporaryDirectory()
     except OSError as error:
         raise InputError(
-            f"TMPDIR: no temporary folder can be created ({error.strerror}); set it to one with room"
+            f"TMPDIR: a temporary folder cannot be created ({error.strerror}); set it to a folder"
+            " with room"
         ) from error
     with place as name:
         yield Path(name)

@@ -382,6 +382,6 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-    # One that came after the last step was looked at must not be lost.
+    # A signal after the last step must not be lost.
     if stop.is_set():
         raise KeyboardInterrupt

@@ -89,7 +89,7 @@ def _start_tensorboard(accelerator: Accelerator, folder: Path, done: int) -> Non
 
 
 def _start_wandb(accelerator: Accelerator, folder: Path) -> None:
-    # Its reports of its own errors and use go out even where runs do not.
+    # wandb sends error reports even where it sends no runs.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 

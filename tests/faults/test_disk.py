@@ -175,5 +175,5 @@ def test_no_place_for_temporary_files(monkeypatch, tmp_path):
     with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
         archive.writestr("a.png", b"x")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(InputError, match="TMPDIR: no temporary folder can be made"):
+    with pytest.raises(InputError, match="TMPDIR: a temporary folder cannot be created"):
         unpacked(tmp_path / "masks.zip").__enter__()
