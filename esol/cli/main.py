@@ -275,7 +275,7 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument(
         "--longest",
         type=int,
-        help="longest side to which photos are reduced for the network, pixels",
+        help="longest side at which the network sees photos, pixels",
     )
     parser.add_argument("--batch", type=int, default=8, help="photos at a time")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")

@@ -33,6 +33,13 @@ def test_settings_page_is_up_to_date():
     )
 
 
+def test_picture_of_the_packages_is_up_to_date():
+    script = made("architecture")
+    assert script.picture() == script.PICTURE.read_text(encoding="utf-8"), (
+        "docs/pictures/architecture.svg is not what the imports say: run docs/make/architecture.py"
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)

@@ -62,7 +62,7 @@ def test_a_stage_folder_that_is_moved_away_is_not_finished_without_its_files(run
     kill = {"folder": f"{STAGES['cams'].folder}/", "count": 60, "move": away}
     answer = run(folder, kill=kill, flags=until)
     assert answer["code"] == 2
-    assert "was removed while it was worked on" in answer["stderr"].splitlines()[-1]
+    assert "was removed during the run" in answer["stderr"].splitlines()[-1]
     assert not (folder / STAGES["cams"].folder / "manifest.json").exists()
     shutil.rmtree(folder / STAGES["cams"].folder)
     assert run(folder, flags=until)["code"] == 0
