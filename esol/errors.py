@@ -4,7 +4,7 @@
 class InputError(Exception):
     """Something given by the user is wrong: a file, a value, a folder.
 
-    The message is one line: it names the file or the key and says how to mend it. The command
+    The message is one line: it names the file or the key and says how to fix it. The command
     line prints it without a traceback and exits with code 2.
     """
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
-from esol.data.foreign import entry, leads_out, read_json_file
 from esol.data.images import PIXEL_LIMIT, load_mask
 from esol.data.reading import Entry, Reading, require_lists
 from esol.data.shapes import filled, unrun
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import entry, leads_out, read_json
 
 # pycocotools has no types.
 _COCO: Any = pycocotools_coco.COCO
@@ -114,7 +114,7 @@ def read_coco(root: Path, settings: Data) -> Reading:
 
 
 def _load(file: Path) -> Any:
-    content = read_json_file(file)
+    content = read_json(file, "export it again")
     for group, keys in _KEYS.items():
         things = content.get(group) if isinstance(content, dict) else None
         if not isinstance(things, list):

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import one_ends_other
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import Row, read_names
 from esol.data.reading import Entry, Reading, require_lists, wanted_lists
@@ -12,6 +11,7 @@ from esol.data.tags import LABELS, find_tags, read_tags
 from esol.data.tags.lists import LISTS
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import one_ends_other
 
 MASKS = "masks"
 CLASS_NAMES = "classes.txt"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.system.files import atomic
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
@@ -177,7 +177,7 @@ def _reason(path: Path, error: Exception) -> str:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
-    return f"corrupt or truncated image ({' '.join(str(error).split()) or type(error).__name__})"
+    return f"corrupt or truncated image ({one_line(error)})"
 
 
 def _orientation(image: Image.Image) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import leads_out
 from esol.errors import InputError
+from esol.system.read import leads_out, open_text, read_text
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: the file cannot be read, is not UTF-8, is empty, or repeats a name.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: name a text file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -100,7 +94,7 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
     A row with more or fewer fields than the header comes without any.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             reader = csv.reader(file, strict=True)
             header = [field.strip().lower() for field in next(reader, [])]
             if header not in (["image", "labels"], ["image", "labels", "split"]):
@@ -111,10 +105,6 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
             for fields in reader:
                 if any(field.strip() for field in fields):
                     yield reader.line_num, fields if len(fields) == len(header) else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from esol.data.folder import CLASS_NAMES
-from esol.data.foreign import read_xml_file
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import read_labels, read_names
 from esol.data.reading import Entry, Reading, require_lists
 from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import read_xml
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -147,7 +147,7 @@ def _xml_tags(
         problems.append(f"{file}: no such file: add it, or take the photo off its list")
         return ()
     try:
-        objects = read_xml_file(file).findall("object")
+        objects = read_xml(file).findall("object")
     except InputError as error:
         problems.append(str(error))
         return ()

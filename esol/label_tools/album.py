@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import leads_out, one_ends_other
 from esol.data.images import IMAGE_SUFFIXES
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
+from esol.system.read import leads_out, one_ends_other
 
 IGNORED = "ignore"
 """Label of mask value 255 in formats that know labels only."""
@@ -94,7 +94,7 @@ class Album:
             names = ", ".join(photo.file for photo in found[:3])
             raise InputError(f"{where}: {text!r} may be any of {names}: write the whole path")
         if not found:
-            raise InputError(f"{where}: {text!r} is no photo of this run: mend or remove it")
+            raise InputError(f"{where}: {text!r} is no photo of this run: fix or remove it")
         return found[0]
 
     @cached_property

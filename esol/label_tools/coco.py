@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
-from esol.data.foreign import entry, listed, read_json_file
 from esol.data.shapes import filled, unrun
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.polygons import outlines
 from esol.label_tools.regions import Region, painted, regions
 from esol.system.files import write_atomic
+from esol.system.read import entry, listed, read_json
 
 Masks = Callable[[Photo], NDArray[np.uint8]]
 
@@ -84,7 +84,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     Raises:
         InputError: the file is damaged, or names a photo or class that the run has not.
     """
-    content = read_json_file(path)
+    content = read_json(path, "export it again")
     with entry(str(path)):
         groups = {key: content[key] for key in ("images", "annotations", "categories")}
     values: dict[Any, int] = {}

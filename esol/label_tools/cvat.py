@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.foreign import entry, read_xml_file
 from esol.data.images import palette
 from esol.data.shapes import filled
 from esol.errors import InputError
@@ -18,6 +17,7 @@ from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
 from esol.label_tools.regions import Region, painted, regions, used_values
 from esol.system.files import write_atomic
+from esol.system.read import entry, read_xml
 
 SHAPES = ("mask", "polygon")
 
@@ -116,7 +116,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     if path.suffix.lower() != ".xml":
         yield from voc.read(path, album)
         return
-    root = read_xml_file(path)
+    root = read_xml(path)
     if root.tag != "annotations":
         raise InputError(f"{path}: <{root.tag}> instead of <annotations>: not CVAT for images 1.1")
     for image in root.iter("image"):

@@ -10,7 +10,6 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.foreign import entry, listed, read_json_file
 from esol.data.images import palette
 from esol.data.shapes import filled
 from esol.data.tags.labelstudio import address_of, photo_of
@@ -21,6 +20,7 @@ from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
 from esol.label_tools.regions import Region, painted, regions, used_values
 from esol.system.files import write_atomic
+from esol.system.read import entry, listed, read_json
 
 PREFIX = "/data/local-files/?d="
 """Label Studio's address of files in its LOCAL_FILES_DOCUMENT_ROOT."""
@@ -114,7 +114,9 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
         InputError: the file is damaged, a task has several annotations or regions of another kind,
             or names a photo or label that the run has not.
     """
-    for number, task in enumerate(listed(read_json_file(path), path, "tasks"), start=1):
+    for number, task in enumerate(
+        listed(read_json(path, "export it again"), path, "tasks"), start=1
+    ):
         where = f"{path}: task {task.get('id', number)}"
         with entry(where):
             if "annotations" not in task or "data" not in task:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.foreign import entry
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
@@ -16,6 +15,7 @@ from esol.label_tools.coco import Masks
 from esol.label_tools.regions import used_values
 from esol.label_tools.sources import unpacked
 from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
+from esol.system.read import entry, read_text
 
 MASKS = "SegmentationClass"
 LABELS = "labelmap.txt"
@@ -122,11 +122,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
 def _read_labelmap(file: Path, album: Album) -> dict[tuple[int, ...], int]:
     """Mask value of each colour, in the order of lines."""
     values: dict[tuple[int, ...], int] = {}
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text: export it again") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         with entry(f"{file}: line {number}"):
@@ -154,7 +150,7 @@ def _translated(file: Path, table: dict[tuple[int, ...], int]) -> NDArray[np.uin
     unknown = [int(code) for code in found if int(code) not in known]
     if unknown:
         what = tuple(unknown[0] >> 8 * part & 255 for part in range(pixels.shape[-1]))
-        raise InputError(f"{file}: colour {what} is no label of {LABELS}: add or mend it")
+        raise InputError(f"{file}: colour {what} is no label of {LABELS}: add or fix it")
     values = np.array([known[int(code)] for code in found], np.uint8)
     return values[places].reshape(codes.shape)
 

@@ -12,7 +12,8 @@ from scipy.io import loadmat
 from esol.data.images import load_mask, save_mask
 from esol.data.reading import mask_problem
 from esol.data.voc import VOC_CLASSES
-from esol.prepare.archives import Archive, Member, one_line
+from esol.errors import one_line
+from esol.prepare.archives import Archive, Member
 from esol.system.progress import track
 
 SBD_NAMES = ("benchmark.tgz", "benchmark_RELEASE")

@@ -56,7 +56,7 @@ def prepare_coco14(
 
     Raises:
         InputError: an archive is missing, damaged or incomplete, the disk is too small, or ``out``
-            holds something else.
+            is not empty.
     """
     found = {part: find(archives, places) for part, places in _WANTED.items()}
     there = {part: archive for part, archive in found.items() if archive}

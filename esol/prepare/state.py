@@ -8,7 +8,8 @@ from typing import Any
 
 from esol.errors import InputError
 from esol.prepare.archives import Archive
-from esol.system.files import TEMPORARY, make_folder, read_json, write_json
+from esol.system.files import TEMPORARY, make_folder, write_json
+from esol.system.read import read_json
 
 RECORD = "prepared.json"
 
@@ -33,57 +34,40 @@ def start(
     out: Path,
     data_set: str,
     found: Mapping[str, Archive],
-    wanted: Mapping[str, Mapping[str, str]],
+    parts: Mapping[str, Mapping[str, str]],
 ) -> Prepared | None:
-    """Begin, or go on, once every wanted part is there; the result of an earlier call if whole.
-
-    Raises:
-        InputError: an archive is missing, or the folder holds something else.
-    """
-    done = _done_before(out, data_set, found)
-    if done is None:
-        _require_parts(archives, found, wanted)
-        _begin(out, data_set, found)
-    return done
-
-
-def _done_before(out: Path, data_set: str, found: Mapping[str, Archive]) -> Prepared | None:
-    """The result of an earlier call, if it is whole and no further part was found since.
+    """Begin, or resume after a kill or a damaged archive, once every part is found.
 
     Args:
-        out: the data folder.
+        archives: the folder that was searched.
+        out: the data folder, made here.
         data_set: "voc12" or "coco14".
-        found: part -> its archive; archives that are gone by now are not needed.
+        found: part -> its archive. A finished folder needs none of them.
+        parts: needed part -> (path inside ``archives`` -> download address), the best choice first.
+
+    Returns:
+        The result of an earlier call if it is whole and no further part was found since.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: an archive is missing, or ``out`` is not empty or was made from other archives.
     """
     record = _record(out, data_set)
-    if not record.get("finished") or not found.keys() <= record["archives"].keys():
-        return None
-    if any(_files(out / folder) < number for folder, number in record["files"].items()):
-        return None
-    return Prepared(out, record["counts"], True)
-
-
-def _begin(out: Path, data_set: str, found: Mapping[str, Archive]) -> None:
-    """Make the folder, or go on in one that a killed call or a damaged archive left unfinished.
-
-    Raises:
-        InputError: the folder holds something else, or was begun from other archives, so that two
-            sources would be mixed.
-    """
+    earlier, files = record.get("archives", {}), record.get("files", {})
+    finished = record.get("finished") and found.keys() <= earlier.keys()
+    if finished and all(_files(out / folder) >= count for folder, count in files.items()):
+        return Prepared(out, record["counts"], True)
+    _require_parts(archives, found, parts)
     names = {part: archive.path.name for part, archive in found.items()}
-    earlier = _record(out, data_set).get("archives", {})
     for part, name in names.items():
         if earlier.get(part, name) != name:
             raise InputError(
-                f"{out}: was begun with {earlier[part]}, not {name}: name a new folder"
+                f"{out}: was started from {earlier[part]}, not {name}: name a new folder"
             )
     make_folder(out)
     for leftover in out.rglob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
     write_json(out / RECORD, {"data_set": data_set, "finished": False, "archives": names})
+    return None
 
 
 def give_up(out: Path) -> None:
@@ -111,34 +95,24 @@ def finish(
 
 
 def _require_parts(
-    folder: Path, found: Mapping[str, Archive], wanted: Mapping[str, Mapping[str, str]]
+    folder: Path, found: Mapping[str, Archive], parts: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Check that an archive of every wanted part is there.
-
-    Args:
-        folder: where they were looked for.
-        found: part -> its archive.
-        wanted: part -> (path inside the folder -> download address), the best choice first.
-
-    Raises:
-        InputError: one line with all that is missing and where to fetch it.
-    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder: give the folder of the archives")
-    lines = []
-    for part, places in wanted.items():
+    missing = []
+    for part, places in parts.items():
         if part not in found:
             first, *others = places
             more = f" (or {', '.join(others)})" if others else ""
-            lines.append(f"{first}{more}, from {places[first]}")
-    if lines:
-        raise InputError(f"{folder}: missing: {'; '.join(lines)}")
+            missing.append(f"{first}{more}, from {places[first]}")
+    if missing:
+        raise InputError(f"{folder}: missing: {'; '.join(missing)}")
 
 
 def _record(out: Path, data_set: str) -> dict[str, Any]:
     if not (out / RECORD).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out}: holds something else: name a new folder")
+            raise InputError(f"{out}: is not an empty folder: name a new one")
         return {}
     record = read_json(out / RECORD)
     if not isinstance(record, dict) or record.get("data_set") != data_set:

@@ -64,7 +64,7 @@ def prepare_voc12(archives: Path, out: Path, counts: Mapping[str, int] = VOC12_C
 
     Raises:
         InputError: an archive is missing, damaged or incomplete, the disk is too small, or ``out``
-            holds something else.
+            is not empty.
     """
     found = _find(archives)
     done = start(archives, out, "voc12", found, _WANTED)

@@ -95,22 +95,22 @@ COCO = {
     "category a list": (changed("annotations", category_id=[3]), "give int"),
     "area a text": (changed("annotations", area="large"), "'area' is 'large': give int | float"),
     "area missing": (changed("annotations", area=None), "'area' is missing: add it"),
-    "a polygon of texts": (changed("annotations", segmentation=[["a"] * 6]), "mend or remove it"),
-    "a polygon with a corner less": (changed("annotations", segmentation=[[0] * 7]), "mend or"),
+    "a polygon of texts": (changed("annotations", segmentation=[["a"] * 6]), "fix or remove it"),
+    "a polygon with a corner less": (changed("annotations", segmentation=[[0] * 7]), "fix or"),
     "a polygon of numbers no photo has": (
         changed("annotations", segmentation=[[0, 0, 1e30, 0, 1, 1]]),
-        "mend or remove it",
+        "fix or remove it",
     ),
-    "a polygon that is a number": (changed("annotations", segmentation=[5]), "mend or remove it"),
-    "run lengths too short": (run_length([3, 4]), "mend or remove it"),
+    "a polygon that is a number": (changed("annotations", segmentation=[5]), "fix or remove it"),
+    "run lengths too short": (run_length([3, 4]), "fix or remove it"),
     "run lengths that overflow": (
         run_length([2**63 - 1, 2**63 - 1, 2, 768]),
-        "mend or remove it",
+        "fix or remove it",
     ),
-    "run lengths that are no text of COCO": (run_length("\x00\x01"), "mend or remove it"),
-    "run lengths without end": (run_length("o" * 999_999), "mend or remove it"),
-    "run lengths of another size": (run_length([768], (32, 24)), "mend or remove it"),
-    "no region": (changed("annotations", segmentation={"counts": [768]}), "mend or remove it"),
+    "run lengths that are no text of COCO": (run_length("\x00\x01"), "fix or remove it"),
+    "run lengths without end": (run_length("o" * 999_999), "fix or remove it"),
+    "run lengths of another size": (run_length([768], (32, 24)), "fix or remove it"),
+    "no region": (changed("annotations", segmentation={"counts": [768]}), "fix or remove it"),
 }
 
 

@@ -62,7 +62,7 @@ COCO = [
     (("images", 1, "width"), 40, "40 x 29 pixels"),
     (("images", 1, "id"), None, "annotations of image"),
     (("images", 1, "id"), [2], "damaged"),
-    (("images",), None, "no list"),
+    (("images",), None, "not a list"),
     (("categories", 0, "name"), "wolf", "no class 'wolf'"),
     (("annotations", 0, "category_id"), 99, "annotation 1: damaged"),
     (("annotations", 0, "segmentation"), [], "box without a mask"),
@@ -100,7 +100,7 @@ STUDIO = [
     ((*RESULT, "image_rotation"), 90, "turned"),
     ((0, "annotations"), [{"result": []}, {"result": []}], "2 annotations"),
     ((0,), {"image": "a.jpg", "label": "dog"}, "JSON-MIN"),
-    ((0,), "no task", "no list of objects"),
+    ((0,), "no task", "not a list of objects"),
 ]
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from esol.data.foreign import parsed
 from esol.data.labels import Row, read_labels
 from esol.data.tags import coco, cvat, imagefolder, labelstudio, voc
 from esol.data.tags.lists import LISTS, folder_of
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import json_or_xml
 
 LABELS = "labels.csv"
 
@@ -72,7 +72,7 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
 
 def recognise(path: Path) -> str:
     """Format of a tags file other than labels.csv, "" if its content is of none."""
-    content = parsed(path)
+    content = json_or_xml(path)
     found = (form for form, reader in _READERS.items() if reader.recognise(path, content))
     return next(found, "")
 

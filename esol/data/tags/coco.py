@@ -3,10 +3,10 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import entry, leads_out, listed, read_json_file
 from esol.data.labels import Row
 from esol.data.tags.lists import folder_of, list_of
 from esol.settings import Data
+from esol.system.read import entry, leads_out, listed, read_json
 
 ANYWHERE = True
 
@@ -24,7 +24,7 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
     Raises:
         InputError: an entry is damaged.
     """
-    content, names, tags = read_json_file(path), {}, dict[Any, set[str]]()
+    content, names, tags = read_json(path, "export it again"), {}, dict[Any, set[str]]()
     for category in listed(content["categories"], path, "categories"):
         with entry(f"{path}: categories"):
             names[category["id"]] = str(category["name"])
@@ -40,7 +40,7 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
             file = PurePosixPath(str(image["file_name"]).replace("\\", "/"))
             found = tuple(sorted(tags.get(image["id"], ())))
         if leads_out(file) or not file.parts:
-            problems.append(f"{path}: {place}: {file} leads out of the data folder: mend it")
+            problems.append(f"{path}: {place}: {file} leads out of the data folder: fix it")
         else:
             rows.append(Row(path, place, folder / file, found, list_of(folder / file)))
     return tuple(rows), tuple(problems)

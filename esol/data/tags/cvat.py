@@ -4,10 +4,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import entry, leads_out, read_xml_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
 from esol.settings import Data
+from esol.system.read import entry, leads_out, read_xml
 
 ANYWHERE = True
 
@@ -25,13 +25,13 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
         InputError: an image is damaged.
     """
     rows, problems = [], []
-    for image in read_xml_file(path).iter("image"):
+    for image in read_xml(path).iter("image"):
         place = f"image {image.get('id', '?')}"
         with entry(f"{path}: {place}"):
             photo = PurePosixPath(image.attrib["name"].replace("\\", "/"))
             tags = {thing.attrib["label"] for thing in image if "label" in thing.attrib}
         if leads_out(photo):
-            problems.append(f"{path}: {place}: {photo} leads out of the data folder: mend it")
+            problems.append(f"{path}: {place}: {photo} leads out of the data folder: fix it")
         else:
             rows.append(Row(path, place, photo, tuple(sorted(tags)), _list(image, photo)))
     return tuple(rows), tuple(problems)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import entry, leads_out
 from esol.data.labels import Row, split_tags
 from esol.data.tags.lists import folder_of, list_of
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import entry, leads_out, open_text
 
 FILES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("label", "labels", "tag", "tags")
@@ -44,7 +44,7 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
             column = _column(record, path)
             image = folder / PurePosixPath(str(record["file_name"]).replace("\\", "/"))
             if leads_out(image) or not record["file_name"]:
-                problems.append(f"{where}: file_name leads out of the data folder: mend it")
+                problems.append(f"{where}: file_name leads out of the data folder: fix it")
                 continue
             split = str(record.get("split") or "") or list_of(image)
             rows.append(Row(path, f"line {line}", image, _tags(record[column], column), split))
@@ -73,7 +73,7 @@ def _tags(value: Any, column: str) -> tuple[str, ...]:
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of each record."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             if path.suffix == ".csv":
                 reader = csv.DictReader(file, strict=True)
                 for row in reader:
@@ -88,11 +88,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if line.strip():
                     record = json.loads(line)
                     if not isinstance(record, dict):
-                        raise InputError(f"{path}: line {number}: no JSON object: mend it")
+                        raise InputError(f"{path}: line {number}: no JSON object: fix it")
                     yield number, record
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except (csv.Error, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a {path.suffix} file ({error}): mend it") from error
+        raise InputError(f"{path}: not a {path.suffix} file ({error}): fix it") from error

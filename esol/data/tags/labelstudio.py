@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from esol.data.foreign import entry, leads_out, read_json_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
 from esol.settings import Data
+from esol.system.read import entry, leads_out, read_json
 
 ANYWHERE = True
 
@@ -31,14 +31,14 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
         InputError: a task is damaged.
     """
     rows, problems = [], []
-    for number, task in enumerate(read_json_file(path), start=1):
+    for number, task in enumerate(read_json(path, "export it again"), start=1):
         with entry(f"{path}: task {number}"):
             place = f"task {task.get('id', number)}"
             image = PurePosixPath(photo_of(address_of(task["data"])))
             kept = [a for a in task["annotations"] if not a.get("was_cancelled")]
             found = {_tags(annotation["result"]) for annotation in kept}
         if leads_out(image):
-            problems.append(f"{path}: {place}: {image} leads out of the data folder: mend it")
+            problems.append(f"{path}: {place}: {image} leads out of the data folder: fix it")
         elif len(found) > 1:
             problems.append(f"{path}: {place}: annotations with different tags: keep one")
         else:

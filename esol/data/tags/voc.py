@@ -3,10 +3,10 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import entry, parsed, read_xml_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
 from esol.settings import Data
+from esol.system.read import entry, json_or_xml, read_xml
 
 ANYWHERE = True
 
@@ -16,7 +16,7 @@ def recognise(path: Path, content: Any) -> bool:
     if not path.is_dir():
         return False
     first = min(path.glob("*.xml"), default=None)
-    root = None if first is None else parsed(first)
+    root = None if first is None else json_or_xml(first)
     return root is not None and root.tag == "annotation"
 
 
@@ -28,7 +28,7 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
     """
     rows = []
     for file in sorted(path.rglob("*.xml")):
-        tree = read_xml_file(file)
+        tree = read_xml(file)
         with entry(str(file)):
             tags = {
                 (thing.findtext("name") or "").strip()
