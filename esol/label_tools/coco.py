@@ -19,6 +19,7 @@ from esol.system.files import write_atomic
 from esol.system.read import entry, listed, read_json
 
 Masks = Callable[[Photo], NDArray[np.uint8]]
+"""Gives the (H, W) mask of a photo."""
 
 
 def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> None:
@@ -29,12 +30,9 @@ def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> Non
 
     Args:
         album: photos and classes.
-        masks: (H, W) mask of a photo.
+        masks: gives a photo's mask.
         out: NAME.json.
         tolerance: of polygons, pixels; None: run lengths.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"{out}: COCO is one JSON file: name it NAME.json")
@@ -44,23 +42,15 @@ def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> Non
         images.append({"id": index, "file_name": photo.file, "height": height, "width": width})
         for value, region in regions(masks(photo)):
             used.add(value)
-            annotations.append(
-                {
-                    "id": next(numbers),
-                    "image_id": index,
-                    "category_id": value,
-                    "iscrowd": 0,
-                    **_shape(region, tolerance),
-                }
-            )
+            ids = {"id": next(numbers), "image_id": index, "category_id": value}
+            annotations.append({**ids, "iscrowd": 0, **_shape(region, tolerance)})
+    names = {value: album.label(value) for value in sorted(used)}
     content = {
         "info": {"description": "ESOL masks"},
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [
-            {"id": value, "name": album.label(value), "supercategory": ""} for value in sorted(used)
-        ],
+        "categories": [{"id": v, "name": name, "supercategory": ""} for v, name in names.items()],
     }
     write_atomic(out, json.dumps(content, ensure_ascii=False))
 
@@ -79,10 +69,8 @@ def _shape(region: NDArray[np.bool_], tolerance: float | None) -> dict[str, Any]
 def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     """Masks of a COCO instances file, one for each of its images.
 
-    Where annotations cover one another, the smaller one is on top, as everywhere in ESOL.
-
-    Raises:
-        InputError: the file is damaged, or names a photo or class that the run has not.
+    Where annotations overlap, the smaller one is on top, as everywhere in ESOL. A damaged file, or
+    a photo or class that the run does not have, is an InputError.
     """
     content = read_json(path, "export it again")
     with entry(str(path)):
@@ -100,12 +88,12 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             number, where = image["id"], f"{path}: image {image['id']}"
             photo = album.find(image["file_name"], where)
             check_size(photo, (int(image["height"]), int(image["width"])), where)
-            mine = shapes.pop(number, [])
-        layers = [_layer(shape, photo, values, path) for shape in mine]
+            own = shapes.pop(number, [])
+        layers = [_layer(shape, photo, values, path) for shape in own]
         layers.sort(key=lambda layer: int(layer[1].sum()), reverse=True)
         yield photo, painted(layers, photo.size)
     for number in shapes:
-        raise InputError(f"{path}: annotations of image {number}, which is not there: remove them")
+        raise InputError(f"{path}: annotations of image {number}, which is missing: remove them")
 
 
 def _layer(shape: dict[str, Any], photo: Photo, values: dict[Any, int], path: Path) -> Region:

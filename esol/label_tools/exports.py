@@ -16,11 +16,8 @@ from esol.label_tools.runs import album_of, check_classes, opened
 from esol.runs.folder import RunFolder
 
 _STAGES = {
-    "masks": "masks",
-    "corrected": "masks",
-    "crf": "refine",
-    "segmentation": "segment",
-    "seeds": "seeds",
+    **{"masks": "masks", "corrected": "masks", "seeds": "seeds"},
+    **{"crf": "refine", "segmentation": "segment"},
 }
 """Masks that can be exported -> the stage that makes them."""
 
@@ -47,7 +44,7 @@ def export_masks(
         split: a list of the data set; None: the training list.
         tolerance: None: run lengths; otherwise polygons, whose outline differs from the mask's by
             at most so many pixels.
-        prefix: labelstudio: what stands before a photo's path to give its address.
+        prefix: labelstudio: what precedes a photo's path in its address.
         data: the data folder, if it has moved.
 
     Returns:
@@ -63,9 +60,8 @@ def export_masks(
     settings, dataset = opened(run, data)
     split = split or settings.data.train
     if split not in dataset.splits:
-        raise InputError(
-            f"--list {split}: the run has no such list; it has {', '.join(dataset.splits)}"
-        )
+        lists = ", ".join(dataset.splits)
+        raise InputError(f"--list {split}: the run has no such list; it has {lists}")
     folder, stage = RunFolder(run), _STAGES[what]
     check_classes(folder, stage, dataset)
     masks_folder = folder.masks("masks" if what == "corrected" else what)

@@ -20,11 +20,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """A folder as it is, or an archive unpacked into a temporary one.
+    """A folder as it is, or a ZIP file unpacked into a temporary one.
 
     Raises:
-        InputError: neither, damaged, too large, or with a file that would land outside; an
-            InputError from the block, with the archive's name for the temporary folder's.
+        InputError: damaged, too large, or with a file that would land outside; or an InputError
+            from the block, with the archive's name for the temporary folder's.
     """
     if path.is_dir():
         yield path
@@ -61,11 +61,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, over the names and contents of its files.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """SHA-256 of a file; of a folder, over the names and contents of its files."""
     if not path.is_dir():
         return sha256(path)
     total = hashlib.sha256()

@@ -48,22 +48,14 @@ class Member:
     file: Path | None = None
 
     def read(self) -> bytes:
-        """Its bytes.
-
-        Raises:
-            InputError: it is a link, a device or encrypted, or has more than ``READ_LIMIT`` bytes.
-        """
+        """Its bytes; an InputError if it is not a plain file or has more than ``READ_LIMIT``."""
         if self.size > READ_LIMIT:
             raise self.archive.wrong(f"{self.name} has {self.size / 1e9:.1f} GB, far too many")
         with self._open() as stream:
             return stream.read()
 
     def store(self, target: Path) -> None:
-        """Write it to ``target``, whole or not at all; from a folder it is hard-linked if possible.
-
-        Raises:
-            InputError: it is a link, a device or encrypted, or the target cannot be written.
-        """
+        """Write it to ``target``, whole or not at all; from a folder, hard-link it if possible."""
         if self.file is not None:
             link_or_copy(self.file, target)
             return
@@ -103,10 +95,8 @@ class Archive:
     def members(self) -> Iterator[Iterator[Member]]:
         """Open it and yield its files; in a compressed tar, read each before going to the next.
 
-        Hidden files and what macOS adds to zip files are passed over.
-
-        Raises:
-            InputError: it is damaged, not an archive, or has a name that leads out of it.
+        Hidden files and what macOS adds to zip files are skipped. Damage, or a name that leads out,
+        is an InputError.
         """
         try:
             if self.path.is_dir():
@@ -164,9 +154,7 @@ class Archive:
 def find(folder: Path, places: Mapping[str, str]) -> Archive | None:
     """The first archive or extracted folder that exists.
 
-    Args:
-        folder: where to look.
-        places: path inside the folder -> download address. A path with a suffix is a file's.
+    ``places``: path inside the folder -> download address; a path with a suffix is a file's.
     """
     for place, url in places.items():
         path = folder / place
@@ -176,11 +164,7 @@ def find(folder: Path, places: Mapping[str, str]) -> Archive | None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links.
-
-    Raises:
-        InputError: the target cannot be written.
-    """
+    """Give a file a second name, or copy it where the file system has no hard links."""
     with atomic(target) as temporary, written(target):
         try:
             os.link(source.resolve(), temporary)
@@ -195,9 +179,6 @@ def store_all(pairs: Sequence[tuple[Member, Path]], out: Path, label: str) -> No
         pairs: files, in the order in which the archive holds them, and their targets.
         out: an existing folder on the disk of the targets.
         label: name of the work, for the progress bar.
-
-    Raises:
-        InputError: too little room, or a file that cannot be read or written.
     """
     todo = [(member, target) for member, target in pairs if member.missing(target)]
     require_room(out, sum(member.needs(out) for member, _ in todo))

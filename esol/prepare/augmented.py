@@ -22,27 +22,27 @@ SBD_NAMES = ("benchmark.tgz", "benchmark_RELEASE")
 def augmented_masks(
     archive: Archive, own: Collection[str], folder: Path, total: int
 ) -> tuple[set[str], set[str]]:
-    """Write the masks of photos that VOC has none for; masks written before are kept.
+    """Write the masks of the photos that VOC has none for; existing ones are kept.
 
     Args:
-        archive: SBD's, or that of the PNG set, told apart by its name.
-        own: photos to leave out.
+        archive: SBD's, or that of the PNG set, distinguished by its name.
+        own: photos with a mask of VOC, to leave out.
         folder: where the masks go.
         total: expected number of masks, for the progress bar.
 
     Returns:
-        Photos on the archive's lists, which for the PNG set are all that have a mask; and photos
-        whose masks are in ``folder`` now.
+        Photos on the archive's lists (of the PNG set: all with a mask), and photos whose masks
+        are in ``folder`` at the end.
 
     Raises:
-        InputError: the archive is damaged or holds something that is no mask.
+        InputError: the archive is damaged or holds something that is not a mask.
     """
     sbd = archive.path.name in SBD_NAMES
     place, suffix = ("cls", ".mat") if sbd else ("SegmentationClassAug", ".png")
     listed: set[str] = set()
     masks: set[str] = set()
 
-    def wanted(members: Iterator[Member]) -> Iterator[Member]:
+    def needed(members: Iterator[Member]) -> Iterator[Member]:
         for member in members:
             name = member.name
             if name.parent.name == place and name.suffix == suffix:
@@ -54,7 +54,7 @@ def augmented_masks(
                 listed.update(member.read().decode("utf-8", errors="replace").split())
 
     with archive.members() as members:
-        for member in track(wanted(members), "augmented masks", total=total, unit="masks"):
+        for member in track(needed(members), "augmented masks", total=total, unit="masks"):
             target = folder / f"{member.name.stem}.png"
             if not target.is_file():
                 save_mask(_mask(archive, member, sbd), target)
@@ -67,9 +67,9 @@ def _mask(archive: Archive, member: Member, sbd: bool) -> NDArray[np.uint8]:
     try:
         mask = _from_mat(content) if sbd else _from_png(content)
         problem = mask_problem(mask, Path(member.name.name), VOC_CLASSES, mask.shape)
-    # SciPy's reader answers corrupt bytes with almost any exception.
+    # SciPy's reader raises almost anything for corrupt bytes.
     except Exception as error:
-        raise archive.wrong(f"{member.name} is no mask ({one_line(error)})") from error
+        raise archive.wrong(f"{member.name} is not a mask ({one_line(error)})") from error
     if problem:
         raise archive.wrong(problem)
     return mask
@@ -81,7 +81,7 @@ def _from_mat(content: bytes) -> NDArray[np.uint8]:
     stored = np.asarray(struct["Segmentation"][0, 0])
     mask = stored.astype(np.uint8)
     if mask.ndim != 2 or (mask != stored).any():
-        raise ValueError("Segmentation is no array of class numbers")
+        raise ValueError("Segmentation is not an array of class numbers")
     return mask
 
 

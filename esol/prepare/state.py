@@ -1,4 +1,4 @@
-"""State of a prepared folder: which archives it was made from, and whether it is complete."""
+"""Record of a prepared folder: which archives it was made from, and whether it is complete."""
 
 import os
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ def start(
     archives: Path,
     out: Path,
     data_set: str,
-    found: Mapping[str, Archive],
-    parts: Mapping[str, Mapping[str, str]],
+    parts: Mapping[str, Archive],
+    places: Mapping[str, Mapping[str, str]],
 ) -> Prepared | None:
     """Begin, or resume after a kill or a damaged archive, once every part is found.
 
@@ -42,8 +42,8 @@ def start(
         archives: the folder that was searched.
         out: the data folder, made here.
         data_set: "voc12" or "coco14".
-        found: part -> its archive. A finished folder needs none of them.
-        parts: needed part -> (path inside ``archives`` -> download address), the best choice first.
+        parts: part -> its archive, as far as found. A finished folder needs none.
+        places: needed part -> (path inside ``archives`` -> download address), best choice first.
 
     Returns:
         The result of an earlier call if it is whole and no further part was found since.
@@ -53,16 +53,15 @@ def start(
     """
     record = _record(out, data_set)
     earlier, files = record.get("archives", {}), record.get("files", {})
-    finished = record.get("finished") and found.keys() <= earlier.keys()
+    finished = record.get("finished") and parts.keys() <= earlier.keys()
     if finished and all(_files(out / folder) >= count for folder, count in files.items()):
         return Prepared(out, record["counts"], True)
-    _require_parts(archives, found, parts)
-    names = {part: archive.path.name for part, archive in found.items()}
+    _require_parts(archives, parts, places)
+    names = {part: archive.path.name for part, archive in parts.items()}
     for part, name in names.items():
         if earlier.get(part, name) != name:
-            raise InputError(
-                f"{out}: was started from {earlier[part]}, not {name}: name a new folder"
-            )
+            was = f"{out}: was started from {earlier[part]}"
+            raise InputError(f"{was}, not {name}: name a new folder")
     make_folder(out)
     for leftover in out.rglob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
@@ -72,21 +71,20 @@ def start(
 
 def give_up(out: Path) -> None:
     """After an error: remove the folder if nothing but its record was written."""
-    record = out / RECORD
-    if record.is_file() and [path.name for path in out.iterdir()] == [RECORD]:
-        record.unlink()
+    if (out / RECORD).is_file() and len(list(out.iterdir())) == 1:
+        (out / RECORD).unlink()
         out.rmdir()
 
 
 def finish(
-    out: Path, data_set: str, found: Mapping[str, Archive], counts: Mapping[str, int]
+    out: Path, data_set: str, parts: Mapping[str, Archive], counts: Mapping[str, int]
 ) -> Prepared:
-    """Write down that the folder is complete, and how many files it holds."""
+    """Record that the folder is complete, and how many files it holds."""
     folders = [path for path in out.rglob("*") if path.is_dir()]
     content = {
         "data_set": data_set,
         "finished": True,
-        "archives": {part: archive.path.name for part, archive in found.items()},
+        "archives": {part: archive.path.name for part, archive in parts.items()},
         "counts": counts,
         "files": {path.relative_to(out).as_posix(): _files(path) for path in folders},
     }
@@ -95,16 +93,16 @@ def finish(
 
 
 def _require_parts(
-    folder: Path, found: Mapping[str, Archive], parts: Mapping[str, Mapping[str, str]]
+    folder: Path, parts: Mapping[str, Archive], places: Mapping[str, Mapping[str, str]]
 ) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder: give the folder of the archives")
     missing = []
-    for part, places in parts.items():
-        if part not in found:
-            first, *others = places
+    for part, urls in places.items():
+        if part not in parts:
+            first, *others = urls
             more = f" (or {', '.join(others)})" if others else ""
-            missing.append(f"{first}{more}, from {places[first]}")
+            missing.append(f"{first}{more}, from {urls[first]}")
     if missing:
         raise InputError(f"{folder}: missing: {'; '.join(missing)}")
 
@@ -112,7 +110,7 @@ def _require_parts(
 def _record(out: Path, data_set: str) -> dict[str, Any]:
     if not (out / RECORD).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out}: is not an empty folder: name a new one")
+            raise InputError(f"{out}: is not an empty folder: name a new folder")
         return {}
     record = read_json(out / RECORD)
     if not isinstance(record, dict) or record.get("data_set") != data_set:

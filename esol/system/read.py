@@ -33,11 +33,7 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 file, with or without byte-order mark; its line ends stay as they are.
-
-    Raises:
-        InputError: it cannot be read or is not UTF-8.
-    """
+    """Open a UTF-8 file, with or without byte-order mark; its line ends stay as they are."""
     try:
         with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
             yield file
@@ -69,11 +65,7 @@ def read_json(path: Path, advice: str = "fix or regenerate it") -> Any:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Root of an XML file. Declared entities, which may expand without end, are refused.
-
-    Raises:
-        InputError: it cannot be read, is not XML or declares entities.
-    """
+    """Root of an XML file. Declared entities, which may expand without end, are refused."""
     with readable(path):
         content = path.read_bytes()
     # UTF-16 puts zeros between the letters.
@@ -134,11 +126,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def listed(things: Any, path: Path, what: str) -> list[dict[str, Any]]:
-    """The things, if they are a list of objects.
-
-    Raises:
-        InputError: they are not.
-    """
+    """The things, if they are a list of objects; else an InputError."""
     if not isinstance(things, list) or not all(isinstance(thing, dict) for thing in things):
         raise InputError(f"{path}: {what}: not a list of objects: export the file again")
     return things

@@ -79,7 +79,7 @@ COCO = {
     "of zero bytes": (b"", "export it again"),
     "a list": ([], "not a COCO instances file"),
     "no categories": ({"images": [], "annotations": []}, "'categories'"),
-    "images no objects": (instances(images=[1, 2]), "is no object: remove it"),
+    "images no objects": (instances(images=[1, 2]), "is not an object: remove it"),
     "id missing": (changed("images", id=None), "'id' is missing: add it"),
     "id a list": (changed("images", id=[1]), "'id' is [1]: give int"),
     "name a number": (changed("images", file_name=7), "'file_name' is 7: give str"),
@@ -150,7 +150,7 @@ VOC = {
     "annotation of a class unknown": (
         SOUND_XML.replace(b"cat", b"ape"),
         LINES,
-        ("Annotations/a.xml", "is no class"),
+        ("Annotations/a.xml", "is not a class"),
     ),
     "list with a photo twice": (SOUND_XML, LINES + "a\n", ("train.txt: line 5", "remove one line")),
     "list with a photo gone": (SOUND_XML, LINES + "x\n", ("train.txt: line 5", "remove the line")),

@@ -202,11 +202,11 @@ def test_wrong_masks(archives: Path, tmp_path: Path) -> None:
     del sbd[name]
     for wrong, words in (
         (None, ["1 of its listed photos have no mask", "s2"]),
-        (b"junk", ["cls/s2.mat is no mask"]),
-        (mat(sbd_mask("s2"))[:200], ["cls/s2.mat is no mask"]),
-        (mat(sbd_mask("s2") * 0.3), ["cls/s2.mat is no mask"]),
-        (mat(sbd_mask("s2") + 21), ["value 21", "is no class"]),
-        (mat(sbd_mask("s2")[:-1]), ["mask of s2 has not the size"]),
+        (b"junk", ["cls/s2.mat is not a mask"]),
+        (mat(sbd_mask("s2"))[:200], ["cls/s2.mat is not a mask"]),
+        (mat(sbd_mask("s2") * 0.3), ["cls/s2.mat is not a mask"]),
+        (mat(sbd_mask("s2") + 21), ["value 21", "is not a class"]),
+        (mat(sbd_mask("s2")[:-1]), ["mask of s2 is not as large"]),
     ):
         files = sbd if wrong is None else {**sbd, name: wrong}
         pack(archives / "benchmark.tgz", files)

@@ -1,5 +1,6 @@
-"""A folder of PASCAL VOC's XML files, boxes alone will do: tags are the names of objects."""
+"""A folder of PASCAL VOC's XML files, also boxes only: tags are the names of objects."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +13,7 @@ ANYWHERE = True
 
 
 def recognise(path: Path, content: Any) -> bool:
-    """Whether this is a folder whose first XML file is such a one."""
+    """Whether it is a folder whose first XML file is an annotation."""
     if not path.is_dir():
         return False
     first = min(path.glob("*.xml"), default=None)
@@ -20,13 +21,8 @@ def recognise(path: Path, content: Any) -> bool:
     return root is not None and root.tag == "annotation"
 
 
-def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows of the folder, one for each file, which bears its photo's name.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    rows = []
+def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
+    """A row for each file, which is named like its photo; an InputError if one is damaged."""
     for file in sorted(path.rglob("*.xml")):
         tree = read_xml(file)
         with entry(str(file)):
@@ -36,5 +32,4 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
                 if settings.difficult or (thing.findtext("difficult") or "0").strip() != "1"
             }
             photo = PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
-        rows.append(Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo)))
-    return tuple(rows), ()
+        yield Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo))
