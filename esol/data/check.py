@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from esol.data import read_layout
@@ -219,7 +220,7 @@ def _photo_and_mask(reading: Reading, entry: Entry) -> _Photo:
     return _Photo(size, untagged=bool(drawn - tags), hidden=bool(tags - drawn))
 
 
-def _percentiles(values: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> tuple[int, ...]:
+def _percentiles(values: NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(int(v) for v in np.percentile(values, PERCENTILES, method="nearest"))
 
 
@@ -320,10 +321,7 @@ def _together_table(report: CheckReport) -> Table:
 
 
 def _table(*headers: str) -> Table:
-    table = Table()
-    for header in headers:
-        table.add_column(_text(header))
-    return table
+    return Table(*(Column(_text(header)) for header in headers))
 
 
 def _text(words: str, style: str = "") -> Text:

@@ -34,7 +34,8 @@ def read_folder(root: Path, settings: Data) -> Reading:
     else:
         problems, source, unlisted = [], "sub-folders", ()
         splits = _from_folders(root, index, problems)
-    used = tuple(sorted({tag for entries in splits.values() for e in entries for tag in e.tags}))
+    entries = [entry for split in splits.values() for entry in split]
+    used = tuple(sorted({tag for entry in entries for tag in entry.tags}))
     known = _class_order(root, settings, used, mask_root is not None, problems)
     masks = _mask_files(mask_root)
     # A list may be missing because its rows are wrong: their problems are the answer then.
@@ -43,9 +44,9 @@ def read_folder(root: Path, settings: Data) -> Reading:
         split: tuple(replace(e, mask=masks.get(e.name)) for e in splits.get(split, ()))
         for split in lists
     }
-    names = [entry.name for entries in splits.values() for entry in entries]
-    if mask_root is not None and names and masks.keys().isdisjoint(names):
-        problems.append(f"{mask_root}: no mask fits a photo: expected names like {names[0]}.png")
+    if mask_root is not None and entries and masks.keys().isdisjoint(e.name for e in entries):
+        name = f"{entries[0].name}.png"
+        problems.append(f"{mask_root}: no mask belongs to a photo: expected names like {name}")
     return Reading(
         kind="folder",
         root=root,

@@ -125,7 +125,11 @@ def reading(path: Path) -> Iterator[Image.Image]:
         # Opening a named pipe would block for ever.
         if path.exists() and not path.is_file():
             raise OSError("not a regular file")
-        with _opened(path) as image:
+        with warnings.catch_warnings():
+            # Pillow warns at half of PIXEL_LIMIT.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            file = Image.open(path)
+        with file as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
@@ -145,13 +149,6 @@ def reading(path: Path) -> Iterator[Image.Image]:
     # KeyError, zlib.error and more have been seen.
     except Exception as error:
         raise InputError(f"{path}: {_reason(path, error)}: replace or remove the file") from error
-
-
-def _opened(path: Path) -> Image.Image:
-    """Open without Pillow's warning, which comes at half of ``PIXEL_LIMIT``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
 
 
 def _reason(path: Path, error: Exception) -> str:

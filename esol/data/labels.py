@@ -13,15 +13,7 @@ from esol.system.read import leads_out, open_text, read_text
 
 @dataclass(frozen=True)
 class Row:
-    """One photo with its tags.
-
-    Attributes:
-        file: the file it comes from.
-        place: where in that file ("line 3").
-        image: a relative path.
-        tags: sorted, each once.
-        split: the list the photo belongs to.
-    """
+    """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3"."""
 
     file: Path
     place: str
@@ -35,10 +27,7 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
 
     UTF-8 with or without byte-order mark, any line ends, quotes as usual in CSV. A row's tags are
     separated by ``;`` or ``|`` if it has one of them (spaces then belong to the tags), else by
-    spaces. Backslashes in paths count as slashes.
-
-    Returns:
-        The rows, and one line for each faulty row.
+    spaces. Backslashes in paths count as slashes. Every faulty row gives a line of problems.
     """
     rows: list[Row] = []
     problems: list[str] = []

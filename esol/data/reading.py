@@ -82,13 +82,9 @@ class Truth:
 def mask_problem(
     mask: NDArray[np.uint8], key: Path, known: tuple[str, ...], size: tuple[int, int]
 ) -> str:
-    """One line on what is wrong with a stored mask, or "".
+    """One line on what is wrong with a stored (H, W) uint8 mask, or "".
 
-    Args:
-        mask: (H, W) uint8 stored values.
-        key: the mask's file.
-        known: the K classes that values 1 .. K stand for.
-        size: height and width of the photo.
+    Values 1 .. K stand for the known classes; ``size`` is the photo's (height, width).
     """
     if mask.shape != size:
         own, photo = (f"{width} x {height}" for height, width in (mask.shape, size))
@@ -102,13 +98,9 @@ def mask_problem(
 
 
 def to_dataset(reading: Reading, settings: Data) -> Dataset:
-    """Choose classes and photos and number the tags.
+    """Choose classes and photos by ``classes`` and ``limit`` of the settings, and number the tags.
 
     Photos with none of the classes are left out of every list; ``notes`` says so.
-
-    Args:
-        reading: the data folder's content.
-        settings: ``classes`` and ``limit`` are applied here.
 
     Raises:
         InputError: the reading has problems, a class is not known, two photos share a name, or

@@ -38,7 +38,7 @@ def find_saliency(folder: Path | str, name: str) -> Path:
 
 
 def load_saliency(path: Path | str, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Read a grey image as saliency at photo size.
+    """Read a grey image as saliency at the size (H, W) of its photo.
 
     A map of another size must have the photo's proportions: at the map's own scale, a side may be
     one pixel off. It is then resized bilinearly, with pixels averaged where it shrinks.

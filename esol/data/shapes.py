@@ -17,11 +17,7 @@ _LONGEST = 60
 
 
 def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
-    """Region of polygons, by the rule of COCO's tools; parts outside the photo are cut off.
-
-    Args:
-        rings: x, y, x, y .. of each, pixels.
-        size: height and width.
+    """Region of polygons (x, y, x, y .. in pixels) by the rule of COCO's tools, cut to the photo.
 
     Raises:
         ValueError: fewer than three corners, or a coordinate that is not a number or too large.
@@ -45,10 +41,6 @@ def unrun(counts: Any, size: tuple[int, int]) -> Mask:
     """Region of run lengths down the columns, as numbers or as COCO's text.
 
     pycocotools does not check that the runs of a text fit the image.
-
-    Args:
-        counts: a list of numbers, or the text.
-        size: height and width.
 
     Raises:
         ValueError: they do not fill the image, or are not run lengths.

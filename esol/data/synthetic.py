@@ -236,14 +236,13 @@ def _body_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _
     rate = np.float32(rng.uniform(8, 12))
     turn = rng.uniform(-0.5, 0.5)
     a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
-    if pair == 0:
-        wave = np.sin(rate * a)
-    elif pair == 1:
-        wave = 2 * np.sin(rate * a) * np.sin(rate * b)
-    else:
-        wave = np.sin(0.6 * rate * np.hypot(a + 1, b))
+    waves = (
+        lambda: np.sin(rate * a),
+        lambda: 2 * np.sin(rate * a) * np.sin(rate * b),
+        lambda: np.sin(0.6 * rate * np.hypot(a + 1, b)),
+    )
     colour = np.array(_BODY_COLOURS[pair]) + rng.normal(0, 22, 3)
-    return _mixed(colour - 28, colour + 28, 0.5 + 0.5 * np.clip(2 * wave, -1, 1))
+    return _mixed(colour - 28, colour + 28, 0.5 + 0.5 * np.clip(2 * waves[pair](), -1, 1))
 
 
 def _head_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:

@@ -53,11 +53,8 @@ def scaled(image: Image.Image, scale: float) -> Image.Image:
 class Crop:
     """One random scale, flip and square window, the same for a photo and its mask.
 
-    Attributes:
-        side: side of the window in pixels.
-        size: (width, height) to which the photo is resized first.
-        mirrored: whether it is mirrored left to right.
-        x, y: along each axis: offset in the window, offset in the photo, pixels to copy.
+    The photo is resized to ``size`` (width, height) and perhaps mirrored left to right. ``x`` and
+    ``y``: offset in the window of ``side`` pixels, offset in the photo, pixels to copy.
     """
 
     side: int

@@ -94,19 +94,6 @@ def _tag_source(
     labels = root / (settings.labels or LABELS)
     if not labels.exists():
         raise InputError(f"{root}: neither Annotations nor {labels.name}: add one to give tags")
-    table = _labels_table(labels, known, problems)
-
-    def tags_of(name: str) -> tuple[str, ...]:
-        if name not in table:
-            problems.append(f"{labels}: no row for {name}: add one")
-        return table.get(name, ())
-
-    return tags_of
-
-
-def _labels_table(
-    labels: Path, known: tuple[str, ...], problems: list[str]
-) -> dict[str, tuple[str, ...]]:
     rows, row_problems = read_labels(labels)
     problems.extend(row_problems)
     table: dict[str, tuple[str, ...]] = {}
@@ -120,7 +107,13 @@ def _labels_table(
         if unknown := [tag for tag in row.tags if tag not in known]:
             problems.append(f"{where}: {unknown[0]!r} is not a class of this data set")
         table.setdefault(name, row.tags)
-    return table
+
+    def tags_of(name: str) -> tuple[str, ...]:
+        if name not in table:
+            problems.append(f"{labels}: no row for {name}: add one")
+        return table.get(name, ())
+
+    return tags_of
 
 
 def _xml_tags(

@@ -15,13 +15,9 @@ IGNORED = "ignore"
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of the run.
+    """A photo of the run: the sample's name, its file, and (height, width) when upright.
 
-    Attributes:
-        name: the sample's name.
-        file: its path relative to the data folder, with suffix, POSIX.
-        path: the file itself.
-        size: height and width of the upright photo, pixels.
+    ``file`` is ``path`` relative to the data folder, POSIX.
     """
 
     name: str

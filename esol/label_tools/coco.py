@@ -26,13 +26,7 @@ def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> Non
     """Write a COCO instances file: an annotation per photo and class.
 
     Category ids are mask values (255: ignored pixels), ``file_name`` is relative to the data
-    folder.
-
-    Args:
-        album: photos and classes.
-        masks: gives a photo's mask.
-        out: NAME.json.
-        tolerance: of polygons, pixels; None: run lengths.
+    folder. ``out`` is NAME.json; ``tolerance``: of polygons, pixels, None for run lengths.
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"{out}: COCO is one JSON file: name it NAME.json")

@@ -70,8 +70,7 @@ def export_masks(
         corrections = folder.corrections
         corrections.check(dataset.classes)
         files |= {name: path for name, path in corrections.files().items() if name in files}
-    missing = [path for path in files.values() if not path.is_file()]
-    if missing:
+    if missing := [path for path in files.values() if not path.is_file()]:
         raise InputError(
             f"{missing[0]}: no such mask ({len(missing)} of {len(files)}); make the stage {stage}"
             f" for the list {split!r}, or name another --list"

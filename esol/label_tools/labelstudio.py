@@ -33,12 +33,8 @@ def write(
 ) -> None:
     """Write tasks with predictions, and the labelling interface beside them as NAME.config.xml.
 
-    Args:
-        album: photos and classes.
-        masks: gives a photo's mask.
-        out: NAME.json.
-        tolerance: of polygons, pixels; None: brush masks.
-        prefix: what precedes a photo's path in its address.
+    ``out`` is NAME.json; ``tolerance``: of polygons, pixels, None for brush masks; ``prefix``
+    precedes a photo's path in its address.
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"{out}: Label Studio's tasks are a JSON file: name it NAME.json")

@@ -14,17 +14,13 @@ _ALL_AROUND = np.ones((3, 3), bool)
 
 
 def outlines(mask: Mask, tolerance: float) -> list[Ring]:
-    """Polygons without holes that together cover a region.
+    """Polygons without holes that together cover an (H, W) region.
 
     Outlines run along the borders of pixels. A part with a hole is cut in two through the hole,
     as label tools have no holes. Corners are left out (Douglas and Peucker 1973) as long as the
     outline moves by at most ``tolerance``: a pixel whose centre is farther than that from the
     region's border stays on its side, and at 0 the polygons are the region. Cuts do not move. A
-    part that would shrink to a line keeps all its corners.
-
-    Args:
-        mask: (H, W).
-        tolerance: pixels, at least 0.
+    part that would shrink to a line keeps all its corners. ``tolerance``: pixels, at least 0.
     """
     rings = []
     for piece, cuts, (top, left) in _pieces(mask, (), (0, 0)):
@@ -83,12 +79,9 @@ def _ring(piece: Mask) -> Ring:
     first = min(ways)
     at, heading = first, (0, 0)
     ring: Ring = []
-    while True:
-        steps = ways[at]
-        right = (-heading[1], heading[0])
+    while at != first or not ring:
+        steps, right = ways[at], (-heading[1], heading[0])
         step = right if right in steps else steps[0]
-        if at == first and ring:
-            break
         if step != heading:
             ring.append(at)
         at, heading = (at[0] + step[0], at[1] + step[1]), step

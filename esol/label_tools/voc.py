@@ -27,13 +27,8 @@ _QUALITY = 95
 def write(album: Album, masks: Masks, out: Path, split: str) -> None:
     """Write a folder like VOC 2012's: JPEGImages, SegmentationClass, ImageSets, labelmap.txt.
 
-    Photos that are upright JPEG files are copied, others converted (quality 95).
-
-    Args:
-        album: photos and classes.
-        masks: gives a photo's mask.
-        out: the folder to make; must be empty if it exists.
-        split: name of the list.
+    Photos that are upright JPEG files are copied, others converted (quality 95). ``split`` names
+    the list.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not an empty folder; give a new one")

@@ -31,14 +31,10 @@ third of this; a compressed file of any size takes little room in the archive.""
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, readable as long as the archive is open.
+    """A file in an archive, readable while that is open; ``name`` is its path, ``size`` in bytes.
 
-    Attributes:
-        archive: where it is.
-        name: its path in the archive.
-        size: bytes.
-        stream: opens it in a tar or zip; None for a link, a device and what is encrypted.
-        file: where it lies if the archive is a folder.
+    In a tar or zip ``stream`` opens it (None: a link, a device or encrypted); in a folder it is
+    ``file``.
     """
 
     archive: "Archive"
@@ -173,12 +169,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def store_all(pairs: Sequence[tuple[Member, Path]], out: Path, label: str) -> None:
-    """Store the files that are still missing, after a check of the room on the disk.
+    """Store the files that are still missing, after a check of the room on the disk of ``out``.
 
-    Args:
-        pairs: files, in the order in which the archive holds them, and their targets.
-        out: an existing folder on the disk of the targets.
-        label: name of the work, for the progress bar.
+    The files are in the archive's order, each with its target; ``label`` names the progress bar.
     """
     todo = [(member, target) for member, target in pairs if member.missing(target)]
     require_room(out, sum(member.needs(out) for member, _ in todo))

@@ -27,15 +27,12 @@ def augmented_masks(
     Args:
         archive: SBD's, or that of the PNG set, distinguished by its name.
         own: photos with a mask of VOC, to leave out.
-        folder: where the masks go.
+        folder: folder of the masks.
         total: expected number of masks, for the progress bar.
 
     Returns:
         Photos on the archive's lists (of the PNG set: all with a mask), and photos whose masks
         are in ``folder`` at the end.
-
-    Raises:
-        InputError: the archive is damaged or holds something that is not a mask.
     """
     sbd = archive.path.name in SBD_NAMES
     place, suffix = ("cls", ".mat") if sbd else ("SegmentationClassAug", ".png")

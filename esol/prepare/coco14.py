@@ -98,8 +98,7 @@ def _photos(
 def _extract(archive: Archive, photos: set[str], folder: Path) -> None:
     with archive.members() as members:
         index = {m.name.name: m for m in members if m.name.parent.name == folder.name}
-        missing = sorted(photos - index.keys())
-        if missing:
+        if missing := sorted(photos - index.keys()):
             what = f"{len(missing):,} of {len(photos):,} photos are missing"
             raise archive.wrong(f"{what} ({', '.join(missing[:3])})")
         pairs = [(member, folder / name) for name, member in index.items() if name in photos]

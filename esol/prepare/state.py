@@ -16,12 +16,9 @@ RECORD = "prepared.json"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data folder that is ready.
+    """A data folder that is ready; ``done_before`` if nothing had to be done.
 
-    Attributes:
-        out: the folder.
-        counts: list name -> its photos; for COCO also the number of classes.
-        done_before: nothing had to be done.
+    ``counts``: list name -> number of its photos; for COCO also the number of classes.
     """
 
     out: Path
@@ -47,9 +44,6 @@ def start(
 
     Returns:
         The result of an earlier call if it is whole and no further part was found since.
-
-    Raises:
-        InputError: an archive is missing, or ``out`` is not empty or was made from other archives.
     """
     record = _record(out, data_set)
     earlier, files = record.get("archives", {}), record.get("files", {})

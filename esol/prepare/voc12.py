@@ -101,10 +101,6 @@ def _index(members: Iterator[Member]) -> Index:
     return index
 
 
-def _names(text: bytes) -> list[str]:
-    return sorted(set(text.decode("utf-8", errors="replace").split()))
-
-
 def _lists(archive: Archive, index: Index, counts: Mapping[str, int]) -> dict[str, list[str]]:
     """VOC's own lists; photos, masks and annotations are all present."""
     lists = {name: _read_list(archive, index, name, counts[name]) for name in ("train", "val")}
@@ -118,17 +114,16 @@ def _read_list(archive: Archive, index: Index, name: str, count: int) -> list[st
     member = index.get(("Segmentation", name))
     if member is None:
         raise archive.wrong(f"{_LISTS}/{name}.txt is missing")
-    photos = _names(member.read())
+    photos = sorted(set(member.read().decode("utf-8", errors="replace").split()))
     if len(photos) != count:
         raise archive.wrong(f"list {name} has {len(photos):,} photos, not {count:,}")
     return photos
 
 
 def _require(archive: Archive, index: Index, folder: str, photos: Collection[str]) -> None:
-    missing = [photo for photo in photos if (folder, photo) not in index]
-    if missing:
+    if missing := sorted(photo for photo in photos if (folder, photo) not in index):
         what = f"{folder} lacks {len(missing):,} of {len(photos):,} listed photos"
-        raise archive.wrong(f"{what} ({', '.join(sorted(missing)[:3])})")
+        raise archive.wrong(f"{what} ({', '.join(missing[:3])})")
 
 
 def _augment(
@@ -143,8 +138,7 @@ def _augment(
     count, expected = len(train_aug), counts["train_aug"]
     if count != expected:
         raise archive.wrong(f"list train_aug would have {count:,} photos, not {expected:,}")
-    without = sorted(set(train_aug) - own - masks)
-    if without:
+    if without := sorted(set(train_aug) - own - masks):
         raise archive.wrong(f"{len(without):,} of its listed photos have no mask ({without[0]})")
     return train_aug
 

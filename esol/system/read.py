@@ -50,12 +50,8 @@ def read_text(path: Path) -> str:
 def read_json(path: Path, advice: str = "fix or regenerate it") -> Any:
     """Content of a JSON file, with or without byte-order mark.
 
-    Args:
-        path: the file.
-        advice: what to do if it is damaged; the end of the message.
-
     Raises:
-        InputError: it cannot be read or is not JSON.
+        InputError: it cannot be read or is not JSON; the message ends with ``advice``.
     """
     try:
         with readable(path):

@@ -71,7 +71,7 @@ COCO = [
     (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "0"}, "damaged"),
     (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "zzzz"}, "damaged"),
     (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "P"}, "cut off"),
-    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "é"}, "no COCO text"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "é"}, "not COCO text"),
     (("annotations", 0, "segmentation"), {"size": [28, 41], "counts": [1]}, "41 x 28 pixels"),
 ]
 

@@ -25,13 +25,10 @@ _READERS = {
 
 @dataclass(frozen=True)
 class Tags:
-    """Content of tags files.
+    """Content of tags files: ``source`` names them and their format, a row is a photo.
 
-    Attributes:
-        source: the files and their format, for display.
-        rows: a photo each; without tags if the tool had none.
-        problems: one line for each faulty entry.
-        anywhere: paths may lack folders at their beginning, or have too many.
+    There is one problem for each faulty entry. ``anywhere``: paths may lack folders at their
+    beginning, or have too many.
     """
 
     source: str
