@@ -105,9 +105,9 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
         split: tuple(sum(name in entry.tags for entry in members) for name in classes)
         for split, members in reading.splits.items()
     }
-    thin_problems, thin_warnings = _thin_classes(reading, settings, classes, counts)
-    tagged = np.array([[name in e.tags for name in classes] for e in entries.values()], dtype=int)
-    tagged = tagged.reshape(len(entries), len(classes))
+    rare_problems, rare_warnings = _rare_classes(reading, settings, classes, counts)
+    tags = [[name in entry.tags for name in classes] for entry in entries.values()]
+    tagged = np.array(tags, dtype=int).reshape(len(entries), len(classes))
     sizes = np.array([photo.size for photo in photos.values() if photo.size is not None])
     return CheckReport(
         kind=reading.kind,
@@ -125,9 +125,9 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
             *(f"{path}: photo without tags: list it or move it away" for path in reading.unlisted),
             *(photo.problem for photo in photos.values() if photo.problem),
             *_saliency_problems(maps, used),
-            *thin_problems,
+            *rare_problems,
         ),
-        warnings=(*thin_warnings, *_warnings(reading, settings, classes, photos)),
+        warnings=(*rare_warnings, *_warnings(reading, settings, classes, photos)),
         tag_set=reading.tag_set,
     )
 
@@ -190,7 +190,7 @@ def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> tuple[str
     try:
         path = find_saliency(maps, name)
     except InputError as error:
-        return "missing, or there twice", str(error)
+        return "missing, or given twice", str(error)
     try:
         load_saliency(path, size)
     except InputError as error:
@@ -224,7 +224,7 @@ def _percentiles(values: NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(int(v) for v in np.percentile(values, PERCENTILES, method="nearest"))
 
 
-def _thin_classes(
+def _rare_classes(
     reading: Reading,
     settings: Data,
     classes: tuple[str, ...],
@@ -238,13 +238,13 @@ def _thin_classes(
     if settings.train not in counts:
         return (), ()
     pairs = zip(classes, counts[settings.train], strict=True)
-    thin = [f"{name!r} ({n})" for name, n in pairs if n < _LEAST_PHOTOS]
+    rare = [f"{name!r} ({n})" for name, n in pairs if n < _LEAST_PHOTOS]
     where = f"{reading.root}: list {settings.train!r}"
     if reading.own_classes or settings.classes:
         need = f"photos: at least {_LEAST_PHOTOS} needed, or leave it out of data.classes"
-        return tuple(f"{where}: class {name} has too few {need}" for name in thin), ()
-    shown = ", ".join(thin[:5]) + (", ..." if len(thin) > 5 else "")
-    return (), ((f"{where}: {len(thin)} classes with too few photos: {shown}",) if thin else ())
+        return tuple(f"{where}: class {name} has too few {need}" for name in rare), ()
+    shown = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
+    return (), ((f"{where}: {len(rare)} classes with too few photos: {shown}",) if rare else ())
 
 
 def _warnings(

@@ -15,7 +15,7 @@ from pycocotools import coco as pycocotools_coco
 
 from esol.data.images import PIXEL_LIMIT, load_mask
 from esol.data.reading import Entry, Reading, mask_folder, require_lists
-from esol.data.shapes import filled, unrun
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import entry, leads_out, read_json
@@ -68,10 +68,10 @@ class Renderer:
 def _region(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(segmentation, list):
         # Some files have polygons of fewer than three corners, which are empty.
-        return filled([ring for ring in segmentation if len(ring) >= 6], size)
+        return polygon_region([ring for ring in segmentation if len(ring) >= 6], size)
     if tuple(segmentation["size"]) != size:
         raise ValueError(f"of {segmentation['size']} pixels, the photo of {list(size)}")
-    return unrun(segmentation["counts"], size)
+    return run_length_region(segmentation["counts"], size)
 
 
 def read_coco(root: Path, settings: Data) -> Reading:
@@ -144,16 +144,15 @@ def _fault(thing: Any, keys: Mapping[str, type | UnionType]) -> str:
 
 def _categories(root: Path, instances: Mapping[str, Any]) -> dict[int, str]:
     """Class name by category id, in the order of ids; the same in every file."""
+    first = next(iter(instances))
     tables = {
         split: {c["id"]: str(c["name"]) for c in coco.dataset["categories"]}
         for split, coco in instances.items()
     }
-    first = next(iter(tables.values()))
     for split, table in tables.items():
-        if table != first:
-            other = next(iter(tables))
-            raise InputError(f"{_file(root, split)}: categories unlike {other}'s: unify them")
-    return dict(sorted(first.items()))
+        if table != tables[first]:
+            raise InputError(f"{_file(root, split)}: categories unlike {first}'s: unify them")
+    return dict(sorted(tables[first].items()))
 
 
 def _entries(

@@ -40,7 +40,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
     masks = _mask_files(mask_root)
     # A list may be missing because its rows are wrong: their problems are the answer then.
     lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
-    wanted = {
+    with_masks = {
         split: tuple(replace(e, mask=masks.get(e.name)) for e in splits.get(split, ()))
         for split in lists
     }
@@ -51,7 +51,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
         kind="folder",
         root=root,
         known=known,
-        splits=wanted,
+        splits=with_masks,
         problems=tuple(problems),
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
         stored=load_mask if mask_root else None,

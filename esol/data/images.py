@@ -37,8 +37,7 @@ def load_image(path: Path | str) -> Image.Image:
     pixels become white, an animation gives its first frame. Colour profiles are not applied.
 
     Raises:
-        InputError: the file is missing, empty, truncated, not an image, of an unsupported kind, or
-            has more than ``PIXEL_LIMIT`` pixels.
+        InputError: the file is missing, damaged, of an unsupported kind, or over ``PIXEL_LIMIT``.
     """
     with reading(Path(path)) as image:
         orientation = _orientation(image)
@@ -57,8 +56,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Height and width in pixels of the upright photo, from the file's header.
 
     Raises:
-        InputError: the file is missing, empty, not an image, or has more than ``PIXEL_LIMIT``
-            pixels.
+        InputError: the file is missing, empty, not an image, or over ``PIXEL_LIMIT``.
     """
     with reading(Path(path)) as image:
         width, height = image.size

@@ -118,7 +118,7 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
         if len(samples) < len(entries):
             count = len(entries) - len(samples)
             notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
-        splits[split] = thin(samples, settings.limit)
+        splits[split] = evenly_spaced(samples, settings.limit)
     _require_photos(reading.root, settings, splits)
     truth = Truth(reading.stored, reading.known, classes) if reading.stored else None
     root, masks = reading.root, reading.mask_set
@@ -163,7 +163,7 @@ def mask_folder(root: Path, settings: Data, usual: tuple[str, ...]) -> Path | No
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
-def thin(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
+def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
     """At most ``limit`` samples, evenly spaced; 0: all of them."""
     if not limit or len(samples) <= limit:
         return samples

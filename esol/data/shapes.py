@@ -16,7 +16,7 @@ _LONGEST = 60
 """Bits of the longest run in COCO's text."""
 
 
-def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
+def polygon_region(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
     """Region of polygons (x, y, x, y .. in pixels) by the rule of COCO's tools, cut to the photo.
 
     Raises:
@@ -37,7 +37,7 @@ def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
     return region
 
 
-def unrun(counts: Any, size: tuple[int, int]) -> Mask:
+def run_length_region(counts: Any, size: tuple[int, int]) -> Mask:
     """Region of run lengths down the columns, as numbers or as COCO's text.
 
     pycocotools does not check that the runs of a text fit the image.
@@ -65,8 +65,8 @@ def _cut(corners: NDArray[np.float64], side: int) -> NDArray[np.float64]:
             crosses = (depth < 0) != (after < 0)
             share = np.divide(depth, depth - after, out=np.zeros_like(depth), where=crosses)
             crossings = corners + share[:, None] * (following - corners)
-            both = np.stack([corners, crossings], axis=1).reshape(-1, 2)
-            corners = both[np.stack([depth >= 0, crosses], axis=1).ravel()]
+            points = np.stack([corners, crossings], axis=1).reshape(-1, 2)
+            corners = points[np.stack([depth >= 0, crosses], axis=1).ravel()]
     return corners
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
-from esol.data.shapes import filled, unrun
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, painted, regions
+from esol.label_tools.regions import Region, paint, regions
 from esol.system.files import write_atomic
 from esol.system.read import entry, listed, read_json
 
@@ -82,10 +82,10 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             number, where = image["id"], f"{path}: image {image['id']}"
             photo = album.find(image["file_name"], where)
             check_size(photo, (int(image["height"]), int(image["width"])), where)
-            own = shapes.pop(number, [])
-        layers = [_layer(shape, photo, values, path) for shape in own]
+            annotations = shapes.pop(number, [])
+        layers = [_layer(shape, photo, values, path) for shape in annotations]
         layers.sort(key=lambda layer: int(layer[1].sum()), reverse=True)
-        yield photo, painted(layers, photo.size)
+        yield photo, paint(layers, photo.size)
     for number in shapes:
         raise InputError(f"{path}: annotations of image {number}, which is missing: remove them")
 
@@ -97,7 +97,7 @@ def _layer(shape: dict[str, Any], photo: Photo, values: dict[Any, int], path: Pa
         if isinstance(segmentation, list):
             if not segmentation:
                 raise InputError(f"{where}: a box without a mask: draw it, or remove it")
-            return value, filled(segmentation, photo.size)
+            return value, polygon_region(segmentation, photo.size)
         height, width = segmentation["size"]
         check_size(photo, (height, width), where)
-        return value, unrun(segmentation["counts"], photo.size)
+        return value, run_length_region(segmentation["counts"], photo.size)

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import palette
-from esol.data.shapes import filled, unrun
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.label_tools import voc
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, painted, regions, used_values
+from esol.label_tools.regions import Region, paint, regions, used_values
 from esol.system.files import write_atomic
 from esol.system.read import entry, read_xml
 
@@ -109,7 +109,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             shapes = [shape for shape in image if shape.tag in (*SHAPES, *_NOT_REGIONS)]
             shapes.sort(key=lambda shape: int(shape.get("z_order", "0")))
         layers = (_layer(shape, photo, album, where) for shape in shapes)
-        yield photo, painted(layers, photo.size)
+        yield photo, paint(layers, photo.size)
 
 
 def _layer(shape: ElementTree.Element, photo: Photo, album: Album, where: str) -> Region:
@@ -119,16 +119,16 @@ def _layer(shape: ElementTree.Element, photo: Photo, album: Album, where: str) -
         value = album.value(shape.attrib["label"], where)
         if shape.tag == "polygon":
             points = [pair.split(",") for pair in shape.attrib["points"].split(";")]
-            return value, filled([[float(v) for pair in points for v in pair]], photo.size)
-        return value, _unrun(shape, photo.size)
+            return value, polygon_region([[float(v) for pair in points for v in pair]], photo.size)
+        return value, _mask_region(shape, photo.size)
 
 
-def _unrun(shape: ElementTree.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _mask_region(shape: ElementTree.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     left, top, width, height = (int(shape.attrib[k]) for k in ("left", "top", "width", "height"))
     if not (0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]):
         raise ValueError("the box of a mask leaves the photo")
     region = np.zeros(size, bool)
     # CVAT's runs go along the rows.
     runs = [int(run) for run in shape.attrib["rle"].split(",")]
-    region[top : top + height, left : left + width] = unrun(runs, (width, height)).T
+    region[top : top + height, left : left + width] = run_length_region(runs, (width, height)).T
     return region

@@ -12,7 +12,7 @@ from esol.data.sample import IGNORE
 from esol.errors import InputError
 from esol.label_tools import TOOLS, coco, cvat, labelstudio, voc
 from esol.label_tools.album import Photo
-from esol.label_tools.runs import album_of, check_classes, opened
+from esol.label_tools.runs import album_of, check_classes, open_run
 from esol.runs.folder import RunFolder
 
 _STAGES = {
@@ -57,7 +57,7 @@ def export_masks(
     if to not in TOOLS or what not in _STAGES or (tolerance is not None and tolerance < 0):
         raise ValueError(f"to={to!r}, what={what!r}, tolerance={tolerance!r}")
     run, out = Path(run), Path(out)
-    settings, dataset = opened(run, data)
+    settings, dataset = open_run(run, data)
     split = split or settings.data.train
     if split not in dataset.splits:
         lists = ", ".join(dataset.splits)

@@ -15,7 +15,7 @@ from esol.data.reading import mask_problem
 from esol.errors import InputError
 from esol.label_tools import coco, cvat, labelstudio, voc
 from esol.label_tools.album import Album, Photo
-from esol.label_tools.runs import album_of, check_classes, opened
+from esol.label_tools.runs import album_of, check_classes, open_run
 from esol.label_tools.sources import digest_of
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
@@ -54,14 +54,14 @@ def import_masks(
         run, earlier imports included).
 
     Raises:
-        InputError: the file is damaged, holds no correction, or has a photo, class or size that
-            the run does not have; or the run has no pseudo masks; or another process works on it.
+        InputError: the file is damaged, holds no correction, or has a photo, class or size unknown
+            to the run; or the run has no pseudo masks; or another process works on it.
         ValueError: another tool.
     """
     if source not in _READERS:
         raise ValueError(f"no tool {source!r}")
     run = Path(run)
-    settings, dataset = opened(run, data)
+    settings, dataset = open_run(run, data)
     check_classes(RunFolder(run), "masks", dataset)
     lists = settings.cams.lists or tuple(dataset.splits)
     album = album_of(dataset, dataset.samples(*(name for name in lists if name in dataset.splits)))

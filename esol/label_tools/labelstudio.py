@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import palette
-from esol.data.shapes import filled
+from esol.data.shapes import polygon_region
 from esol.data.tags.labelstudio import address_of, photo_of
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.brush import decode, encode
 from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, painted, regions, used_values
+from esol.label_tools.regions import Region, paint, regions, used_values
 from esol.system.files import write_atomic
 from esol.system.read import entry, listed, read_json
 
@@ -111,7 +111,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             photo = album.find(str(data.get("photo") or photo_of(address_of(data))), where)
             results = [r for r in valid[0]["result"] if r["type"] != "choices"]
             layers = [_layer(result, photo, album, where) for result in results]
-        yield photo, painted(layers, photo.size)
+        yield photo, paint(layers, photo.size)
 
 
 def _layer(result: dict[str, Any], photo: Photo, album: Album, where: str) -> Region:
@@ -129,4 +129,4 @@ def _layer(result: dict[str, Any], photo: Photo, album: Album, where: str) -> Re
         return number, decode(value["rle"], photo.size)
     height, width = photo.size
     ring = [part for x, y in value["points"] for part in (x * width / 100, y * height / 100)]
-    return number, filled([ring], photo.size)
+    return number, polygon_region([ring], photo.size)

@@ -18,7 +18,7 @@ def regions(mask: NDArray[np.uint8]) -> Iterator[Region]:
             yield value, mask == value
 
 
-def painted(layers: Iterable[Region], size: tuple[int, int]) -> NDArray[np.uint8]:
+def paint(layers: Iterable[Region], size: tuple[int, int]) -> NDArray[np.uint8]:
     """(H, W) mask of regions; later ones cover earlier ones."""
     mask = np.zeros(size, np.uint8)
     for value, region in layers:

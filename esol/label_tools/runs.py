@@ -10,7 +10,7 @@ from esol.runs.folder import RunFolder
 from esol.settings import Settings
 
 
-def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
+def open_run(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
     """Settings of a run and its data set, whose folder is ``data`` if it has moved."""
     folder = RunFolder(run)
     recorded = folder.data_root()

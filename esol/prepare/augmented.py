@@ -20,13 +20,13 @@ SBD_NAMES = ("benchmark.tgz", "benchmark_RELEASE")
 
 
 def augmented_masks(
-    archive: Archive, own: Collection[str], folder: Path, total: int
+    archive: Archive, voc_photos: Collection[str], folder: Path, total: int
 ) -> tuple[set[str], set[str]]:
     """Write the masks of the photos that VOC has none for; existing ones are kept.
 
     Args:
         archive: SBD's, or that of the PNG set, distinguished by its name.
-        own: photos with a mask of VOC, to leave out.
+        voc_photos: photos with a mask of VOC, to leave out.
         folder: folder of the masks.
         total: expected number of masks, for the progress bar.
 
@@ -45,7 +45,7 @@ def augmented_masks(
             if name.parent.name == place and name.suffix == suffix:
                 if not sbd:
                     listed.add(name.stem)
-                if name.stem not in own:
+                if name.stem not in voc_photos:
                     yield member
             elif sbd and name.parts[-2:] in (("dataset", "train.txt"), ("dataset", "val.txt")):
                 listed.update(member.read().decode("utf-8", errors="replace").split())

@@ -53,8 +53,7 @@ def prepare_coco14(
         The photos of each list and the number of classes.
 
     Raises:
-        InputError: an archive is missing, damaged or incomplete, the disk is too small, or ``out``
-            is not empty.
+        InputError: an archive is missing or damaged, the disk is too small, or ``out`` is in use.
     """
     parts = {part: a for part, places in _PLACES.items() if (a := find(archives, places))}
     if done := start(archives, out, "coco14", parts, _PLACES):

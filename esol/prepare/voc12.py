@@ -59,8 +59,7 @@ def prepare_voc12(archives: Path, out: Path, counts: Mapping[str, int] = VOC12_C
         The photos of each list.
 
     Raises:
-        InputError: an archive is missing, damaged or incomplete, the disk is too small, or ``out``
-            is not empty.
+        InputError: an archive is missing or damaged, the disk is too small, or ``out`` is in use.
     """
     parts = _find(archives)
     if done := start(archives, out, "voc12", parts, _PLACES):
@@ -132,13 +131,13 @@ def _augment(
     """Write the masks of the photos that VOC has none for; return the list train_aug."""
     total = counts["train_aug"] - counts["train"]
     require_room(out, total * _MASK_BYTES)
-    own = set(lists["trainval"])
-    listed, masks = augmented_masks(archive, own, out / _AUG, total)
+    voc_photos = set(lists["trainval"])
+    listed, masks = augmented_masks(archive, voc_photos, out / _AUG, total)
     train_aug = sorted((listed | set(lists["train"])) - set(lists["val"]))
     count, expected = len(train_aug), counts["train_aug"]
     if count != expected:
         raise archive.wrong(f"list train_aug would have {count:,} photos, not {expected:,}")
-    if without := sorted(set(train_aug) - own - masks):
+    if without := sorted(set(train_aug) - voc_photos - masks):
         raise archive.wrong(f"{len(without):,} of its listed photos have no mask ({without[0]})")
     return train_aug
 

@@ -112,8 +112,7 @@ def read_yaml(path: Path) -> Any:
         if size > YAML_BYTES:
             raise ValueError(f"{size:,} bytes, a settings file has at most {YAML_BYTES:,}")
         return _Loader(path.read_text(encoding="utf-8-sig")).get_single_data()
-    # PyYAML also raises what int(), float() and date() raise for values that look like
-    # numbers and dates.
+    # PyYAML also lets errors of int(), float() and date() through, for values that look like such.
     except (
         *(OSError, yaml.YAMLError, ValueError),
         *(TypeError, AttributeError, RecursionError),
