@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.system.files import sha256, temporary_folder
 from esol.system.read import ARCHIVE_DAMAGE, leads_out
 
@@ -57,7 +57,8 @@ def _unpack(path: Path, folder: Path) -> None:
                 f"{path}: no room to unpack it to {folder.parent}: make room there, or set TMPDIR"
                 " to another folder"
             ) from error
-        raise InputError(f"{path}: not a whole ZIP file ({error}): export it again") from error
+        reason = one_line(error)
+        raise InputError(f"{path}: not a whole ZIP file ({reason}): export it again") from error
 
 
 def digest_of(path: Path) -> str:

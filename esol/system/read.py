@@ -104,8 +104,7 @@ def read_yaml(path: Path) -> Any:
     """Content of a YAML file in plain types.
 
     Raises:
-        InputError: it cannot be read, is not YAML, has a key twice, more than ``YAML_BYTES``
-            bytes, or an alias of a list or a group.
+        InputError: it cannot be read, is not YAML, is too large, or as :class:`_Loader` says.
     """
     try:
         size = path.stat().st_size
