@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from esol.errors import InputError
-from esol.system.files import TEMPORARY, atomic, read_json, sha256, write_atomic, write_json
+from esol.system.files import TEMPORARY, atomic, sha256, write_atomic, write_json
+from esol.system.read import read_json
 
 
 def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:

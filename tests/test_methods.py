@@ -18,7 +18,7 @@ from esol.runs.folder import RunFolder
 from esol.settings import KINDS
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.system.files import read_json
+from esol.system.read import read_json
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 SHORT = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks.saliency=saliency")

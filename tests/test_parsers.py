@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from esol.data.images import load_mask, save_mask
 from esol.data.labels import read_labels, split_tags
-from esol.data.shapes import filled, unrun
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.maps.files import grid, load_maps, save_maps
 from esol.networks.weights import read_weights
@@ -176,10 +176,12 @@ def test_a_table_comes_back(rows: list[tuple[str, set[str], str]]) -> None:
 @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)))
 def test_run_lengths_of_coco_come_back(region: np.ndarray) -> None:
     text = run_lengths.encode(np.asfortranarray(region, np.uint8))["counts"].decode()
-    np.testing.assert_array_equal(unrun(text, region.shape), region)
+    np.testing.assert_array_equal(run_length_region(text, region.shape), region)
     flat = region.ravel(order="F")
     edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
-    np.testing.assert_array_equal(unrun(np.diff(edges, prepend=0).tolist(), region.shape), region)
+    np.testing.assert_array_equal(
+        run_length_region(np.diff(edges, prepend=0).tolist(), region.shape), region
+    )
 
 
 @more
@@ -187,7 +189,7 @@ def test_run_lengths_of_coco_come_back(region: np.ndarray) -> None:
 def test_other_run_lengths_are_refused(counts: Any) -> None:
     # Of these errors ``entry`` makes a line.
     with contextlib.suppress(ValueError, OverflowError):
-        assert unrun(counts, (4, 5)).shape == (4, 5)
+        assert run_length_region(counts, (4, 5)).shape == (4, 5)
 
 
 corners = st.lists(
@@ -202,7 +204,7 @@ def test_a_polygon_is_cut_where_no_pixel_sees_it(points: list[tuple[int, int]]) 
     ring = [float(v) for point in points for v in point]
     coded = run_lengths.frPyObjects([ring], *size)
     whole = run_lengths.decode(coded)[..., 0].astype(bool)
-    for row, column in np.argwhere(filled([ring], size) != whole):
+    for row, column in np.argwhere(polygon_region([ring], size) != whole):
         centre = np.array([column + 0.5, row + 0.5])
         starts = np.array(points, float)
         along = np.roll(starts, -1, axis=0) - starts

@@ -161,7 +161,7 @@ def test_other_classes_are_refused_before_any_work(data, tmp_path):
         ("", "VOC2012", r"NAME\.tar\.gz"),
         ("2012_999999", "few.tar.gz", "no photo .*2012_999999"),
         ("../secret", "few.tar.gz", "no photo"),
-        (NAMES[0], "few.tar.gz", "stands on two lines"),
+        (NAMES[0], "few.tar.gz", "is on two lines"),
     ],
 )
 def test_wrong_names_are_refused_before_any_work(data, tmp_path, line, out, words):

@@ -43,11 +43,7 @@ def open_dataset(root: Path | str, settings: Data) -> Dataset:
 
 
 def read_layout(root: Path | str, settings: Data) -> Reading:
-    """Read a data folder of any layout without giving up at the first problem.
-
-    Raises:
-        InputError: the layout is not recognised, or there is nothing to read.
-    """
+    """Read a data folder and collect all problems; an InputError if there is nothing to read."""
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder: give the folder of the data set")
@@ -59,18 +55,14 @@ def read_layout(root: Path | str, settings: Data) -> Reading:
 
 
 def _not_utf8(reading: Reading) -> Iterator[str]:
-    """Photos of which nothing could be written down, nor of their tags."""
+    """Photos whose names or tags cannot be written as UTF-8."""
     for entry in (entry for entries in reading.splits.values() for entry in entries):
         if not all(map(encodable, (str(entry.image), *entry.tags))):
-            yield f"{entry.image}: no UTF-8 in its name, or its folder's: rename it"
+            yield f"{entry.image}: its path is not valid UTF-8: rename it"
 
 
 def layout(root: Path, settings: Data) -> str:
-    """Recognise a data folder: "voc", "coco" or "folder", looked for in this order.
-
-    Raises:
-        InputError: it is none of them; the message says what was looked for.
-    """
+    """Recognise a data folder: "voc", "coco" or "folder", in this order; else an InputError."""
     if (root / "JPEGImages").is_dir() and (root / "ImageSets").is_dir():
         return "voc"
     if any((root / "annotations").glob("instances_*.json")):

@@ -19,8 +19,8 @@ class Batch(NamedTuple):
         cached: whether ``inputs`` are the frozen backbone's features.
         masks: (N, H, W) int64 labels of the inputs' pixels, 0 background, 255 ignored; None where
             the stage learns from tags.
-        targets: (N, P, h', w') float planes in 0 .. 1 that lie over the inputs, at any resolution;
-            0 beside the photo. None where the stage needs none.
+        targets: (N, P, h', w') float planes in 0 .. 1 over the inputs, at any resolution; 0 outside
+            the photo. None where the stage needs none.
     """
 
     inputs: Tensor
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
         size = output.shape[-2:]
         if self.masks.shape[-2:] == size:
             return self.masks
-        # In floats, which hold 0 .. 255 exactly: the resize takes no integers of 64 bits.
+        # interpolate does not take int64; floats hold 0 .. 255 exactly.
         small = F.interpolate(self.masks[:, None].float(), size, mode="nearest-exact")
         return small[:, 0].long()
 
@@ -56,21 +56,19 @@ class Term:
 class Mean:
     """Mean over a whole batch, of which this process has a part; or a weighted sum of such means.
 
-    Attributes:
-        terms: of this process's part; what they stand for has the totals and counts of all
-            processes together.
+    ``terms`` are of this process's part; the mean is over totals and counts of all processes.
     """
 
     terms: tuple[Term, ...]
 
     @classmethod
     def of(cls, total: Tensor, count: Tensor, dtype: torch.dtype | None = None) -> Self:
-        """Mean of what has this sum and this count here."""
+        """Mean with this sum and this count in this process."""
         return cls((Term(1.0, total, count, dtype or total.dtype),))
 
     @classmethod
     def weighted(cls, *losses: "tuple[float, Tensor | Mean]") -> Self:
-        """Sum of factor * loss; a tensor is a mean already, over equal parts of the batch."""
+        """Sum of factor * loss; a tensor is already a mean over equal parts of the batch."""
         terms: list[Term] = []
         for factor, loss in losses:
             mean = loss if isinstance(loss, Mean) else Mean.of(loss, torch.ones_like(loss))
@@ -82,7 +80,7 @@ class Mean:
         return Mean(tuple(replace(term, total=term.total.detach()) for term in self.terms))
 
     def value(self, divisors: Sequence[Tensor] | None = None) -> Tensor:
-        """Scalar; without ``divisors``, one for each term, this process's part is the batch."""
+        """Scalar; ``divisors``, one a term, default to this process's own counts."""
         if divisors is None:
             divisors = [term.count.clamp_min(1) for term in self.terms]
         first, *others = (
@@ -93,4 +91,4 @@ class Mean:
 
 
 Losses = dict[str, Tensor | Mean]
-"""Name -> scalar, or what is one when it is divided; "loss" is minimised."""
+"""Name -> scalar or Mean; "loss" is minimised."""

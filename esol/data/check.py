@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from esol.data import read_layout
@@ -29,7 +30,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found.
+    """Contents and problems of a data set.
 
     Attributes:
         kind: "folder", "voc" or "coco".
@@ -37,16 +38,14 @@ class CheckReport:
         classes: the K classes in use, mask value 1 first.
         photos: list name -> its number of photos.
         counts: list name -> K numbers of photos with each tag.
-        together: K x K numbers of photos, all lists together, that have both tags; on the
-            diagonal, those that have the tag.
-        longest: percentiles 0, 5, 50, 95, 100 of the photos' longest sides in pixels; empty if
-            no photo is readable.
-        shortest: the same of their shortest sides.
+        together: K x K numbers of photos with both tags, in all lists; on the diagonal, one tag.
+        longest: percentiles 0, 5, 50, 95, 100 of the photos' longest sides, pixels, if any.
+        shortest: the same of the shortest sides.
         mask_set: what the ground truth is, "" without one.
         masks: list name -> its number of photos with a mask.
         problems: one line each, beginning with the file; with any, ``esol check`` exits with 2.
         warnings: what may be intended.
-        tag_set: where the tags are from, as far as the layout leaves that open.
+        tag_set: source of the tags, "" if the layout fixes it.
     """
 
     kind: str
@@ -65,17 +64,17 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What opening one photo, its mask and its saliency map told.
+class _Photo:
+    """Size of a photo, and what is wrong with it, its mask and its saliency map.
 
-    ``untagged`` classes are in the mask and no tags, ``hidden`` ones the reverse; ``saliency`` is
+    ``untagged``: the mask has a class that is not a tag; ``hidden``: the reverse. ``saliency`` is
     the kind of problem and its message.
     """
 
     size: tuple[int, int] | None
-    problems: tuple[str, ...]
-    untagged: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = ()
+    problem: str = ""
+    untagged: bool = False
+    hidden: bool = False
     saliency: tuple[str, str] | None = None
 
 
@@ -84,12 +83,11 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
 
     Args:
         root: the data folder.
-        settings: the lists and classes to look at; ``limit`` is ignored.
-        saliency: folder of saliency maps, as ``masks.saliency``; empty: none are looked at.
+        settings: the lists and classes to check; ``limit`` is ignored.
+        saliency: folder of saliency maps, as ``masks.saliency``; empty: none are read.
 
     Raises:
-        InputError: there is nothing to check: no known layout, no such list, an unreadable labels
-            file.
+        InputError: nothing can be checked: no known layout, no such list, unreadable labels.
 
     Examples:
         >>> report = check("photos", Data())
@@ -97,22 +95,27 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
         ({'train': 18}, (), 6)
     """
     reading = read_layout(root, settings)
-    # Where every row is wrong there are no classes: the rows' problems are the answer then.
+    # If every row is wrong there are no classes: the rows' problems are the answer.
     classes = choose_classes(reading, settings) if reading.known or not reading.problems else ()
     entries = {e.name: e for split in reading.splits.values() for e in split}
     maps, misplaced = _saliency_folder(reading, saliency)
-    looks = _look_at_all(reading, list(entries.values()), maps)
-    used = (looks[name] for name, entry in entries.items() if set(entry.tags) & set(classes))
-    counts = {split: _counts(photos, classes) for split, photos in reading.splits.items()}
-    thin_problems, thin_warnings = _thin_classes(reading, settings, classes, counts)
-    sizes = np.array([look.size for look in looks.values() if look.size is not None])
+    photos = _read_photos(reading, list(entries.values()), maps)
+    used = (photos[name] for name, entry in entries.items() if set(entry.tags) & set(classes))
+    counts = {
+        split: tuple(sum(name in entry.tags for entry in members) for name in classes)
+        for split, members in reading.splits.items()
+    }
+    rare_problems, rare_warnings = _rare_classes(reading, settings, classes, counts)
+    tags = [[name in entry.tags for name in classes] for entry in entries.values()]
+    tagged = np.array(tags, dtype=int).reshape(len(entries), len(classes))
+    sizes = np.array([photo.size for photo in photos.values() if photo.size is not None])
     return CheckReport(
         kind=reading.kind,
         root=reading.root,
         classes=classes,
-        photos={split: len(photos) for split, photos in reading.splits.items()},
+        photos={split: len(members) for split, members in reading.splits.items()},
         counts=counts,
-        together=_together(list(entries.values()), classes),
+        together=tuple(map(tuple, (tagged.T @ tagged).tolist())),
         longest=_percentiles(sizes.max(axis=1)) if len(sizes) else (),
         shortest=_percentiles(sizes.min(axis=1)) if len(sizes) else (),
         mask_set=reading.mask_set,
@@ -120,17 +123,17 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
         problems=(
             *misplaced,
             *(f"{path}: photo without tags: list it or move it away" for path in reading.unlisted),
-            *(problem for look in looks.values() for problem in look.problems),
+            *(photo.problem for photo in photos.values() if photo.problem),
             *_saliency_problems(maps, used),
-            *thin_problems,
+            *rare_problems,
         ),
-        warnings=(*thin_warnings, *_warnings(reading, settings, classes, looks)),
+        warnings=(*rare_warnings, *_warnings(reading, settings, classes, photos)),
         tag_set=reading.tag_set,
     )
 
 
 def _saliency_folder(reading: Reading, name: str) -> tuple[Path | None, list[str]]:
-    """The folder of saliency maps, and the reading's problems with what is wrong about it."""
+    """The folder of saliency maps; the reading's problems, with those of the folder."""
     problems = list(reading.problems)
     if not name:
         return None, problems
@@ -138,19 +141,16 @@ def _saliency_folder(reading: Reading, name: str) -> tuple[Path | None, list[str
         folder = saliency_folder(reading.root, name)
     except InputError as error:
         return None, [*problems, str(error)]
-    try:
-        inside = folder.resolve().relative_to(reading.root.resolve())
-    except ValueError:
+    root, place = reading.root.resolve(), folder.resolve()
+    if not place.is_relative_to(root):
         return folder, problems
     # Without a labels file every folder is a tag, and its images are photos.
+    inside = place.relative_to(root)
     start = f"{reading.root / inside}{os.sep}"
     others = [problem for problem in problems if not problem.startswith(start)]
-    tagged = any(
-        str(entry.image).startswith(start) and entry.tags == inside.parts[:1]
-        for split in reading.splits.values()
-        for entry in split
-    )
-    if tagged or others != problems:
+    entries = (entry for split in reading.splits.values() for entry in split)
+    photos = (entry for entry in entries if str(entry.image).startswith(start))
+    if any(entry.tags == inside.parts[:1] for entry in photos) or others != problems:
         others.append(
             f"{folder}: taken for photos of a tag: move the folder out of {reading.root} and give"
             " masks.saliency its path, or begin its name with a dot"
@@ -158,13 +158,11 @@ def _saliency_folder(reading: Reading, name: str) -> tuple[Path | None, list[str
     return folder, others
 
 
-def _saliency_problems(folder: Path | None, looks: Iterable[_Look]) -> list[str]:
+def _saliency_problems(folder: Path | None, photos: Iterable[_Photo]) -> list[str]:
     """The first problems of each kind, and how many there are."""
     kinds: dict[str, list[str]] = {}
-    for look in looks:
-        if look.saliency:
-            kind, message = look.saliency
-            kinds.setdefault(kind, []).append(message)
+    for kind, message in (photo.saliency for photo in photos if photo.saliency):
+        kinds.setdefault(kind, []).append(message)
     lines = []
     for kind, messages in kinds.items():
         lines += messages[:_NAMED]
@@ -173,22 +171,18 @@ def _saliency_problems(folder: Path | None, looks: Iterable[_Look]) -> list[str]
     return lines
 
 
-def _look_at_all(reading: Reading, entries: list[Entry], maps: Path | None) -> dict[str, _Look]:
+def _read_photos(reading: Reading, entries: list[Entry], maps: Path | None) -> dict[str, _Photo]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = pool.map(partial(_look_at, reading, maps), entries)
-        return {
-            entry.name: look
-            for entry, look in zip(
-                entries, track(looks, "check", total=len(entries), unit="photos"), strict=True
-            )
-        }
+        photos = pool.map(partial(_read_photo, reading, maps), entries)
+        photos = track(photos, "check", total=len(entries), unit="photos")
+        return {entry.name: photo for entry, photo in zip(entries, photos, strict=True)}
 
 
-def _look_at(reading: Reading, maps: Path | None, entry: Entry) -> _Look:
-    look = _photo_and_mask(reading, entry)
-    if maps is None or look.size is None:
-        return look
-    return replace(look, saliency=_saliency_problem(maps, entry.name, look.size))
+def _read_photo(reading: Reading, maps: Path | None, entry: Entry) -> _Photo:
+    photo = _photo_and_mask(reading, entry)
+    if maps is None or photo.size is None:
+        return photo
+    return replace(photo, saliency=_saliency_problem(maps, entry.name, photo.size))
 
 
 def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> tuple[str, str] | None:
@@ -196,7 +190,7 @@ def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> tuple[str
     try:
         path = find_saliency(maps, name)
     except InputError as error:
-        return "missing, or there twice", str(error)
+        return "missing, or given twice", str(error)
     try:
         load_saliency(path, size)
     except InputError as error:
@@ -208,70 +202,57 @@ def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> tuple[str
     return None
 
 
-def _photo_and_mask(reading: Reading, entry: Entry) -> _Look:
+def _photo_and_mask(reading: Reading, entry: Entry) -> _Photo:
+    size = None
     try:
         image = load_image(entry.image)
-    except InputError as error:
-        return _Look(None, (str(error),))
-    size = (image.height, image.width)
-    if entry.mask is None or reading.stored is None:
-        return _Look(size, ())
-    try:
+        size = (image.height, image.width)
+        if entry.mask is None or reading.stored is None:
+            return _Photo(size)
         mask = reading.stored(entry.mask)
     except InputError as error:
-        return _Look(size, (str(error),))
-    problem = mask_problem(mask, entry.mask, reading.known, size)
-    if problem:
-        return _Look(size, (problem,))
+        return _Photo(size, str(error))
+    if problem := mask_problem(mask, entry.mask, reading.known, size):
+        return _Photo(size, problem)
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    seen = {reading.known[v - 1] for v in values if 0 < v <= len(reading.known)}
+    drawn = {reading.known[v - 1] for v in values if 0 < v <= len(reading.known)}
     tags = set(entry.tags)
-    return _Look(size, (), tuple(sorted(seen - tags)), tuple(sorted(tags - seen)))
+    return _Photo(size, untagged=bool(drawn - tags), hidden=bool(tags - drawn))
 
 
-def _counts(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(sum(name in entry.tags for entry in entries) for name in classes)
-
-
-def _together(entries: list[Entry], classes: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-    tagged = np.array([[name in entry.tags for name in classes] for entry in entries], dtype=int)
-    tagged = tagged.reshape(len(entries), len(classes))
-    return tuple(tuple(int(n) for n in row) for row in tagged.T @ tagged)
-
-
-def _percentiles(values: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> tuple[int, ...]:
+def _percentiles(values: NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(int(v) for v in np.percentile(values, PERCENTILES, method="nearest"))
 
 
-def _thin_classes(
+def _rare_classes(
     reading: Reading,
     settings: Data,
     classes: tuple[str, ...],
     counts: Mapping[str, tuple[int, ...]],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Classes with fewer than two photos to learn from: a problem if the user chose the classes.
+    """Problems and warnings about classes with fewer than two photos to learn from.
 
-    VOC and COCO come with a fixed table of classes, of which a part of the data may lack some.
+    They are problems if the user chose the classes: VOC and COCO have a fixed table of classes, of
+    which a part of the data may lack some.
     """
     if settings.train not in counts:
         return (), ()
     pairs = zip(classes, counts[settings.train], strict=True)
-    thin = [f"{name!r} ({n})" for name, n in pairs if n < _LEAST_PHOTOS]
+    rare = [f"{name!r} ({n})" for name, n in pairs if n < _LEAST_PHOTOS]
     where = f"{reading.root}: list {settings.train!r}"
     if reading.own_classes or settings.classes:
         need = f"photos: at least {_LEAST_PHOTOS} needed, or leave it out of data.classes"
-        return tuple(f"{where}: class {name} has too few {need}" for name in thin), ()
-    shown = ", ".join(thin[:5]) + (", ..." if len(thin) > 5 else "")
-    return (), ((f"{where}: {len(thin)} classes with too few photos: {shown}",) if thin else ())
+        return tuple(f"{where}: class {name} has too few {need}" for name in rare), ()
+    shown = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
+    return (), ((f"{where}: {len(rare)} classes with too few photos: {shown}",) if rare else ())
 
 
 def _warnings(
-    reading: Reading, settings: Data, classes: tuple[str, ...], looks: Mapping[str, _Look]
+    reading: Reading, settings: Data, classes: tuple[str, ...], photos: Mapping[str, _Photo]
 ) -> list[str]:
     warnings = []
     for split, entries in reading.splits.items():
-        without = [e.name for e in entries if not set(e.tags) & set(classes)]
-        if without:
+        if without := [e.name for e in entries if not set(e.tags) & set(classes)]:
             warnings.append(f"list {split!r}: {_some(without)} without a tag: left out of runs")
         no_mask = [e.name for e in entries if e.mask is None]
         if split in settings.evaluate and no_mask:
@@ -280,11 +261,9 @@ def _warnings(
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
         warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
-    untagged = [name for name, look in looks.items() if look.untagged]
-    if untagged:
+    if untagged := [name for name, photo in photos.items() if photo.untagged]:
         warnings.append(f"{_some(untagged)} with a class in the mask that is not a tag")
-    hidden = [name for name, look in looks.items() if look.hidden]
-    if hidden:
+    if hidden := [name for name, photo in photos.items() if photo.hidden]:
         warnings.append(f"{_some(hidden)} with a tag that is not in the mask")
     return warnings
 
@@ -298,12 +277,8 @@ def render(report: CheckReport) -> RenderableType:
     """The report for people, to be printed by a rich console."""
     masks = ", ".join(f"{split} {n}" for split, n in report.masks.items())
     sides = [
-        _text(
-            f"{label} side, pixels: "
-            + " / ".join(map(str, values))
-            + " (min, 5 %, half, 95 %, max)"
-        )
-        for label, values in (("longest", report.longest), ("shortest", report.shortest))
+        _text(f"{which} side, pixels: {' / '.join(map(str, values))} (min, 5 %, half, 95 %, max)")
+        for which, values in (("longest", report.longest), ("shortest", report.shortest))
         if values
     ]
     return Group(
@@ -330,30 +305,25 @@ def _class_table(report: CheckReport) -> Table:
 
 
 def _together_table(report: CheckReport) -> Table:
-    """The matrix of a few classes; of many, the pairs met most often."""
-    if len(report.classes) <= _FULL_MATRIX:
-        table = _table("tagged together", *report.classes)
-        for name, row in zip(report.classes, report.together, strict=True):
+    """The matrix of a few classes; of many, the most frequent pairs."""
+    names, counts = report.classes, report.together
+    if len(names) <= _FULL_MATRIX:
+        table = _table("tagged together", *names)
+        for name, row in zip(names, counts, strict=True):
             table.add_row(_text(name), *map(str, row))
         return table
     table = _table("tagged together", "", "photos")
-    size = range(len(report.classes))
-    pairs = sorted(
-        ((report.together[i][j], i, j) for i in size for j in size if i < j), reverse=True
-    )
-    for number, i, j in pairs[:_PAIRS]:
-        if number:
-            table.add_row(_text(report.classes[i]), _text(report.classes[j]), str(number))
+    pairs = [(counts[i][j], i, j) for j in range(len(names)) for i in range(j)]
+    for count, i, j in sorted(pairs, reverse=True)[:_PAIRS]:
+        if count:
+            table.add_row(_text(names[i]), _text(names[j]), str(count))
     return table
 
 
 def _table(*headers: str) -> Table:
-    table = Table()
-    for header in headers:
-        table.add_column(_text(header))
-    return table
+    return Table(*(Column(_text(header)) for header in headers))
 
 
 def _text(words: str, style: str = "") -> Text:
-    """As Text, because names in square brackets would be taken for markup."""
+    """Text, in which names in square brackets are not markup."""
     return Text(visible(words), style)

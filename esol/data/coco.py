@@ -1,4 +1,4 @@
-"""COCO: images plus instances JSON; tags and semantic masks are derived from the instances."""
+"""COCO: images and an instances JSON, from which tags and semantic masks are derived."""
 
 import contextlib
 import io
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
-from esol.data.foreign import entry, leads_out, read_json_file
 from esol.data.images import PIXEL_LIMIT, load_mask
-from esol.data.reading import Entry, Reading, require_lists
-from esol.data.shapes import filled, unrun
+from esol.data.reading import Entry, Reading, mask_folder, require_lists
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import entry, leads_out, read_json
 
 # pycocotools has no types.
 _COCO: Any = pycocotools_coco.COCO
@@ -30,7 +30,7 @@ _KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
     "categories": {"id": int, "name": str},
 }
 _DRAWN: Mapping[str, type | UnionType] = {"area": int | float, "segmentation": list | dict}
-"""What an annotation with a segmentation must have besides."""
+"""What an annotation with a segmentation must also have."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,9 @@ class Renderer:
     """Mask value, 1 .. K, of every category id."""
 
     def __call__(self, key: Path) -> NDArray[np.uint8]:
-        """Mask (H, W) uint8 of the image whose key is ``annotations/instances_LIST.json/ID``.
+        """(H, W) uint8 mask of the image with the key ``annotations/instances_LIST.json/ID``.
 
-        Raises:
-            InputError: an annotation has no region, or a damaged one.
+        An annotation without a region, or with a damaged one, is an InputError.
         """
         coco = self.instances[key.parent.stem.removeprefix(_PREFIX)]
         image = coco.imgs[int(key.name)]
@@ -58,43 +57,37 @@ class Renderer:
         instances = coco.imgToAnns[image["id"]]
         for instance in sorted(instances, key=lambda a: (a.get("area", 0), a["id"]), reverse=True):
             where = f"{key.parent}: annotation id {instance['id']}"
-            if not instance.get("segmentation"):
+            shape = instance.get("segmentation")
+            if not shape:
                 raise InputError(f"{where}: no segmentation: add it, or evaluate another list")
             with entry(where):
-                value = self.value[instance["category_id"]]
-                mask[_region(instance["segmentation"], mask.shape)] = value
+                mask[_region(shape, mask.shape)] = self.value[instance["category_id"]]
         return mask
 
 
 def _region(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(segmentation, list):
-        # Of less than three corners, as some files have them, nothing is inside.
-        return filled([ring for ring in segmentation if len(ring) >= 6], size)
+        # Some files have polygons of fewer than three corners, which are empty.
+        return polygon_region([ring for ring in segmentation if len(ring) >= 6], size)
     if tuple(segmentation["size"]) != size:
         raise ValueError(f"of {segmentation['size']} pixels, the photo of {list(size)}")
-    return unrun(segmentation["counts"], size)
+    return run_length_region(segmentation["counts"], size)
 
 
 def read_coco(root: Path, settings: Data) -> Reading:
-    """Read instances files and collect every problem met.
-
-    Raises:
-        InputError: a file is missing or not an instances file, or a wanted list does not exist.
-    """
+    """Read instances files and collect all problems; an InputError if a file is not readable."""
     if settings.labels:
         raise InputError("data.labels: COCO tags come from the instances file: remove the setting")
-    if settings.masks and not (root / settings.masks).is_dir():
-        raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
-    found = (root / "annotations").glob(f"{_PREFIX}*.json")
-    available = [path.stem.removeprefix(_PREFIX) for path in found]
+    mask_root = mask_folder(root, settings, ())
+    files = (root / "annotations").glob(f"{_PREFIX}*.json")
+    available = [path.stem.removeprefix(_PREFIX) for path in files]
     instances = {
-        split: _load(root / "annotations" / f"{_PREFIX}{split}.json")
-        for split in require_lists(root, settings, available)
+        split: _load(_file(root, split)) for split in require_lists(root, settings, available)
     }
     categories = _categories(root, instances)
-    mask_root = root / settings.masks if settings.masks else None
     problems: list[str] = []
-    drawn = mask_root is not None or _any_drawn(instances)
+    every = (a for coco in instances.values() for a in coco.dataset["annotations"])
+    drawn = mask_root is not None or any(annotation.get("segmentation") for annotation in every)
     splits = {
         split: _entries(root, split, coco, categories, mask_root, drawn, problems)
         for split, coco in instances.items()
@@ -113,8 +106,12 @@ def read_coco(root: Path, settings: Data) -> Reading:
     )
 
 
+def _file(root: Path, split: str) -> Path:
+    return root / "annotations" / f"{_PREFIX}{split}.json"
+
+
 def _load(file: Path) -> Any:
-    content = read_json_file(file)
+    content = read_json(file, "export it again")
     for group, keys in _KEYS.items():
         things = content.get(group) if isinstance(content, dict) else None
         if not isinstance(things, list):
@@ -131,9 +128,9 @@ def _load(file: Path) -> Any:
 
 
 def _fault(thing: Any, keys: Mapping[str, type | UnionType]) -> str:
-    """What is wrong with the form of an image, annotation or category; "" if nothing is."""
+    """What is wrong with the form of an image, annotation or category, or ""."""
     if not isinstance(thing, dict):
-        return f"{thing!r:.40} is no object: remove it"
+        return f"{thing!r:.40} is not an object: remove it"
     drawn = _DRAWN if thing.get("segmentation") else {}
     for key, kind in (*keys.items(), *drawn.items()):
         if key not in thing:
@@ -145,24 +142,17 @@ def _fault(thing: Any, keys: Mapping[str, type | UnionType]) -> str:
     return ""
 
 
-def _any_drawn(instances: Mapping[str, Any]) -> bool:
-    """Whether there is any segmentation, and not boxes alone."""
-    every = (a for coco in instances.values() for a in coco.dataset["annotations"])
-    return any(annotation.get("segmentation") for annotation in every)
-
-
 def _categories(root: Path, instances: Mapping[str, Any]) -> dict[int, str]:
     """Class name by category id, in the order of ids; the same in every file."""
+    first = next(iter(instances))
     tables = {
         split: {c["id"]: str(c["name"]) for c in coco.dataset["categories"]}
         for split, coco in instances.items()
     }
-    first = next(iter(tables.values()))
     for split, table in tables.items():
-        if table != first:
-            file = root / "annotations" / f"{_PREFIX}{split}.json"
-            raise InputError(f"{file}: categories unlike {next(iter(instances))}'s: unify them")
-    return dict(sorted(first.items()))
+        if table != tables[first]:
+            raise InputError(f"{_file(root, split)}: categories unlike {first}'s: unify them")
+    return dict(sorted(tables[first].items()))
 
 
 def _entries(
@@ -174,20 +164,19 @@ def _entries(
     drawn: bool,
     problems: list[str],
 ) -> tuple[Entry, ...]:
-    file = root / "annotations" / f"{_PREFIX}{split}.json"
+    file = _file(root, split)
     folder = root / split if (root / split).is_dir() else root / "images" / split
     entries: dict[str, Entry] = {}
     for image in coco.dataset["images"]:
         path = PurePosixPath(image["file_name"])
         name = str(path.with_suffix("")) if path.name else ""
-        problem = _image_problem(image, path, folder)
+        where = f"{file}: image id {image['id']}"
+        problem = _image_problem(path, folder)
         if problem or name in entries:
-            problems.append(f"{file}: image id {image['id']}: {problem or f'{path} comes twice'}")
+            problems.append(f"{where}: {problem or f'{path} comes twice'}")
             continue
         used = {a["category_id"] for a in coco.imgToAnns[image["id"]]}
-        unknown = used - categories.keys()
-        if unknown:
-            where = f"{file}: image id {image['id']}"
+        if unknown := used - categories.keys():
             problems.append(f"{where}: category {min(unknown)} is not listed: add it")
         tags = tuple(sorted(categories[c] for c in used - unknown))
         mask = mask_root / f"{name}.png" if mask_root else file / str(image["id"])
@@ -196,10 +185,10 @@ def _entries(
     return tuple(entries.values())
 
 
-def _image_problem(image: Mapping[str, Any], path: PurePosixPath, folder: Path) -> str:
+def _image_problem(path: PurePosixPath, folder: Path) -> str:
     if not path.name or leads_out(path):
         return f"{path} leads out of the data folder"
-    # Not Path's: that fails where a name is longer than any file's.
+    # Path.is_file raises if the name is longer than the file system allows.
     if not os.path.isfile(folder / path):
         return f"{folder / path} is missing: add the photo"
     return ""

@@ -1,17 +1,18 @@
-"""Own photos: a folder with a labels file, or with one sub-folder per tag."""
+"""Own photos: a folder with a labels file or with one sub-folder per tag."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import one_ends_other
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import Row, read_names
-from esol.data.reading import Entry, Reading, require_lists, wanted_lists
+from esol.data.reading import Entry, Reading, mask_folder, require_lists, wanted_lists
 from esol.data.tags import LABELS, find_tags, read_tags
 from esol.data.tags.lists import LISTS
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import one_ends_other
 
 MASKS = "masks"
 CLASS_NAMES = "classes.txt"
@@ -20,45 +21,37 @@ _Index = Mapping[str, list[PurePosixPath]]
 
 
 def read_folder(root: Path, settings: Data) -> Reading:
-    """Read tags, lists and mask files of a folder and collect every problem met.
-
-    Raises:
-        InputError: there is nothing to read at all, or a wanted list does not exist.
-    """
-    mask_root = _mask_root(root, settings)
+    """Read tags, lists and masks, and collect all problems; an InputError if there is nothing."""
+    mask_root = mask_folder(root, settings, (MASKS,))
     index = _index(root, mask_root)
-    files = find_tags(root, settings)
-    if files:
-        found = read_tags(files, root, settings)
-        problems, source = list(found.problems), found.source
-        if not found.rows and not problems:
+    if files := find_tags(root, settings):
+        tags = read_tags(files, root, settings)
+        problems, source = list(tags.problems), tags.source
+        if not tags.rows and not problems:
             problems.append(f"{files[0]}: no rows: add one per photo")
-        splits = _from_rows(root, found.rows, index, found.anywhere, problems)
-        unlisted = _unlisted(root, index, splits)
+        splits = _from_rows(root, tags.rows, index, tags.anywhere, problems)
+        unlisted = _unlisted(root, index, {e.image for split in splits.values() for e in split})
     else:
         problems, source, unlisted = [], "sub-folders", ()
         splits = _from_folders(root, index, problems)
-    used = tuple(sorted({tag for entries in splits.values() for e in entries for tag in e.tags}))
+    entries = [entry for split in splits.values() for entry in split]
+    used = tuple(sorted({tag for entry in entries for tag in entry.tags}))
     known = _class_order(root, settings, used, mask_root is not None, problems)
     masks = _mask_files(mask_root)
-    # A list may be missing because its rows are wrong: their problems are to be told then.
+    # A list may be missing because its rows are wrong: their problems are the answer then.
     lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
-    wanted = {
-        split: tuple(
-            Entry(e.name, e.image, e.tags, masks.get(e.name)) for e in splits.get(split, ())
-        )
+    with_masks = {
+        split: tuple(replace(e, mask=masks.get(e.name)) for e in splits.get(split, ()))
         for split in lists
     }
-    everyone = [entry.name for entries in splits.values() for entry in entries]
-    if mask_root is not None and everyone and masks.keys().isdisjoint(everyone):
-        problems.append(
-            f"{mask_root}: no mask belongs to a photo: expected names like {everyone[0]}.png"
-        )
+    if mask_root is not None and entries and masks.keys().isdisjoint(e.name for e in entries):
+        name = f"{entries[0].name}.png"
+        problems.append(f"{mask_root}: no mask belongs to a photo: expected names like {name}")
     return Reading(
         kind="folder",
         root=root,
         known=known,
-        splits=wanted,
+        splits=with_masks,
         problems=tuple(problems),
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
         stored=load_mask if mask_root else None,
@@ -69,47 +62,35 @@ def read_folder(root: Path, settings: Data) -> Reading:
     )
 
 
-def _mask_root(root: Path, settings: Data) -> Path | None:
-    folder = root / (settings.masks or MASKS)
-    if folder.is_dir():
-        return folder
-    if settings.masks:
-        raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
-    return None
-
-
 def _mask_files(folder: Path | None) -> dict[str, Path]:
     """Mask files by the name of their photo."""
     if folder is None:
         return {}
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for path in folder.rglob("*.png")
-        if not path.name.startswith(".")
-    }
+    files = (path for path in folder.rglob("*.png") if not path.name.startswith("."))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
 def _index(root: Path, mask_root: Path | None) -> _Index:
     """Photos below root by their relative path without suffix; hidden ones and masks left out."""
     index: dict[str, list[PurePosixPath]] = {}
-    seen: set[str] = set()
+    visited: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
-        # Linked folders are common for photos; a link back up must not be walked for ever.
+        # Photos often lie in linked folders; a link back up must not be followed for ever.
         real = os.path.realpath(folder)
-        inside_masks = mask_root is not None and Path(folder) == mask_root
-        folders[:] = [] if real in seen or inside_masks else sorted(_visible(folders))
-        if real in seen or inside_masks:
+        if real in visited or Path(folder) == mask_root:
+            folders.clear()
             continue
-        seen.add(real)
-        for name in sorted(_visible(files)):
+        folders[:] = _visible(folders)
+        visited.add(real)
+        for name in _visible(files):
             if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
                 index.setdefault(str(path.with_suffix("")), []).append(path)
     return index
 
 
-def _visible(names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if not name.startswith("."))
+def _visible(names: list[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _from_rows(
@@ -125,20 +106,20 @@ def _from_rows(
             problems.append(f"{where}: {file}")
             continue
         name = _name(file)
-        earlier, earlier_file = first.setdefault(name, (row, file))
-        if earlier_file != file:
-            problems.append(f"{where}: {file} and {earlier_file} share the name {name}: rename one")
+        earlier, namesake = first.setdefault(name, (row, file))
+        if namesake != file:
+            problems.append(f"{where}: {file} and {namesake} share the name {name}: rename one")
         elif earlier.tags != row.tags:
             problems.append(f"{where}: {file} has other tags on {earlier.place}: keep one row")
         elif name in splits.get(row.split, {}):
-            problems.append(f"{where}: {file} stands on {earlier.place} too: keep one row")
+            problems.append(f"{where}: {file} is on {earlier.place} too: keep one row")
         else:
             splits.setdefault(row.split, {})[name] = Entry(name, root / file, row.tags)
     return {split: tuple(entries.values()) for split, entries in splits.items()}
 
 
 def _by_end(index: _Index) -> _Index:
-    """Photos by the last part of their name, and by that with its suffix."""
+    """Photos by the last part of their paths, with and without suffix."""
     ends: dict[str, list[PurePosixPath]] = {}
     for file in (file for files in index.values() for file in files):
         for key in (file.stem, file.name):
@@ -147,24 +128,21 @@ def _by_end(index: _Index) -> _Index:
 
 
 def _find(image: PurePosixPath, index: _Index, ends: _Index) -> PurePosixPath | str:
-    """The photo that a row means, or what is wrong.
-
-    With ``ends``, one path may be the end of the other.
-    """
+    """The photo that a row means, or what is wrong; with ``ends``, one path may end the other."""
     whole = image.suffix.lower() in IMAGE_SUFFIXES
     for path in (image, "images" / image):
         files = index.get(str(path.with_suffix("")) if whole else str(path), [])
-        found = [file for file in files if not whole or file == path]
-        if len(found) > 1:
-            return f"{image} may be any of {', '.join(map(str, found))}: write the suffix"
-        if found:
-            return found[0]
+        exact = [file for file in files if not whole or file == path]
+        if len(exact) > 1:
+            return f"{image} may be any of {', '.join(map(str, exact))}: write the suffix"
+        if exact:
+            return exact[0]
     near = [f for f in ends.get(image.name, []) if one_ends_other(_bare(f), _bare(image))]
     if len(near) > 1:
         return f"{image} may be any of {', '.join(map(str, near[:3]))}: write the whole path"
     if near:
         return near[0]
-    return f"{image}: no such photo: mend the path or remove the row"
+    return f"{image}: no such photo: fix the path or remove the row"
 
 
 def _bare(file: PurePosixPath) -> PurePosixPath:
@@ -178,10 +156,7 @@ def _name(file: PurePosixPath) -> str:
     return str(name.relative_to("images") if name.parts[0] == "images" else name)
 
 
-def _unlisted(
-    root: Path, index: _Index, splits: Mapping[str, tuple[Entry, ...]]
-) -> tuple[Path, ...]:
-    listed = {entry.image for entries in splits.values() for entry in entries}
+def _unlisted(root: Path, index: _Index, listed: set[Path]) -> tuple[Path, ...]:
     folders = {image.parent for image in listed}
     paths = (root / file for files in index.values() for file in files)
     return tuple(sorted(path for path in paths if path.parent in folders and path not in listed))
@@ -198,24 +173,21 @@ def _from_folders(root: Path, index: _Index, problems: list[str]) -> dict[str, t
             place = "outside a tag folder" if depth < 2 else "too deep"
             problems.append(
                 f"{root / files[0]}: {place}: photos lie at {'LIST/' * lists}TAG/photo.jpg; other"
-                f" images (saliency maps) outside {root}, or in a folder whose name begins with a"
-                " dot"
+                f" images (saliency maps) outside {root}, or in a hidden folder (.NAME)"
             )
         elif len(files) > 1:
             problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
         else:
             entry = Entry(name, root / files[0], (parts[-2],))
             splits.setdefault(parts[0] if lists else "train", []).append(entry)
-    found = {split: tuple(entries) for split, entries in splits.items()}
-    if {e.tags for entries in found.values() for e in entries} <= {("images",)}:
-        raise InputError(
-            f"{root}: neither {LABELS} nor a sub-folder per tag: add one of them (docs/data.md)"
-        )
-    return found or {"train": ()}
+    if {entry.tags for entries in splits.values() for entry in entries} <= {("images",)}:
+        neither = f"neither {LABELS} nor a sub-folder per tag"
+        raise InputError(f"{root}: {neither}: add one of them (docs/data.md)")
+    return {split: tuple(entries) for split, entries in splits.items()} or {"train": ()}
 
 
 def _are_lists(index: _Index) -> bool:
-    """Whether the folders are lists, not tags: all are called so, and photos lie deeper."""
+    """Whether the folders are lists, not tags: all have lists' names, and photos lie deeper."""
     files = [files[0] for files in index.values()]
     deep = [file for file in files if len(file.parts) > 2]
     return len(deep) == len(files) > 0 and all(f.parts[0].lower() in LISTS for f in deep)
@@ -229,7 +201,7 @@ def _class_order(
     if file.exists():
         known = read_names(file)
         problems.extend(
-            f"{file}: tag {tag!r} is missing: add a line, or mend the tag"
+            f"{file}: tag {tag!r} is missing: add a line, or fix the tag"
             for tag in used
             if tag not in known
         )
@@ -238,7 +210,7 @@ def _class_order(
         return settings.classes
     if settings.classes and masks:
         raise InputError(
-            f"data.classes leaves out tags, so {file} must tell which class each mask value is:"
+            f"data.classes leaves out tags, so {file} must say which class each mask value is:"
             " write all class names, one per line, value 1 first"
         )
     return used

@@ -1,4 +1,4 @@
-"""Photos and masks on disk: every way in and out goes through this file."""
+"""Photos and masks on disk: all reading and writing of images."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.system.files import atomic
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
-"""Endings, in lower case, of the files that count as photos."""
+"""Suffixes, in lower case, of the files that count as photos."""
 
 PIXEL_LIMIT = 178_956_970
-"""Photos with more pixels are refused before they are decoded. It is Pillow's own limit, so that
-no setting of the process has to be changed."""
+"""Photos with more pixels are refused before they are decoded; Pillow's own limit."""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -29,35 +28,26 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
 def load_image(path: Path | str) -> Image.Image:
-    """Read a photo as upright 8-bit RGB.
+    """Read a photo as upright 8-bit RGB, without metadata.
 
     EXIF orientation is applied, 16-bit grey is scaled from 0 .. 65535 to 0 .. 255, transparent
-    pixels are laid on white, of an animation the first frame is taken. Colour profiles are not
-    applied.
-
-    Args:
-        path: the photo's file.
-
-    Returns:
-        Image in mode "RGB", without metadata.
+    pixels become white, an animation gives its first frame. Colour profiles are not applied.
 
     Raises:
-        InputError: the file is missing, empty, truncated, no image, of an unsupported kind, or has
-            more than ``PIXEL_LIMIT`` pixels.
+        InputError: the file is missing, damaged, of an unsupported kind, or over ``PIXEL_LIMIT``.
     """
     with reading(Path(path)) as image:
         orientation = _orientation(image)
         image.load()
         rgb = _to_rgb(image, Path(path))
-    # A large photo takes as much memory as the rest of the program: two copies at most.
+    # A large photo takes as much memory as the rest of the program: keep two copies at most.
     del image
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-    # Metadata left in place would have the next reader turn the photo a second time.
+    # The next reader would turn the photo again if it found the metadata.
     rgb.info = {}
     return rgb
 
@@ -66,19 +56,19 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Height and width in pixels of the upright photo, from the file's header.
 
     Raises:
-        InputError: the file is missing, empty, no image, or has more than ``PIXEL_LIMIT`` pixels.
+        InputError: the file is missing, empty, not an image, or over ``PIXEL_LIMIT``.
     """
     with reading(Path(path)) as image:
         width, height = image.size
-        swapped = _orientation(image) in _SWAPS_SIDES
-    return (width, height) if swapped else (height, width)
+        # Orientations 5 to 8 turn by a quarter.
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def load_mask(path: Path | str) -> NDArray[np.uint8]:
     """Read a mask whose pixel values are class numbers.
 
     Args:
-        path: a palette or grey image, usually PNG; of a palette image the indices count.
+        path: a palette or grey image, usually PNG; a palette image gives its indices.
 
     Returns:
         (H, W) uint8 array of the stored values.
@@ -88,10 +78,8 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
     """
     with reading(Path(path)) as image:
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-            raise InputError(
-                f"{path}: a mask in mode {image.mode}: save it as a palette or grey PNG whose pixel"
-                " values are class numbers"
-            )
+            advice = "save it as a palette or grey PNG whose pixel values are class numbers"
+            raise InputError(f"{path}: a mask in mode {image.mode}: {advice}")
         values = np.asarray(image)
     if values.dtype not in (np.uint8, np.bool_) and (values.min() < 0 or values.max() > 255):
         raise InputError(f"{path}: mask values must lie in 0 .. 255: found {values.max()}")
@@ -99,7 +87,7 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
 
 
 def save_mask(mask: NDArray[np.uint8], path: Path | str) -> None:
-    """Write a mask as PNG with the VOC colours, at once or not at all; make its folder if needed.
+    """Write a mask as PNG with the VOC colours, whole or not at all; make its folder if needed.
 
     Args:
         mask: (H, W) uint8 class numbers, 255 ignored.
@@ -111,17 +99,15 @@ def save_mask(mask: NDArray[np.uint8], path: Path | str) -> None:
     """
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f"a mask is an (H, W) uint8 array: got {mask.shape} {mask.dtype}")
-    image = Image.fromarray(mask)
-    image.putpalette(palette().tobytes())
     with atomic(Path(path)) as temporary:
-        image.save(temporary, format="PNG")
+        colour(mask).save(temporary, format="PNG")
 
 
 def palette() -> NDArray[np.uint8]:
     """The VOC colour map: (256, 3) uint8, row v is the RGB colour of mask value v.
 
-    The bits of the value are dealt out to red, green and blue in turn, lowest first, and fill
-    each channel from its highest bit downwards.
+    The bits of the value, lowest first, go to red, green and blue in turn and fill each channel
+    from its highest bit downwards.
     """
     values = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.int64)
@@ -132,12 +118,16 @@ def palette() -> NDArray[np.uint8]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Image.Image]:
-    """Open an image; whatever goes wrong while it is open becomes an InputError naming it."""
+    """Open an image; any error while it is open becomes an InputError naming it."""
     try:
-        # Opening a named pipe would wait for ever.
+        # Opening a named pipe would block for ever.
         if path.exists() and not path.is_file():
-            raise OSError("no regular file")
-        with _opened(path) as image:
+            raise OSError("not a regular file")
+        with warnings.catch_warnings():
+            # Pillow warns at half of PIXEL_LIMIT.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            file = Image.open(path)
+        with file as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
@@ -153,17 +143,10 @@ def reading(path: Path) -> Iterator[Image.Image]:
         raise InputError(
             f"{path}: not enough memory to read it: make the image smaller, or give more memory"
         ) from error
-    # Pillow's decoders answer corrupt bytes with almost any exception: struct.error, SyntaxError,
+    # Pillow's decoders raise almost anything for corrupt bytes: struct.error, SyntaxError,
     # KeyError, zlib.error and more have been seen.
     except Exception as error:
         raise InputError(f"{path}: {_reason(path, error)}: replace or remove the file") from error
-
-
-def _opened(path: Path) -> Image.Image:
-    """Open without Pillow's warning, which comes at half of the limit that is told as an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -177,12 +160,12 @@ def _reason(path: Path, error: Exception) -> str:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
-    return f"corrupt or truncated image ({' '.join(str(error).split()) or type(error).__name__})"
+    return f"corrupt or truncated image ({one_line(error)})"
 
 
 def _orientation(image: Image.Image) -> int:
-    # Pillow turns TIFF files itself. The base class's method, because that of PNG decodes the whole
-    # file to look for a block that may stand at its end.
+    # Pillow turns TIFF files itself. PNG's own getexif would decode the whole file to find a block
+    # that may be at its end.
     if image.format == "TIFF":
         return 1
     return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))

@@ -1,4 +1,4 @@
-"""Labels file: image-level tags in a CSV file with the header ``image,labels[,split]``."""
+"""Labels file: image-level tags in CSV with the header ``image,labels[,split]``."""
 
 import csv
 import re
@@ -7,21 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import leads_out
 from esol.errors import InputError
+from esol.system.read import leads_out, open_text, read_text
 
 
 @dataclass(frozen=True)
 class Row:
-    """One photo with its tags.
-
-    Attributes:
-        file: where it is said.
-        place: and where in it ("line 3").
-        image: a relative path.
-        tags: sorted, each once.
-        split: the list the photo belongs to.
-    """
+    """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3"."""
 
     file: Path
     place: str
@@ -31,20 +23,11 @@ class Row:
 
 
 def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Read a labels file.
+    """Read a CSV file of labels; an InputError if it is unreadable or has another header.
 
     UTF-8 with or without byte-order mark, any line ends, quotes as usual in CSV. A row's tags are
-    separated by ``;`` or ``|`` if it holds one of them (spaces then belong to the tags), else by
-    spaces. Backslashes in paths count as slashes.
-
-    Args:
-        path: the CSV file.
-
-    Returns:
-        The rows, and one line for each row that makes no sense.
-
-    Raises:
-        InputError: the file is missing, not UTF-8, not CSV, or has another header.
+    separated by ``;`` or ``|`` if it has one of them (spaces then belong to the tags), else by
+    spaces. Backslashes in paths count as slashes. Every faulty row gives a line of problems.
     """
     rows: list[Row] = []
     problems: list[str] = []
@@ -55,8 +38,7 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
             continue
         image, tags = PurePosixPath(fields[0].replace("\\", "/")), split_tags(fields[1])
         split = fields[2].strip() if len(fields) == 3 else "train"
-        problem = _row_problem(image, tags, split)
-        if problem:
+        if problem := _row_problem(image, tags, split):
             problems.append(f"{where}: {problem}")
         else:
             rows.append(Row(path, f"line {line}", image, tags, split))
@@ -74,57 +56,43 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Names from a text file, one per line; for classes in mask-value order, value 1 first.
+    """Names from a text file, one per line, each once; an InputError if there are none.
 
-    Raises:
-        InputError: the file cannot be read, is not UTF-8, is empty, or repeats a name.
+    Classes are in mask-value order, value 1 first.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: name a text file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise InputError(f"{path}: {repeated[0]!r} stands on two lines: remove one")
+        raise InputError(f"{path}: {repeated[0]!r} is on two lines: remove one")
     return names
 
 
 def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row below the header, blank ones left out.
+    """Line number and fields of every row below the header that is not blank.
 
-    A row with more or fewer fields than the header comes without any.
+    The fields are empty if they are more or fewer than those of the header.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             reader = csv.reader(file, strict=True)
             header = [field.strip().lower() for field in next(reader, [])]
             if header not in (["image", "labels"], ["image", "labels", "split"]):
-                raise InputError(
-                    f"{path}: line 1: the header must be `image,labels` or `image,labels,split`"
-                    + _separator_advice(header)
-                )
+                must = "the header must be `image,labels` or `image,labels,split`"
+                raise InputError(f"{path}: line 1: {must}{_separator_advice(header)}")
             for fields in reader:
                 if any(field.strip() for field in fields):
                     yield reader.line_num, fields if len(fields) == len(header) else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
 
 
 def _separator_advice(header: list[str]) -> str:
-    """What to do where a spreadsheet has put something else than commas between the columns."""
-    if len(header) == 1:
-        for other, name in ((";", "semicolons"), ("\t", "tabs")):
-            if other in header[0]:
-                return f", with commas, not {name}: save it as CSV with commas"
+    """What to do if a spreadsheet has put something other than commas between the columns."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            return f", with commas, not {name}: save it as CSV with commas"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Reading: what a layout's reader found, problems included, and its way to a Dataset."""
+"""Reading: a data folder as its layout's reader saw it, problems included, and its Dataset."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from esol.settings import Data
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo as a reader found it: a Sample whose tags are still names."""
+    """A photo as read: a Sample whose tags are still names."""
 
     name: str
     image: Path
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that a layout's reader found.
+    """Content of a data folder.
 
     Attributes:
         kind: "folder", "voc" or "coco".
@@ -36,9 +36,9 @@ class Reading:
         mask_set: what the ground truth is, "" without one.
         stored: reads the mask under a photo's key as (H, W) uint8 of stored values.
         own_classes: the user chose the class names, so a class without photos is a mistake.
-        unlisted: photos that lie beside the listed ones and are not listed.
-        available: all lists that there are, read or not.
-        tag_set: where the tags are from, as far as the layout leaves that open.
+        unlisted: photos beside the listed ones that are not listed.
+        available: all existing lists, read or not.
+        tag_set: source of the tags, "" if the layout fixes it.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Truth:
-    """Reads masks and renumbers their classes; an object, so that loader processes can copy it."""
+    """Reads masks and renumbers their classes; loader processes can copy it."""
 
     stored: Callable[[Path], NDArray[np.uint8]]
     known: tuple[str, ...]
@@ -65,15 +65,12 @@ class Truth:
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
         """Mask of a sample: (H, W) uint8, 0 background, 1 .. K, 255 ignored.
 
-        Raises:
-            InputError: the sample has no mask, its file is unreadable, it holds a value that is no
-                class, or its size is not the photo's.
+        A mask that is missing, unreadable or not that of the photo is an InputError.
         """
         if sample.mask is None:
             raise InputError(f"{sample.image}: has no mask")
         mask = self.stored(sample.mask)
-        problem = mask_problem(mask, sample.mask, self.known, image_size(sample.image))
-        if problem:
+        if problem := mask_problem(mask, sample.mask, self.known, image_size(sample.image)):
             raise InputError(problem)
         table = np.full(256, IGNORE, dtype=np.uint8)
         table[0] = 0
@@ -85,33 +82,25 @@ class Truth:
 def mask_problem(
     mask: NDArray[np.uint8], key: Path, known: tuple[str, ...], size: tuple[int, int]
 ) -> str:
-    """One line on what is wrong with a stored mask, "" if nothing is.
+    """One line on what is wrong with a stored (H, W) uint8 mask, or "".
 
-    Args:
-        mask: (H, W) uint8 stored values.
-        key: the mask's file.
-        known: the K classes that values 1 .. K stand for.
-        size: height and width of the photo.
+    Values 1 .. K stand for the known classes; ``size`` is the photo's (height, width).
     """
     if mask.shape != size:
-        found, wanted = (f"{width} x {height}" for height, width in (mask.shape, size))
-        return f"{key}: mask is {found} pixels, its photo {wanted}: make them equal"
+        own, photo = (f"{width} x {height}" for height, width in (mask.shape, size))
+        return f"{key}: mask is {own} pixels, its photo {photo}: make them equal"
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     unknown = [int(v) for v in values if len(known) < v < IGNORE]
     if unknown:
         shown = ", ".join(map(str, unknown[:5]))
-        return f"{key}: value {shown} is no class: use 0, 1 .. {len(known)} and {IGNORE}"
+        return f"{key}: value {shown} is not a class: use 0, 1 .. {len(known)} and {IGNORE}"
     return ""
 
 
 def to_dataset(reading: Reading, settings: Data) -> Dataset:
-    """Choose classes and photos and number the tags.
+    """Choose classes and photos by ``classes`` and ``limit`` of the settings, and number the tags.
 
-    Photos with none of the classes are left out of every list, which ``notes`` tells.
-
-    Args:
-        reading: what a layout's reader found.
-        settings: ``classes`` and ``limit`` are applied here.
+    Photos with none of the classes are left out of every list; ``notes`` says so.
 
     Raises:
         InputError: the reading has problems, a class is not known, two photos share a name, or
@@ -127,23 +116,17 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
     for split, entries in reading.splits.items():
         samples = _samples(entries, classes)
         if len(samples) < len(entries):
-            left_out = len(entries) - len(samples)
-            notes.append(f"{split}: {left_out} of {len(entries)} photos have no tag, left out")
-        splits[split] = thin(samples, settings.limit)
-    _require_enough(reading.root, settings, splits)
-    _require_unique(splits)
+            count = len(entries) - len(samples)
+            notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
+        splits[split] = evenly_spaced(samples, settings.limit)
+    _require_photos(reading.root, settings, splits)
     truth = Truth(reading.stored, reading.known, classes) if reading.stored else None
-    return Dataset(
-        reading.kind, reading.root, classes, splits, reading.mask_set, truth, tuple(notes)
-    )
+    root, masks = reading.root, reading.mask_set
+    return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
 
 
 def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
-    """The classes in use: ``settings.classes``, or all known ones.
-
-    Raises:
-        InputError: a wanted class is not known, or there are none, or more than masks can hold.
-    """
+    """The classes in use: ``settings.classes``, or all known ones, at most ``MAX_CLASSES``."""
     for name in settings.classes:
         if name not in reading.known:
             known = ", ".join(reading.known)
@@ -151,8 +134,8 @@ def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
     if BACKGROUND in reading.known:
         raise InputError(f"{reading.root}: no class may be called {BACKGROUND!r}: rename the tag")
     classes = settings.classes or reading.known
-    if not 1 <= len(reading.known) <= MAX_CLASSES:
-        count = len(reading.known)
+    count = len(reading.known)
+    if not 1 <= count <= MAX_CLASSES:
         raise InputError(f"{reading.root}: {count} classes: must be 1 .. {MAX_CLASSES}")
     return classes
 
@@ -163,11 +146,7 @@ def wanted_lists(settings: Data) -> tuple[str, ...]:
 
 
 def require_lists(root: Path, settings: Data, available: list[str]) -> tuple[str, ...]:
-    """The wanted lists, all of which exist.
-
-    Raises:
-        InputError: one does not; the message gives the lists that do.
-    """
+    """The wanted lists; an InputError that gives the existing ones if one is missing."""
     for split in wanted_lists(settings):
         if split not in available:
             key = "data.train" if split == settings.train else "data.evaluate"
@@ -176,7 +155,15 @@ def require_lists(root: Path, settings: Data, available: list[str]) -> tuple[str
     return wanted_lists(settings)
 
 
-def thin(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
+def mask_folder(root: Path, settings: Data, usual: tuple[str, ...]) -> Path | None:
+    """The folder of masks: that of ``settings.masks``, which must exist, else a usual one."""
+    if settings.masks and not (root / settings.masks).is_dir():
+        raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
+    names = (settings.masks,) if settings.masks else usual
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
     """At most ``limit`` samples, evenly spaced; 0: all of them."""
     if not limit or len(samples) <= limit:
         return samples
@@ -193,19 +180,15 @@ def _samples(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[Samp
     return tuple(samples)
 
 
-def _require_enough(root: Path, settings: Data, splits: Mapping[str, tuple[Sample, ...]]) -> None:
+def _require_photos(root: Path, settings: Data, splits: Mapping[str, tuple[Sample, ...]]) -> None:
+    """Check that no list has too few photos, and no two photos one name."""
     for split, samples in splits.items():
         least = 2 if split == settings.train else 1
         if len(samples) < least:
-            raise InputError(
-                f"{root}: list {split!r} has {len(samples)} tagged photos: at least {least} needed"
-            )
-
-
-def _require_unique(splits: Mapping[str, tuple[Sample, ...]]) -> None:
+            what = f"{len(samples)} tagged photos: at least {least} needed"
+            raise InputError(f"{root}: list {split!r} has {what}")
     files: dict[str, Path] = {}
-    for samples in splits.values():
-        for sample in samples:
-            other = files.setdefault(sample.name, sample.image)
-            if other != sample.image:
-                raise InputError(f"{sample.image}: same name as {other}: rename one of them")
+    for sample in (sample for samples in splits.values() for sample in samples):
+        other = files.setdefault(sample.name, sample.image)
+        if other != sample.image:
+            raise InputError(f"{sample.image}: same name as {other}: rename one of them")

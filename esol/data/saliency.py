@@ -1,4 +1,4 @@
-"""Saliency maps from outside: grey images of any detector."""
+"""Saliency maps of any detector: grey images."""
 
 from pathlib import Path
 
@@ -13,53 +13,35 @@ _SUFFIXES = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
 
 
 def saliency_folder(root: Path, name: str) -> Path:
-    """The folder that masks.saliency names.
-
-    Args:
-        root: the data folder.
-        name: a path inside the data folder if there is such a folder, else one from the current
-            folder; or an absolute path.
-
-    Raises:
-        InputError: neither is there.
-    """
+    """The existing folder that masks.saliency names, in the data folder or from the current one."""
     for folder in (root / name, Path(name)):
         if folder.is_dir():
             return folder
-    raise InputError(
-        f"masks.saliency = {name!r}: no saliency maps: no such folder in {root}, nor from here;"
-        " name a folder"
-    )
+    missing = f"no saliency maps: no such folder in {root}, nor from here"
+    raise InputError(f"masks.saliency = {name!r}: {missing}; name a folder")
 
 
 def find_saliency(folder: Path | str, name: str) -> Path:
-    """The saliency map of a photo: FOLDER/NAME with the suffix of an image, in either case.
+    """The one saliency map of a photo: FOLDER/NAME with the suffix of an image, in either case.
 
-    Args:
-        folder: folder of the maps, laid out as the photos' names are ("cats/0001").
-        name: the photo's name, without suffix.
-
-    Raises:
-        InputError: there is no such file, or there are several.
+    The name is the photo's, without suffix ("cats/0001"). None or several maps: an InputError.
     """
     base = Path(folder) / name
     for suffixes in (_SUFFIXES, [suffix.upper() for suffix in _SUFFIXES]):
-        # with_suffix would cut a name that holds a dot.
-        found = [path for end in suffixes if (path := base.with_name(base.name + end)).is_file()]
-        if len(found) > 1:
-            raise InputError(f"{found[0]} and {found[1]}: two saliency maps of one photo; keep one")
-        if found:
-            return found[0]
-    expected = base.with_name(base.name + ".png")
-    raise InputError(f"{expected}: no saliency map of the photo {name}; add it (grey image)")
+        # with_suffix would cut a name that has a dot.
+        files = [path for end in suffixes if (path := Path(f"{base}{end}")).is_file()]
+        if len(files) > 1:
+            raise InputError(f"{files[0]} and {files[1]}: two saliency maps of one photo; keep one")
+        if files:
+            return files[0]
+    raise InputError(f"{base}.png: no saliency map of the photo {name}; add it (grey image)")
 
 
 def load_saliency(path: Path | str, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Read a grey image as saliency at photo size.
+    """Read a grey image as saliency at the size (H, W) of its photo.
 
-    A map may be smaller or larger than the photo if its shape is the photo's: at the map's own
-    scale, a side may differ by one pixel from what the other side asks for. It is then resized
-    bilinearly, with pixels averaged where it shrinks.
+    A map of another size must have the photo's proportions: at the map's own scale, a side may be
+    one pixel off. It is then resized bilinearly, with pixels averaged where it shrinks.
 
     Args:
         path: image of 1, 8 or 16 bits of grey; 0 is background, the kind's highest value salient.
@@ -77,7 +59,7 @@ def load_saliency(path: Path | str, size: tuple[int, int]) -> NDArray[np.float32
     if abs(rows * width - columns * height) > max(height, width):
         raise InputError(
             f"{path}: {columns} x {rows} pixels, but its photo has {width} x {height}; "
-            "make the saliency map anew from this photo, at its size or in its proportions"
+            "make the saliency map again from this photo, at its size or in its proportions"
         )
     if (rows, columns) == (height, width):
         return values
@@ -89,10 +71,8 @@ def _grey(path: Path) -> NDArray[np.float32]:
     """(h, w) float32 in 0 .. 1 from the file's own range."""
     with reading(path) as image:
         if image.mode not in ("1", "L") and not image.mode.startswith("I"):
-            raise InputError(
-                f"{path}: a saliency map in mode {image.mode}: save it as a grey image of 8 or 16"
-                " bits (0 background, highest value salient)"
-            )
+            advice = "save it as a grey image of 8 or 16 bits (0 background, highest value salient)"
+            raise InputError(f"{path}: a saliency map in mode {image.mode}: {advice}")
         highest = {"1": 1, "L": 255}.get(image.mode, 65535)
         values = np.asarray(image).astype(np.float32)
     if values.min() < 0 or values.max() > highest:

@@ -1,4 +1,4 @@
-"""Sample and Dataset: the one form in which every data source reaches the rest of the program."""
+"""Sample and Dataset: the form of every data source."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ class Sample:
     """One photo with its image-level tags.
 
     Attributes:
-        name: unique within the data set, a relative POSIX path without suffix ("cats/0001");
-            output files are called after it. Never absolute, never with "..".
+        name: unique within the data set, a relative POSIX path without suffix ("cats/0001") and
+            without ".."; it names the output files.
         image: the photo's file.
         tags: sorted class indices, 0 .. K-1 (background is not a tag).
         mask: key of the ground truth (a mask file for most layouts), None where there is none.
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Photos, tags and, where known, masks.
+    """Photos, tags and, if known, masks.
 
     Attributes:
         kind: "folder", "voc" or "coco".
@@ -49,7 +49,7 @@ class Dataset:
         splits: list name -> its samples, sorted by name.
         mask_set: what the ground truth is ("SegmentationClassAug", "masks", ...), "" without one.
         truth: reads a sample's mask as (H, W) uint8, 0 background, 1 .. K, 255 ignored.
-        notes: what was left out while reading, one sentence each, to be printed and recorded.
+        notes: what was left out, one sentence each, to be printed and recorded.
     """
 
     kind: str
@@ -68,8 +68,8 @@ class Dataset:
     def fingerprint(self, *splits: str) -> dict[str, Any]:
         """Class names and, per named list, a SHA-256 over members, tags and sizes of photo files.
 
-        The root folder takes no part, so a moved data set keeps its fingerprint; neither do file
-        contents, so that a large set is fingerprinted in seconds.
+        A moved data set keeps its fingerprint. File contents are not read: a large set takes
+        seconds.
         """
         return {"classes": self.classes} | {split: self._of_list(split) for split in splits}
 
@@ -84,7 +84,7 @@ class Dataset:
         for sample in self.splits[split]:
             if sample.mask is None or self.truth is None:
                 continue
-            file = sample.mask.is_file()
-            content = sample.mask.read_bytes() if file else self.truth(sample).tobytes()
+            is_file = sample.mask.is_file()
+            content = sample.mask.read_bytes() if is_file else self.truth(sample).tobytes()
             digest.update(sample.name.encode() + b"\0" + content)
         return digest.hexdigest()

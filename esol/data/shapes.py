@@ -10,22 +10,17 @@ from pycocotools import mask as run_lengths
 Mask = NDArray[np.bool_]
 
 _FARTHEST = 1e9
-"""Coordinates of any sense are smaller, pixels."""
+"""Sensible coordinates are smaller, pixels."""
 
 _LONGEST = 60
 """Bits of the longest run in COCO's text."""
 
 
-def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
-    """Region of polygons, by the rule of COCO's tools; what lies outside the photo is cut off.
-
-    Args:
-        rings: x, y, x, y .. of each, pixels.
-        size: height and width.
+def polygon_region(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
+    """Region of polygons (x, y, x, y .. in pixels) by the rule of COCO's tools, cut to the photo.
 
     Raises:
-        ValueError: fewer than three corners, or a coordinate that is no number, or beyond all
-            measure.
+        ValueError: fewer than three corners, or a coordinate that is not a number or too large.
     """
     region = np.zeros(size, bool)
     for ring in rings:
@@ -33,7 +28,7 @@ def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
         if len(corners) < 3:
             raise ValueError("a polygon needs three corners")
         if not (np.abs(corners) < _FARTHEST).all():
-            raise ValueError("a polygon's corner is no place in a photo")
+            raise ValueError("a polygon's corner is not in any photo")
         # COCO's code walks along every edge, in steps of a fifth of a pixel.
         near = _cut(corners, max(size))
         if len(near):
@@ -42,23 +37,19 @@ def filled(rings: Iterable[Sequence[float]], size: tuple[int, int]) -> Mask:
     return region
 
 
-def unrun(counts: Any, size: tuple[int, int]) -> Mask:
+def run_length_region(counts: Any, size: tuple[int, int]) -> Mask:
     """Region of run lengths down the columns, as numbers or as COCO's text.
 
-    The text is read here, because pycocotools does not look whether its runs fit the photo.
-
-    Args:
-        counts: a list of numbers, or the text.
-        size: height and width.
+    pycocotools does not check that the runs of a text fit the image.
 
     Raises:
-        ValueError: they do not fill the photo, or are no run lengths.
+        ValueError: they do not fill the image, or are not run lengths.
     """
     pixels = size[0] * size[1]
     runs = np.array(_numbers(counts) if isinstance(counts, str) else counts, np.int64)
-    # Each by itself first: a sum of longer ones could overflow and fit by chance.
+    # Each is bounded, or their sum could overflow and fit by chance.
     if runs.ndim != 1 or ((runs < 0) | (runs > pixels)).any() or runs.sum() != pixels:
-        raise ValueError("run lengths do not fill the photo")
+        raise ValueError("run lengths do not fill their image")
     inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return inside.reshape(size, order="F")
 
@@ -74,13 +65,13 @@ def _cut(corners: NDArray[np.float64], side: int) -> NDArray[np.float64]:
             crosses = (depth < 0) != (after < 0)
             share = np.divide(depth, depth - after, out=np.zeros_like(depth), where=crosses)
             crossings = corners + share[:, None] * (following - corners)
-            both = np.stack([corners, crossings], axis=1).reshape(-1, 2)
-            corners = both[np.stack([depth >= 0, crosses], axis=1).ravel()]
+            points = np.stack([corners, crossings], axis=1).reshape(-1, 2)
+            corners = points[np.stack([depth >= 0, crosses], axis=1).ravel()]
     return corners
 
 
 def _numbers(text: str) -> list[int]:
-    """Numbers of COCO's text: 5 bits a character, lowest first, bit 5 telling of more to come.
+    """Numbers of COCO's text: 5 bits a character, lowest first; bit 5 means more characters.
 
     From the fourth on, each is the difference to the one before the last.
     """
@@ -88,7 +79,7 @@ def _numbers(text: str) -> list[int]:
     number = shift = 0
     for code in (ord(character) - 48 for character in text):
         if not 0 <= code < 64 or shift > _LONGEST:
-            raise ValueError("run lengths are no COCO text")
+            raise ValueError("run lengths are not COCO text")
         number |= (code & 31) << shift
         shift += 5
         if code & 32:

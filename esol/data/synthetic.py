@@ -1,8 +1,8 @@
-"""Synthetic data: multi-tag scenes in which a classifier's maps go wrong the way they do on photos.
+"""Synthetic data: multi-tag scenes on which a classifier's maps fail as they do on photos.
 
-Every class is a creature with a small head that only this class has, and a body several times as
-large whose texture it shares with another class. A classifier needs the head alone, so its maps
-miss the body; and since every class prefers one kind of ground, it may also look there.
+Every class is a creature with a small head of its own, and a body several times as large whose
+texture it shares with another class. A classifier needs only the head, so its maps miss the body;
+and since every class prefers one kind of ground, it may also use that.
 """
 
 import csv
@@ -18,7 +18,7 @@ from esol.data.images import save_mask
 from esol.errors import InputError
 
 CLASSES = ("anchor", "bullseye", "checker", "pinwheel", "sunburst", "tricolour")
-"""Class names in mask-value order; each is called after the pattern of its head."""
+"""Class names in mask-value order, after the patterns of the heads."""
 
 _HEAD_COLOURS = (
     ((215, 45, 40), (250, 235, 215)),
@@ -35,7 +35,7 @@ _GROUND_COLOURS = (
     *((205, 185, 140), (95, 140, 75), (120, 155, 180)),
     *((165, 110, 90), (140, 140, 140), (190, 170, 190)),
 )
-# Otherwise any of the six, so three of four photos show the ground of their first class.
+# Otherwise any of the six: three of four photos have the ground of their first class.
 _GROUND_FIDELITY = 0.7
 _SECOND_OF_A_KIND = 0.2
 _LEAST_VISIBLE = 0.006
@@ -48,7 +48,7 @@ _Layer = tuple[_Array, _Array, _Array, _Array]
 
 @dataclass(frozen=True)
 class _Creature:
-    """One creature: its class, and where it is drawn, in pixels, radians, and units of its size."""
+    """A creature: its class, and its place in pixels, radians and units of its size."""
 
     kind: int
     x: float
@@ -63,21 +63,20 @@ class _Creature:
 def write_synthetic(
     root: Path | str, photos: int, size: int, seed: int, val_fraction: float = 0.25
 ) -> None:
-    """Draw a data set: labels.csv with lists "train" and "val", images/, masks/, classes.txt, and
-    saliency/, made as ``draw_saliency`` says.
+    """Draw a data set: labels.csv (lists "train" and "val"), classes.txt, images, masks, saliency.
 
-    The same arguments give the same bytes on the same machine. Photo i depends on the seed and i
-    alone; the first photos are the training list.
+    The same arguments give the same bytes on the same machine. Photo i depends only on the seed
+    and i; the first photos are the training list. For saliency see :func:`draw_saliency`.
 
     Args:
         root: folder to make; it must not exist or be empty, and appears only when complete.
         photos: how many, at least 2.
         size: longest side in pixels, at least 32; the other side is 0.75 to 1 of it.
         seed: 0 or more.
-        val_fraction: share of the photos in the list "val", 0 .. 1.
+        val_fraction: fraction of the photos in the list "val", 0 .. 1.
 
     Raises:
-        InputError: the folder has something in it, or an argument is out of its range.
+        InputError: the folder is not empty, or an argument is out of its range.
 
     Examples:
         >>> write_synthetic("drawn", photos=2, size=32, seed=0)
@@ -110,29 +109,29 @@ def write_synthetic(
 
 
 def draw_saliency(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A stand-in for the output of a saliency detector, faulty but drawn from the true mask.
+    """Imitate a saliency detector: the true mask with faults.
 
     Half size, blurred; in one photo of five the left or right half is missed, and in one of three
-    a disc of ground is taken for salient. What is made with it says nothing about real detectors.
+    a disc of ground is salient. Results with it say nothing about real detectors.
 
     Args:
         mask: (H, W), 0 background.
-        rng: source of all chance.
+        rng: source of all randomness.
 
     Returns:
         (ceil(H / 2), ceil(W / 2)) uint8, 255 salient.
     """
-    found = (mask > 0).astype(np.uint8) * 255
-    height, width = found.shape
+    salient = (mask > 0).astype(np.uint8) * 255
+    height, width = salient.shape
     missed, disc = rng.random(2) < (1 / 5, 1 / 3)
     if missed:
         half = slice(0, width // 2) if rng.random() < 0.5 else slice(width // 2, width)
-        found[:, half] = 0
+        salient[:, half] = 0
     if disc:
         x, y = _grid([height, width])
         centre = rng.random(2) * (width, height)
-        found[np.hypot(x - centre[0], y - centre[1]) < 0.12 * max(height, width)] = 255
-    small = Image.fromarray(found).resize((-(-width // 2), -(-height // 2)), Image.Resampling.BOX)
+        salient[np.hypot(x - centre[0], y - centre[1]) < 0.12 * max(height, width)] = 255
+    small = Image.fromarray(salient).resize((-(-width // 2), -(-height // 2)), Image.Resampling.BOX)
     return np.asarray(small.filter(ImageFilter.GaussianBlur(1)))
 
 
@@ -142,9 +141,9 @@ def draw_scene(
     """Draw one photo.
 
     Args:
-        rng: source of all chance.
+        rng: source of all randomness.
         size: longest side in pixels.
-        first: class, 0 .. 5, that is surely in the photo and chooses the ground.
+        first: class, 0 .. 5, that is certainly in the photo and chooses the ground.
 
     Returns:
         Image (H, W, 3) uint8 and mask (H, W) uint8 with 0 and 1 .. 6.
@@ -157,7 +156,7 @@ def draw_scene(
     if rng.random() < _SECOND_OF_A_KIND:
         kinds.append(first)
     ground = first if rng.random() < _GROUND_FIDELITY else int(rng.integers(len(CLASSES)))
-    # A creature covered by the others would be a wrong tag: the scene is then laid out anew.
+    # A creature covered by the others would be a wrong tag: such a scene is drawn again.
     while True:
         creatures = [_placed(int(kind), shape, rng, len(kinds)) for kind in rng.permutation(kinds)]
         layers = [_layer(creature, shape) for creature in creatures]
@@ -232,23 +231,22 @@ def _all_visible(creatures: list[_Creature], layers: list[_Layer]) -> bool:
 
 
 def _body_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:
-    """Texture and colour of the class's pair, with jitter wide enough for pairs to overlap."""
+    """Texture and colour of the class's pair, with so much jitter that pairs overlap."""
     pair = kind % 3
     rate = np.float32(rng.uniform(8, 12))
     turn = rng.uniform(-0.5, 0.5)
     a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
-    if pair == 0:
-        wave = np.sin(rate * a)
-    elif pair == 1:
-        wave = 2 * np.sin(rate * a) * np.sin(rate * b)
-    else:
-        wave = np.sin(0.6 * rate * np.hypot(a + 1, b))
+    waves = (
+        lambda: np.sin(rate * a),
+        lambda: 2 * np.sin(rate * a) * np.sin(rate * b),
+        lambda: np.sin(0.6 * rate * np.hypot(a + 1, b)),
+    )
     colour = np.array(_BODY_COLOURS[pair]) + rng.normal(0, 22, 3)
-    return _mixed(colour - 28, colour + 28, 0.5 + 0.5 * np.clip(2 * wave, -1, 1))
+    return _mixed(colour - 28, colour + 28, 0.5 + 0.5 * np.clip(2 * waves[pair](), -1, 1))
 
 
 def _head_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:
-    """The pattern that only this class has, two colours, on the head's disc."""
+    """The class's own pattern, in two colours, on the head's disc."""
     turn = rng.uniform(-0.4, 0.4)
     a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
     radius, around = np.hypot(u, v), np.arctan2(b, a)
@@ -303,7 +301,7 @@ def _blocks(rng: np.random.Generator, shape: list[int], cell: int) -> _Array:
 
 
 def _add_clutter(canvas: _Array, rng: np.random.Generator) -> None:
-    """A thing of no class: plain or striped, in a colour that heads or bodies have too."""
+    """A shape of no class: plain or striped, in a colour of heads or bodies."""
     height, width = canvas.shape[:2]
     turn, size = rng.uniform(0, np.pi), float(max(height, width) * rng.uniform(0.03, 0.11))
     left, top = int(rng.integers(width)), int(rng.integers(height))

@@ -1,4 +1,4 @@
-"""From photos to network inputs. Stateless: all chance comes from the generator passed in."""
+"""From photos to network inputs. Stateless: all randomness comes from the generator passed in."""
 
 from dataclasses import dataclass
 
@@ -43,10 +43,7 @@ def squash(image: Image.Image, side: int) -> Image.Image:
 
 
 def scaled(image: Image.Image, scale: float) -> Image.Image:
-    """Resize both sides by ``scale`` (bicubic), to at least one pixel; 1 returns the photo itself.
-
-    Sides are rounded to whole pixels, halves up.
-    """
+    """Resize both sides by ``scale`` (bicubic), rounded half up, to at least one pixel."""
     if scale == 1:
         return image
     return image.resize(_scaled_size(image.size, scale), Image.Resampling.BICUBIC)
@@ -56,11 +53,8 @@ def scaled(image: Image.Image, scale: float) -> Image.Image:
 class Crop:
     """One random scale, flip and square window, the same for a photo and its mask.
 
-    Attributes:
-        side: side of the window in pixels.
-        size: (width, height) to which the photo is resized first.
-        mirrored: whether it is mirrored left to right.
-        x, y: along each axis: offset in the window, offset in the photo, pixels to copy.
+    The photo is resized to ``size`` (width, height) and perhaps mirrored left to right. ``x`` and
+    ``y``: offset in the window of ``side`` pixels, offset in the photo, pixels to copy.
     """
 
     side: int
@@ -70,19 +64,17 @@ class Crop:
     y: tuple[int, int, int]
 
     def image(self, image: Image.Image) -> Tensor:
-        """(3, side, side) float32, normalised as by ``to_tensor``, 0 beside the photo."""
+        """(3, side, side) float32, normalised as by ``to_tensor``, 0 outside the photo."""
         return self._placed(to_tensor(self._cut(image, Image.Resampling.BICUBIC)), 0.0)
 
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:
-        """(side, side) int64 of an (H, W) mask by nearest neighbour, 255 beside the photo."""
+        """(side, side) int64 of an (H, W) mask by nearest neighbour, 255 outside the photo."""
         part = self._cut(Image.fromarray(mask), Image.Resampling.NEAREST)
         values = torch.from_numpy(np.array(part, dtype=np.int64))
         return self._placed(values[None], IGNORE)[0]
 
     def planes(self, planes: NDArray[np.uint8]) -> Tensor:
-        """(P, side, side) uint8 of (P, h, w) planes that cover the photo at any resolution, resized
-        bilinearly; 0 beside the photo.
-        """
+        """(P, side, side) uint8 of (P, h, w) planes over the photo, bilinearly; 0 outside it."""
         parts = [self._cut(Image.fromarray(plane), Image.Resampling.BILINEAR) for plane in planes]
         values = np.stack([np.asarray(part) for part in parts])
         return self._placed(torch.from_numpy(values), 0)
@@ -110,16 +102,16 @@ def draw_crop(
 ) -> Crop:
     """Draw a crop by IRN's recipe: random scale, random flip, random square window.
 
-    The longest side becomes a whole number of pixels drawn evenly from ``longest``, both ends
+    The longest side becomes a whole number of pixels drawn uniformly from ``longest``, both ends
     included; half of the photos are mirrored if ``flip``; a ``side`` x ``side`` window is drawn
-    evenly. Where the photo is smaller than the window it is placed at random and the rest is 0,
-    the mean colour after normalisation.
+    uniformly. A photo smaller than the window is placed at random in it; the rest is 0, the mean
+    colour after normalisation.
 
     Args:
         size: (width, height) of the photo.
         side: side of the crop in pixels.
         longest: least and greatest length of the longest side in pixels.
-        rng: source of the four numbers drawn, always four whatever the photo and the settings.
+        rng: source of four numbers, whatever the photo and the settings.
         flip: whether photos are mirrored.
     """
     target = int(rng.integers(longest[0], longest[1], endpoint=True))

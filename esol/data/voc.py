@@ -1,16 +1,16 @@
-"""PASCAL VOC: its own directory layout, tags from the XML annotations or from a labels file."""
+"""PASCAL VOC: its own layout, with tags from the XML annotations or a labels file."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from esol.data.folder import CLASS_NAMES
-from esol.data.foreign import read_xml_file
 from esol.data.images import IMAGE_SUFFIXES, load_mask
 from esol.data.labels import read_labels, read_names
-from esol.data.reading import Entry, Reading, require_lists
+from esol.data.reading import Entry, Reading, mask_folder, require_lists
 from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import read_xml
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -24,15 +24,11 @@ _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
 
 def read_voc(root: Path, settings: Data) -> Reading:
-    """Read tags, lists and mask files and collect every problem met.
-
-    Raises:
-        InputError: there is nothing to read tags from, or a wanted list does not exist.
-    """
+    """Read tags, lists and masks, and collect all problems; an InputError if there are no tags."""
     problems: list[str] = []
     known = read_names(root / CLASS_NAMES) if (root / CLASS_NAMES).exists() else VOC_CLASSES
     tags_of = _tag_source(root, settings, known, problems)
-    mask_root = _mask_root(root, settings)
+    mask_root = mask_folder(root, settings, _MASK_FOLDERS)
     masks = {path.stem: path for path in mask_root.glob("*.png")} if mask_root else {}
     photos = {
         path.stem: path
@@ -44,7 +40,7 @@ def read_voc(root: Path, settings: Data) -> Reading:
         entries = {}
         for where, name in _list_members(root, split, problems):
             if name in entries:
-                problems.append(f"{where}: {name} stands in the list twice: remove one line")
+                problems.append(f"{where}: {name} is in the list twice: remove one line")
             elif name not in photos:
                 problems.append(f"{where}: JPEGImages has no photo {name}: remove the line")
             else:
@@ -69,60 +65,35 @@ def _lists(root: Path) -> list[str]:
 def _list_members(root: Path, split: str, problems: list[str]) -> list[tuple[str, str]]:
     """Place and photo name of every line of a list.
 
-    Besides VOC's own form, "/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png" is understood, in
-    which the lists of augmented VOC are handed around.
+    The form of the usual lists of augmented VOC is also understood:
+    "/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png".
     """
     files = [root / folder / f"{split}.txt" for folder in _LIST_FOLDERS]
     file = next(file for file in files if file.exists())
     members = []
-    for number, line in enumerate(
-        file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1
-    ):
-        words = line.split()
-        where = f"{file}: line {number}"
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        where, words = f"{file}: line {number}", line.split()
         if not words:
             continue
-        pair = Path(words[0]).suffix.lower() in IMAGE_SUFFIXES
-        if len(words) > (2 if pair else 1):
+        is_pair = Path(words[0]).suffix.lower() in IMAGE_SUFFIXES
+        if len(words) > (2 if is_pair else 1):
             problems.append(f"{where}: {line.strip()!r}: give one photo name per line")
         else:
-            members.append((where, Path(words[0]).stem if pair else words[0]))
+            members.append((where, Path(words[0]).stem if is_pair else words[0]))
     return members
-
-
-def _mask_root(root: Path, settings: Data) -> Path | None:
-    if settings.masks:
-        if not (root / settings.masks).is_dir():
-            raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
-        return root / settings.masks
-    return next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()), None)
 
 
 def _tag_source(
     root: Path, settings: Data, known: tuple[str, ...], problems: list[str]
 ) -> Callable[[str], tuple[str, ...]]:
-    """A function from a photo's name to its tags, which adds what is wrong to ``problems``."""
-    annotations = root / "Annotations"
+    """A function from a photo's name to its tags, which adds to ``problems``."""
+    annotations, difficult = root / "Annotations", settings.difficult
     if not settings.labels and annotations.is_dir():
-        return lambda name: _xml_tags(
-            annotations / f"{name}.xml", known, settings.difficult, problems
-        )
+        return lambda name: _xml_tags(annotations / f"{name}.xml", known, difficult, problems)
     labels = root / (settings.labels or LABELS)
     if not labels.exists():
         raise InputError(f"{root}: neither Annotations nor {labels.name}: add one to give tags")
-    table = _labels_table(labels, known, problems)
-
-    def listed(name: str) -> tuple[str, ...]:
-        if name not in table:
-            problems.append(f"{labels}: no row for {name}: add one")
-        return table.get(name, ())
-
-    return listed
-
-
-def _labels_table(
-    labels: Path, known: tuple[str, ...], problems: list[str]
-) -> dict[str, tuple[str, ...]]:
     rows, row_problems = read_labels(labels)
     problems.extend(row_problems)
     table: dict[str, tuple[str, ...]] = {}
@@ -132,22 +103,27 @@ def _labels_table(
         name = row.image.stem if whole else row.image.name
         if name in table:
             kind = "twice" if table[name] == row.tags else "twice, with different tags"
-            problems.append(f"{where}: {name} stands in the file {kind}: keep one row")
-        unknown = [tag for tag in row.tags if tag not in known]
-        if unknown:
-            problems.append(f"{where}: {unknown[0]!r} is no class of this data set")
+            problems.append(f"{where}: {name} is in the file {kind}: keep one row")
+        if unknown := [tag for tag in row.tags if tag not in known]:
+            problems.append(f"{where}: {unknown[0]!r} is not a class of this data set")
         table.setdefault(name, row.tags)
-    return table
+
+    def tags_of(name: str) -> tuple[str, ...]:
+        if name not in table:
+            problems.append(f"{labels}: no row for {name}: add one")
+        return table.get(name, ())
+
+    return tags_of
 
 
 def _xml_tags(
     file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]
 ) -> tuple[str, ...]:
     if not file.is_file():
-        problems.append(f"{file}: no such file: add it, or take the photo off its list")
+        problems.append(f"{file}: no such file: add it, or remove the photo from its list")
         return ()
     try:
-        objects = read_xml_file(file).findall("object")
+        objects = read_xml(file).findall("object")
     except InputError as error:
         problems.append(str(error))
         return ()
@@ -155,7 +131,7 @@ def _xml_tags(
     for thing in objects:
         name = (thing.findtext("name") or "").strip()
         if name not in known:
-            problems.append(f"{file}: object {name!r} is no class of this data set")
+            problems.append(f"{file}: object {name!r} is not a class of this data set")
         elif difficult or (thing.findtext("difficult") or "0").strip() != "1":
             tags.add(name)
     return tuple(sorted(tags))

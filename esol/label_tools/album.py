@@ -1,27 +1,23 @@
-"""Album: the photos and classes of a run, as label tools are told of them."""
+"""Album: the photos and classes of a run, as label tools see them."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import leads_out, one_ends_other
 from esol.data.images import IMAGE_SUFFIXES
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
+from esol.system.read import leads_out, one_ends_other
 
 IGNORED = "ignore"
-"""Label of mask value 255 in formats that know labels only."""
+"""Label of mask value 255 in formats without mask values."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of the run.
+    """A photo of the run: the sample's name, its file, and (height, width) when upright.
 
-    Attributes:
-        name: the sample's name.
-        file: its path relative to the data folder, with suffix, POSIX.
-        path: the file itself.
-        size: height and width of the upright photo, pixels.
+    ``file`` is ``path`` relative to the data folder, POSIX.
     """
 
     name: str
@@ -32,22 +28,13 @@ class Photo:
 
 @dataclass(frozen=True)
 class Album:
-    """Photos and classes.
-
-    Attributes:
-        classes: names of the K classes; mask value k + 1 is ``classes[k]``.
-        photos: the photos, sorted by name.
-    """
+    """Photos, sorted by name, and names of the K classes; mask value k + 1 is ``classes[k]``."""
 
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
 
     def label(self, value: int) -> str:
-        """Label of a mask value other than 0.
-
-        Raises:
-            InputError: the value is 255 and a class bears the name that would have to stand for it.
-        """
+        """Label of a mask value other than 0; an InputError if a class has the label of 255."""
         if value == IGNORE and IGNORED in self.classes:
             raise InputError(
                 f"the masks have ignored pixels, which are exported as {IGNORED!r}, and a class has"
@@ -56,11 +43,7 @@ class Album:
         return IGNORED if value == IGNORE else self.classes[value - 1]
 
     def value(self, label: str, where: str) -> int:
-        """Mask value of a label.
-
-        Raises:
-            InputError: no class has that name.
-        """
+        """Mask value of a label; an InputError that begins with ``where`` if no class has it."""
         if label == BACKGROUND:
             return 0
         if label in self.classes:
@@ -71,31 +54,21 @@ class Album:
         raise InputError(f"{where}: no class {label!r}: rename the label to one of {known}")
 
     def find(self, text: str, where: str) -> Photo:
-        """The photo that a path in a file means: its file or name, or an end of either.
-
-        Raises:
-            InputError: the path leads out of the data folder, or fits no photo, or several.
-        """
+        """The one photo that a path means: its file or name, or an end of either."""
         path = PurePosixPath(text.replace("\\", "/"))
         if not path.parts or leads_out(path):
             raise InputError(f"{where}: {text!r} leads out of the data folder: give a photo's name")
         whole = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
-        exact = self._exact.get(str(path))
-        found = (
-            [exact]
-            if exact
-            else [
-                p
-                for p in self._ends.get(whole.name, ())
-                if one_ends_other(whole, PurePosixPath(p.file).with_suffix(""))
-            ]
-        )
-        if len(found) > 1:
-            names = ", ".join(photo.file for photo in found[:3])
+        if str(path) in self._exact:
+            return self._exact[str(path)]
+        near = self._ends.get(whole.name, ())
+        photos = [p for p in near if one_ends_other(whole, PurePosixPath(p.file).with_suffix(""))]
+        if len(photos) > 1:
+            names = ", ".join(photo.file for photo in photos[:3])
             raise InputError(f"{where}: {text!r} may be any of {names}: write the whole path")
-        if not found:
-            raise InputError(f"{where}: {text!r} is no photo of this run: mend or remove it")
-        return found[0]
+        if not photos:
+            raise InputError(f"{where}: {text!r} is not a photo of this run: fix or remove it")
+        return photos[0]
 
     @cached_property
     def _exact(self) -> dict[str, Photo]:
@@ -112,11 +85,7 @@ class Album:
 
 
 def check_size(photo: Photo, size: tuple[int, int], where: str) -> None:
-    """Refuse a mask of another size than its photo.
-
-    Raises:
-        InputError: the sizes differ.
-    """
+    """Raise an InputError if a mask's (height, width) is not its photo's."""
     if size != photo.size:
         (height, width), (rows, columns) = photo.size, size
         raise InputError(

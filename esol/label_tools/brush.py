@@ -1,51 +1,41 @@
 """Label Studio's brush format: run lengths of an RGBA image as a stream of bits.
 
 A stream begins with the number of bytes of the image (32 bits), the bits of a word less 1 (5) and
-four lengths less 1 (4 bits each). Then come blocks: 1 bit (1: one word repeated, 0: words one by
-one), 2 bits that choose one of the four lengths, the number of words less 1 in so many bits, and
-the words.
+four lengths less 1 (4 bits each). Blocks follow: 1 bit (1: one word repeated, 0: single words),
+2 bits that choose one of the four lengths, the number of words less 1 in so many bits, the words.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 LENGTHS = (3, 4, 8, 16)
-"""Bits of a block's count, as Label Studio's own encoder has them."""
+"""Bits of a block's count, as in Label Studio's own encoder."""
 
 _CHANNELS = 4
 
 
 def encode(region: NDArray[np.bool_]) -> list[int]:
-    """Bytes of a region: all four channels are 255 inside and 0 outside.
-
-    Args:
-        region: (H, W).
-    """
+    """Bytes of an (H, W) region: all four channels are 255 inside and 0 outside."""
     flat = region.ravel()
     turns = np.flatnonzero(np.diff(flat)) + 1
     edges = np.concatenate(([0], turns, [flat.size]))
     bits = [f"{flat.size * _CHANNELS:032b}", f"{7:05b}", *(f"{n - 1:04b}" for n in LENGTHS)]
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         word = "1" * 8 if flat[start] else "0" * 8
-        left = (stop - start) * _CHANNELS
-        while left:
-            count = min(left, 1 << LENGTHS[-1])
+        rest = (stop - start) * _CHANNELS
+        while rest:
+            count = min(rest, 1 << LENGTHS[-1])
             which = next(i for i, n in enumerate(LENGTHS) if count <= 1 << n)
             bits.append(f"1{which:02b}{count - 1:0{LENGTHS[which]}b}{word}")
-            left -= count
+            rest -= count
     stream = np.frombuffer("".join(bits).encode(), np.uint8) - ord("0")
     return np.packbits(stream).tolist()
 
 
 def decode(coded: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Region of a stream: where the fourth channel, opacity, is not 0.
+    """Region of a stream of bytes: where the fourth channel, opacity, is not 0.
 
-    Args:
-        coded: bytes 0 .. 255.
-        size: height and width.
-
-    Raises:
-        ValueError: the stream is damaged, or of an image of another size.
+    A damaged stream, or one of another (height, width), is a ValueError.
     """
     reader = _Bits(coded)
     total, word = reader.take(32), reader.take(5) + 1
@@ -64,7 +54,7 @@ def decode(coded: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 class _Bits:
-    """Reads numbers off a stream of bits."""
+    """Reads numbers from a stream of bits."""
 
     def __init__(self, coded: list[int]) -> None:
         self.bits = np.unpackbits(np.asarray(coded, np.uint8))

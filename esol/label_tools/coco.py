@@ -10,31 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
-from esol.data.foreign import entry, listed, read_json_file
-from esol.data.shapes import filled, unrun
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, painted, regions
+from esol.label_tools.regions import Region, paint, regions
 from esol.system.files import write_atomic
+from esol.system.read import entry, listed, read_json
 
 Masks = Callable[[Photo], NDArray[np.uint8]]
+"""Gives the (H, W) mask of a photo."""
 
 
 def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> None:
     """Write a COCO instances file: an annotation per photo and class.
 
     Category ids are mask values (255: ignored pixels), ``file_name`` is relative to the data
-    folder.
-
-    Args:
-        album: photos and classes.
-        masks: (H, W) mask of a photo.
-        out: NAME.json.
-        tolerance: of polygons, pixels; None: run lengths.
-
-    Raises:
-        InputError: the file cannot be written.
+    folder. ``out`` is NAME.json; ``tolerance``: of polygons, pixels, None for run lengths.
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"{out}: COCO is one JSON file: name it NAME.json")
@@ -44,23 +36,15 @@ def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> Non
         images.append({"id": index, "file_name": photo.file, "height": height, "width": width})
         for value, region in regions(masks(photo)):
             used.add(value)
-            annotations.append(
-                {
-                    "id": next(numbers),
-                    "image_id": index,
-                    "category_id": value,
-                    "iscrowd": 0,
-                    **_shape(region, tolerance),
-                }
-            )
+            ids = {"id": next(numbers), "image_id": index, "category_id": value}
+            annotations.append({**ids, "iscrowd": 0, **_shape(region, tolerance)})
+    names = {value: album.label(value) for value in sorted(used)}
     content = {
         "info": {"description": "ESOL masks"},
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [
-            {"id": value, "name": album.label(value), "supercategory": ""} for value in sorted(used)
-        ],
+        "categories": [{"id": v, "name": name, "supercategory": ""} for v, name in names.items()],
     }
     write_atomic(out, json.dumps(content, ensure_ascii=False))
 
@@ -79,12 +63,10 @@ def _shape(region: NDArray[np.bool_], tolerance: float | None) -> dict[str, Any]
 def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     """Masks of a COCO instances file, one for each of its images.
 
-    Where annotations cover one another, the smaller one is on top, as everywhere in ESOL.
-
-    Raises:
-        InputError: the file is damaged, or names a photo or class that the run has not.
+    Where annotations overlap, the smaller one is on top, as everywhere in ESOL. A damaged file, or
+    a photo or class that the run does not have, is an InputError.
     """
-    content = read_json_file(path)
+    content = read_json(path, "export it again")
     with entry(str(path)):
         groups = {key: content[key] for key in ("images", "annotations", "categories")}
     values: dict[Any, int] = {}
@@ -100,12 +82,12 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             number, where = image["id"], f"{path}: image {image['id']}"
             photo = album.find(image["file_name"], where)
             check_size(photo, (int(image["height"]), int(image["width"])), where)
-            mine = shapes.pop(number, [])
-        layers = [_layer(shape, photo, values, path) for shape in mine]
+            annotations = shapes.pop(number, [])
+        layers = [_layer(shape, photo, values, path) for shape in annotations]
         layers.sort(key=lambda layer: int(layer[1].sum()), reverse=True)
-        yield photo, painted(layers, photo.size)
+        yield photo, paint(layers, photo.size)
     for number in shapes:
-        raise InputError(f"{path}: annotations of image {number}, which is not there: remove them")
+        raise InputError(f"{path}: annotations of image {number}, which is missing: remove them")
 
 
 def _layer(shape: dict[str, Any], photo: Photo, values: dict[Any, int], path: Path) -> Region:
@@ -115,7 +97,7 @@ def _layer(shape: dict[str, Any], photo: Photo, values: dict[Any, int], path: Pa
         if isinstance(segmentation, list):
             if not segmentation:
                 raise InputError(f"{where}: a box without a mask: draw it, or remove it")
-            return value, filled(segmentation, photo.size)
+            return value, polygon_region(segmentation, photo.size)
         height, width = segmentation["size"]
         check_size(photo, (height, width), where)
-        return value, unrun(segmentation["counts"], photo.size)
+        return value, run_length_region(segmentation["counts"], photo.size)

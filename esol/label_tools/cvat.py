@@ -8,41 +8,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.foreign import entry, read_xml_file
 from esol.data.images import palette
-from esol.data.shapes import filled
+from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.label_tools import voc
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, painted, regions, used_values
+from esol.label_tools.regions import Region, paint, regions, used_values
 from esol.system.files import write_atomic
+from esol.system.read import entry, read_xml
 
 SHAPES = ("mask", "polygon")
 
-_IN_THE_WAY = ("box", "ellipse", "polyline", "points", "cuboid", "skeleton")
+_NOT_REGIONS = ("box", "ellipse", "polyline", "points", "cuboid", "skeleton")
 
 
 def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> None:
     """Write masks for CVAT, and the labels of the task beside them as NAME.labels.json.
 
-    NAME.xml is "CVAT for images 1.1": images are called by their paths in the data folder.
-    NAME.zip is "Segmentation mask 1.1".
-
-    Args:
-        album: photos and classes.
-        masks: (H, W) mask of a photo.
-        out: NAME.xml or NAME.zip.
-        tolerance: of polygons, pixels; None: masks. NAME.zip has masks only.
-
-    Raises:
-        InputError: another ending, or the file cannot be written.
+    NAME.xml is "CVAT for images 1.1", with images named by their paths in the data folder, and
+    polygons of that tolerance (pixels; None: masks). NAME.zip is "Segmentation mask 1.1" and has
+    masks only.
     """
     if out.suffix.lower() not in (".xml", ".zip"):
-        raise InputError(
-            f"{out}: name it NAME.xml (CVAT for images 1.1) or NAME.zip (Segmentation mask 1.1)"
-        )
+        names = "NAME.xml (CVAT for images 1.1) or NAME.zip (Segmentation mask 1.1)"
+        raise InputError(f"{out}: name it {names}")
     if out.suffix.lower() == ".zip":
         if tolerance is not None:
             raise InputError(f"{out}: Segmentation mask 1.1 has no polygons: name it NAME.xml")
@@ -63,10 +54,9 @@ def _write_xml(album: Album, masks: Masks, out: Path, tolerance: float | None) -
     used: set[int] = set()
     for index, photo in enumerate(album.photos):
         height, width = photo.size
+        size = {"width": str(width), "height": str(height)}
         image = ElementTree.SubElement(
-            root,
-            "image",
-            {"id": str(index), "name": photo.file, "width": str(width), "height": str(height)},
+            root, "image", {"id": str(index), "name": photo.file, **size}
         )
         for value, region in regions(masks(photo)):
             used.add(value)
@@ -89,34 +79,26 @@ def _shapes(
     top, left = int(rows[0]), int(columns[0])
     box = region[top : rows[-1] + 1, left : columns[-1] + 1]
     edges = np.flatnonzero(np.diff(box.ravel(), prepend=False, append=not box[-1, -1]))
-    # Runs begin with one of pixels outside, which may be empty.
-    runs = np.diff(edges, prepend=0)
-    yield (
-        "mask",
-        {
-            "rle": ", ".join(map(str, runs.tolist())),
-            "left": str(left),
-            "top": str(top),
-            "width": str(box.shape[1]),
-            "height": str(box.shape[0]),
-        },
-    )
+    # The first run is one of pixels outside, and may be empty.
+    runs = np.diff(edges, prepend=0).tolist()
+    place = {"left": left, "top": top, "width": box.shape[1], "height": box.shape[0]}
+    values = {"rle": ", ".join(map(str, runs)), **place}
+    yield "mask", {key: str(value) for key, value in values.items()}
 
 
 def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     """Masks of either of CVAT's formats, one for each image in it.
 
-    Shapes of an XML file are drawn in the order of ``z_order``, then of the file; tags are left
-    alone.
+    Shapes of an XML file are drawn by ``z_order``, then in the order of the file; tags are ignored.
 
     Raises:
-        InputError: the file is damaged, has shapes that are no regions, or names a photo or label
-            that the run has not.
+        InputError: the file is damaged, has shapes that are not regions, or names a photo or label
+            that the run does not have.
     """
     if path.suffix.lower() != ".xml":
         yield from voc.read(path, album)
         return
-    root = read_xml_file(path)
+    root = read_xml(path)
     if root.tag != "annotations":
         raise InputError(f"{path}: <{root.tag}> instead of <annotations>: not CVAT for images 1.1")
     for image in root.iter("image"):
@@ -124,32 +106,29 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
         with entry(where):
             photo = album.find(image.attrib["name"], where)
             check_size(photo, (int(image.attrib["height"]), int(image.attrib["width"])), where)
-        found = [shape for shape in image if shape.tag in (*SHAPES, *_IN_THE_WAY)]
-        with entry(where):
-            found.sort(key=lambda shape: int(shape.get("z_order", "0")))
-        layers = (_layer(shape, photo, album, where) for shape in found)
-        yield photo, painted(layers, photo.size)
+            shapes = [shape for shape in image if shape.tag in (*SHAPES, *_NOT_REGIONS)]
+            shapes.sort(key=lambda shape: int(shape.get("z_order", "0")))
+        layers = (_layer(shape, photo, album, where) for shape in shapes)
+        yield photo, paint(layers, photo.size)
 
 
 def _layer(shape: ElementTree.Element, photo: Photo, album: Album, where: str) -> Region:
     if shape.tag not in SHAPES:
-        raise InputError(f"{where}: a {shape.tag}, which is no region: draw a mask or a polygon")
+        raise InputError(f"{where}: a {shape.tag}, which is not a region: draw a mask or a polygon")
     with entry(where):
         value = album.value(shape.attrib["label"], where)
         if shape.tag == "polygon":
             points = [pair.split(",") for pair in shape.attrib["points"].split(";")]
-            return value, filled([[float(v) for pair in points for v in pair]], photo.size)
-        return value, _unrun(shape, photo.size)
+            return value, polygon_region([[float(v) for pair in points for v in pair]], photo.size)
+        return value, _mask_region(shape, photo.size)
 
 
-def _unrun(shape: ElementTree.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _mask_region(shape: ElementTree.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     left, top, width, height = (int(shape.attrib[k]) for k in ("left", "top", "width", "height"))
-    runs = np.array([int(run) for run in shape.attrib["rle"].split(",")], np.int64)
-    inside = 0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]
-    wrong = (runs < 0) | (runs > size[0] * size[1])
-    if not inside or wrong.any() or runs.sum() != width * height:
-        raise ValueError("run lengths do not fill their box, or it leaves the photo")
+    if not (0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]):
+        raise ValueError("the box of a mask leaves the photo")
     region = np.zeros(size, bool)
-    box = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    region[top : top + height, left : left + width] = box.reshape(height, width)
+    # CVAT's runs go along the rows.
+    runs = [int(run) for run in shape.attrib["rle"].split(",")]
+    region[top : top + height, left : left + width] = run_length_region(runs, (width, height)).T
     return region

@@ -12,15 +12,12 @@ from esol.data.sample import IGNORE
 from esol.errors import InputError
 from esol.label_tools import TOOLS, coco, cvat, labelstudio, voc
 from esol.label_tools.album import Photo
-from esol.label_tools.runs import album_of, check_classes, opened
+from esol.label_tools.runs import album_of, check_classes, open_run
 from esol.runs.folder import RunFolder
 
 _STAGES = {
-    "masks": "masks",
-    "corrected": "masks",
-    "crf": "refine",
-    "segmentation": "segment",
-    "seeds": "seeds",
+    **{"masks": "masks", "corrected": "masks", "seeds": "seeds"},
+    **{"crf": "refine", "segmentation": "segment"},
 }
 """Masks that can be exported -> the stage that makes them."""
 
@@ -47,7 +44,7 @@ def export_masks(
         split: a list of the data set; None: the training list.
         tolerance: None: run lengths; otherwise polygons, whose outline differs from the mask's by
             at most so many pixels.
-        prefix: labelstudio: what stands before a photo's path to give its address.
+        prefix: labelstudio: what precedes a photo's path in its address.
         data: the data folder, if it has moved.
 
     Returns:
@@ -60,12 +57,11 @@ def export_masks(
     if to not in TOOLS or what not in _STAGES or (tolerance is not None and tolerance < 0):
         raise ValueError(f"to={to!r}, what={what!r}, tolerance={tolerance!r}")
     run, out = Path(run), Path(out)
-    settings, dataset = opened(run, data)
+    settings, dataset = open_run(run, data)
     split = split or settings.data.train
     if split not in dataset.splits:
-        raise InputError(
-            f"--list {split}: the run has no such list; it has {', '.join(dataset.splits)}"
-        )
+        lists = ", ".join(dataset.splits)
+        raise InputError(f"--list {split}: the run has no such list; it has {lists}")
     folder, stage = RunFolder(run), _STAGES[what]
     check_classes(folder, stage, dataset)
     masks_folder = folder.masks("masks" if what == "corrected" else what)
@@ -74,8 +70,7 @@ def export_masks(
         corrections = folder.corrections
         corrections.check(dataset.classes)
         files |= {name: path for name, path in corrections.files().items() if name in files}
-    missing = [path for path in files.values() if not path.is_file()]
-    if missing:
+    if missing := [path for path in files.values() if not path.is_file()]:
         raise InputError(
             f"{missing[0]}: no such mask ({len(missing)} of {len(files)}); make the stage {stage}"
             f" for the list {split!r}, or name another --list"

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from esol.data.images import load_mask, save_mask
-from esol.data.sample import IGNORE
+from esol.data.reading import mask_problem
 from esol.errors import InputError
 from esol.label_tools import coco, cvat, labelstudio, voc
 from esol.label_tools.album import Album, Photo
-from esol.label_tools.runs import album_of, check_classes, opened
+from esol.label_tools.runs import album_of, check_classes, open_run
 from esol.label_tools.sources import digest_of
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
@@ -23,12 +23,7 @@ from esol.runs.work import FolderLock
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
 from esol.system.progress import track
 
-_READERS = {
-    "labelstudio": labelstudio.read,
-    "cvat": cvat.read,
-    "coco": coco.read,
-    "voc": voc.read,
-}
+_READERS = {"labelstudio": labelstudio.read, "cvat": cvat.read, "coco": coco.read, "voc": voc.read}
 
 
 def import_masks(
@@ -41,32 +36,32 @@ def import_masks(
 ) -> dict[str, Any]:
     """Bring corrected masks into a run, whose stage segment then learns from them.
 
-    They come to RUN/corrected/NAME.png, beside those of earlier imports, which stay unless the same
-    photo comes again. A mask that is still the run's pseudo mask is no correction, and takes back
-    an earlier one. Nothing is written unless all masks are sound.
+    They become RUN/corrected/NAME.png, beside those of earlier imports, which stay unless the same
+    photo comes again. A mask equal to the run's pseudo mask is not a correction, and revokes an
+    earlier one. Nothing is written unless all masks are sound.
 
     Args:
         corrected: file (voc: or folder) of the tool.
         run: run folder.
         source: one of ``esol.label_tools.TOOLS``.
-        tolerance: that of the polygons exported, pixels; a mask that differs from the pseudo mask
-            along its borders only, by no more than this and the rounding to pixels, is the same.
+        tolerance: that of the exported polygons, pixels; a mask that differs from the pseudo mask
+            only along its borders, by at most this and the rounding to pixels, is the same.
             None: it must be equal.
         data: the data folder, if it has moved.
 
     Returns:
-        ``photos`` in the file, ``changed`` (corrected ones among them), ``corrected`` (all that
-        the run now has, earlier imports included).
+        ``photos`` in the file, ``changed`` (corrected ones among them), ``corrected`` (all in the
+        run, earlier imports included).
 
     Raises:
-        InputError: the file is damaged, holds no correction, or has a photo, class or size that
-            the run has not; or the run has no pseudo masks; or another process works on it.
+        InputError: the file is damaged, holds no correction, or has a photo, class or size unknown
+            to the run; or the run has no pseudo masks; or another process works on it.
         ValueError: another tool.
     """
     if source not in _READERS:
         raise ValueError(f"no tool {source!r}")
     run = Path(run)
-    settings, dataset = opened(run, data)
+    settings, dataset = open_run(run, data)
     check_classes(RunFolder(run), "masks", dataset)
     lists = settings.cams.lists or tuple(dataset.splits)
     album = album_of(dataset, dataset.samples(*(name for name in lists if name in dataset.splits)))
@@ -84,7 +79,7 @@ def _imported(
     earlier = read_corrections(run)
     earlier.check_classes(album.classes)
     digest, photos, seen = digest_of(corrected), dict(earlier.photos), set[str]()
-    # Inside the run, so that renaming is enough; the next command clears what a kill leaves.
+    # Inside the run, so that renaming suffices; the next command clears what a kill leaves.
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run) as place:
         staged: dict[str, Path] = {}
         for photo, mask in _checked(_READERS[source](corrected, album), album, corrected):
@@ -98,29 +93,25 @@ def _imported(
             save_mask(mask, staged[photo.name])
             photos[photo.name] = {"sha256": sha256(staged[photo.name]), "source": digest}
         if not staged and len(photos) == len(earlier.photos):
-            raise InputError(
-                f"{corrected}: {len(seen)} photos, none unlike the run's pseudo masks: correct some"
-                " and export again"
-            )
+            equal = f"{len(seen)} photos, all equal to the run's pseudo masks"
+            raise InputError(f"{corrected}: {equal}: correct some and export again")
         for name, path in staged.items():
             target = run / FOLDER / f"{name}.png"
             make_folder(target.parent)
             os.replace(path, target)
-    here = {"file": corrected.name, "format": source, "photos": len(seen), "changed": len(staged)}
+    record = {"file": corrected.name, "format": source, "photos": len(seen), "changed": len(staged)}
     used = {entry["source"] for entry in photos.values()}
     sources = {key: value for key, value in earlier.sources.items() if key in used}
-    write_json(
-        run / FOLDER / MANIFEST,
-        {"classes": album.classes, "photos": photos, "sources": sources | {digest: here}},
-        sync=True,
-    )
+    sources[digest] = record
+    content = {"classes": album.classes, "photos": photos, "sources": sources}
+    write_json(run / FOLDER / MANIFEST, content, sync=True)
     for name in earlier.photos.keys() - photos.keys():
         (run / FOLDER / f"{name}.png").unlink(missing_ok=True)
     return {"photos": len(seen), "changed": len(staged), "corrected": len(photos)}
 
 
 def _differs(mask: NDArray[np.uint8], path: Path, tolerance: float | None) -> bool:
-    """Whether a mask is more than a pseudo mask drawn by polygons."""
+    """Whether a mask differs from the pseudo mask by more than polygons of this tolerance do."""
     pseudo = load_mask(path) if path.is_file() else None
     if pseudo is None or pseudo.shape != mask.shape:
         return True
@@ -139,11 +130,6 @@ def _checked(
     masks: Iterator[tuple[Photo, NDArray[np.uint8]]], album: Album, path: Path
 ) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     for photo, mask in track(masks, "import", total=len(album.photos), unit="photos"):
-        values = np.unique(mask)
-        unknown = values[(values > len(album.classes)) & (values < IGNORE)]
-        if len(unknown):
-            raise InputError(
-                f"{path}: {photo.file}: value {unknown[0]} is no class: use 0, 1 .."
-                f" {len(album.classes)} and {IGNORE}"
-            )
+        if problem := mask_problem(mask, Path(photo.file), album.classes, photo.size):
+            raise InputError(f"{path}: {problem}")
         yield photo, mask

@@ -10,17 +10,17 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.foreign import entry, listed, read_json_file
 from esol.data.images import palette
-from esol.data.shapes import filled
+from esol.data.shapes import polygon_region
 from esol.data.tags.labelstudio import address_of, photo_of
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo, check_size
 from esol.label_tools.brush import decode, encode
 from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, painted, regions, used_values
+from esol.label_tools.regions import Region, paint, regions, used_values
 from esol.system.files import write_atomic
+from esol.system.read import entry, listed, read_json
 
 PREFIX = "/data/local-files/?d="
 """Label Studio's address of files in its LOCAL_FILES_DOCUMENT_ROOT."""
@@ -33,35 +33,22 @@ def write(
 ) -> None:
     """Write tasks with predictions, and the labelling interface beside them as NAME.config.xml.
 
-    Args:
-        album: photos and classes.
-        masks: (H, W) mask of a photo.
-        out: NAME.json.
-        tolerance: of polygons, pixels; None: brush masks.
-        prefix: what stands before a photo's path in the data folder to give its address.
-
-    Raises:
-        InputError: another ending, or the file cannot be written.
+    ``out`` is NAME.json; ``tolerance``: of polygons, pixels, None for brush masks; ``prefix``
+    precedes a photo's path in its address.
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"{out}: Label Studio's tasks are a JSON file: name it NAME.json")
     tasks, used = [], set[int]()
     for photo in album.photos:
-        found = [*regions(masks(photo))]
-        used |= {value for value, _ in found}
-        results = [
-            _result(album.label(value), shape, photo)
-            for value, region in found
-            for shape in _shapes(region, tolerance)
-        ]
-        for number, result in enumerate(results):
-            result["id"] = f"esol-{number}"
-        tasks.append(
-            {
-                "data": {"image": prefix + quote(photo.file), "photo": photo.name},
-                "predictions": [{"model_version": "esol", "result": results}],
-            }
-        )
+        results: list[dict[str, Any]] = []
+        for value, region in regions(masks(photo)):
+            used.add(value)
+            for kind, shape in _shapes(region, tolerance):
+                labelled = {**shape, kind: [album.label(value)]}
+                results.append(_result(f"esol-{len(results)}", kind, labelled, photo))
+        data = {"image": prefix + quote(photo.file), "photo": photo.name}
+        prediction = {"model_version": "esol", "result": results}
+        tasks.append({"data": data, "predictions": [prediction]})
     kind = "brushlabels" if tolerance is None else "polygonlabels"
     write_atomic(out, json.dumps(tasks, ensure_ascii=False))
     write_atomic(out.with_suffix(".config.xml"), _interface(used_values(album, used), kind))
@@ -71,17 +58,12 @@ def _shapes(region: NDArray[np.bool_], tolerance: float | None) -> list[tuple[st
     if tolerance is None:
         return [("brushlabels", {"format": "rle", "rle": encode(region)})]
     height, width = region.shape
-    return [
-        (
-            "polygonlabels",
-            {"points": [[100 * x / width, 100 * y / height] for x, y in ring], "closed": True},
-        )
-        for ring in outlines(region, tolerance)
-    ]
+    rings = outlines(region, tolerance)
+    percent = ([[100 * x / width, 100 * y / height] for x, y in ring] for ring in rings)
+    return [("polygonlabels", {"points": points, "closed": True}) for points in percent]
 
 
-def _result(label: str, shape: tuple[str, Any], photo: Photo) -> dict[str, Any]:
-    kind, value = shape
+def _result(identity: str, kind: str, value: dict[str, Any], photo: Photo) -> dict[str, Any]:
     return {
         "type": kind,
         "from_name": "label",
@@ -89,7 +71,8 @@ def _result(label: str, shape: tuple[str, Any], photo: Photo) -> dict[str, Any]:
         "original_width": photo.size[1],
         "original_height": photo.size[0],
         "image_rotation": 0,
-        "value": {**value, kind: [label]},
+        "value": value,
+        "id": identity,
     }
 
 
@@ -107,28 +90,28 @@ def _interface(values: dict[str, int], kind: str) -> str:
 def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     """Masks of Label Studio's JSON export, one for each task with an annotation.
 
-    Tasks without one, or with a cancelled one only, are left out. Later regions cover earlier
-    ones.
+    Tasks without one, or with cancelled ones only, are left out. Later regions cover earlier ones.
 
     Raises:
         InputError: the file is damaged, a task has several annotations or regions of another kind,
-            or names a photo or label that the run has not.
+            or names a photo or label that the run does not have.
     """
-    for number, task in enumerate(listed(read_json_file(path), path, "tasks"), start=1):
+    tasks = listed(read_json(path, "export it again"), path, "tasks")
+    for number, task in enumerate(tasks, start=1):
         where = f"{path}: task {task.get('id', number)}"
         with entry(where):
             if "annotations" not in task or "data" not in task:
                 raise InputError(f"{where}: no annotations: export as JSON, not as JSON-MIN")
-            kept = [a for a in task["annotations"] if not a.get("was_cancelled")]
-            if len(kept) > 1:
-                raise InputError(f"{where}: {len(kept)} annotations: keep one of them")
-            if not kept:
+            valid = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            if len(valid) > 1:
+                raise InputError(f"{where}: {len(valid)} annotations: keep one of them")
+            if not valid:
                 continue
             data = task["data"]
             photo = album.find(str(data.get("photo") or photo_of(address_of(data))), where)
-            results = [r for r in kept[0]["result"] if r["type"] != "choices"]
+            results = [r for r in valid[0]["result"] if r["type"] != "choices"]
             layers = [_layer(result, photo, album, where) for result in results]
-        yield photo, painted(layers, photo.size)
+        yield photo, paint(layers, photo.size)
 
 
 def _layer(result: dict[str, Any], photo: Photo, album: Album, where: str) -> Region:
@@ -145,9 +128,5 @@ def _layer(result: dict[str, Any], photo: Photo, album: Album, where: str) -> Re
     if kind == "brushlabels":
         return number, decode(value["rle"], photo.size)
     height, width = photo.size
-    ring = [
-        v * side / 100
-        for point in value["points"]
-        for v, side in zip(point, (width, height), strict=True)
-    ]
-    return number, filled([ring], photo.size)
+    ring = [part for x, y in value["points"] for part in (x * width / 100, y * height / 100)]
+    return number, polygon_region([ring], photo.size)

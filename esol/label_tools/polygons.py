@@ -14,17 +14,13 @@ _ALL_AROUND = np.ones((3, 3), bool)
 
 
 def outlines(mask: Mask, tolerance: float) -> list[Ring]:
-    """Polygons without holes that together cover a region.
+    """Polygons without holes that together cover an (H, W) region.
 
     Outlines run along the borders of pixels. A part with a hole is cut in two through the hole,
     as label tools have no holes. Corners are left out (Douglas and Peucker 1973) as long as the
-    outline moves by at most ``tolerance``; so a pixel whose centre is farther than that from the
-    region's border is on the same side as before, and at 0 the polygons are the region. Cuts stay
-    where they are. A part that would shrink to a line keeps all its corners.
-
-    Args:
-        mask: (H, W).
-        tolerance: pixels, at least 0.
+    outline moves by at most ``tolerance``: a pixel whose centre is farther than that from the
+    region's border stays on its side, and at 0 the polygons are the region. Cuts do not move. A
+    part that would shrink to a line keeps all its corners. ``tolerance``: pixels, at least 0.
     """
     rings = []
     for piece, cuts, (top, left) in _pieces(mask, (), (0, 0)):
@@ -37,24 +33,24 @@ def _pieces(
     mask: Mask, cuts: tuple[int, ...], corner: tuple[int, int]
 ) -> list[tuple[Mask, tuple[int, ...], tuple[int, int]]]:
     """Connected parts without holes: the part, columns of its cuts, its upper left corner."""
-    found = []
+    parts = []
     labels, _ = ndimage.label(mask)
     for number, window in enumerate(ndimage.find_objects(labels), start=1):
         piece = labels[window] == number
-        top, left = (part.start for part in window)
+        top, left = (side.start for side in window)
         inner = tuple(cut - left for cut in cuts)
         at = (corner[0] + top, corner[1] + left)
         columns = _hole_columns(piece)
         if not len(columns):
-            found.append((piece, inner, at))
+            parts.append((piece, inner, at))
             continue
         cut = int(columns[len(columns) // 2])
-        left_part, right_part = piece.copy(), piece.copy()
-        left_part[:, cut:] = False
-        right_part[:, :cut] = False
-        for part in (left_part, right_part):
-            found += _pieces(part, (*inner, cut), at)
-    return found
+        left_half, right_half = piece.copy(), piece.copy()
+        left_half[:, cut:] = False
+        right_half[:, :cut] = False
+        for half in (left_half, right_half):
+            parts += _pieces(half, (*inner, cut), at)
+    return parts
 
 
 def _hole_columns(piece: Mask) -> NDArray[np.intp]:
@@ -77,19 +73,15 @@ def _ring(piece: Mask) -> Ring:
         ((0, -1), (0, -1), (0, 1)),
     ):
         rows, columns = np.nonzero(padded & ~np.roll(padded, (-shift[0], -shift[1]), (0, 1)))
-        for x, y in zip(
-            (columns - 1 + start[0]).tolist(), (rows - 1 + start[1]).tolist(), strict=True
-        ):
-            ways.setdefault((x, y), []).append(step)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            corner = (column - 1 + start[0], row - 1 + start[1])
+            ways.setdefault(corner, []).append(step)
     first = min(ways)
     at, heading = first, (0, 0)
     ring: Ring = []
-    while True:
-        steps = ways[at]
-        right = (-heading[1], heading[0])
+    while at != first or not ring:
+        steps, right = ways[at], (-heading[1], heading[0])
         step = right if right in steps else steps[0]
-        if at == first and ring:
-            break
         if step != heading:
             ring.append(at)
         at, heading = (at[0] + step[0], at[1] + step[1]), step
@@ -104,17 +96,16 @@ def _simplified(ring: Ring, cuts: Sequence[int], tolerance: float) -> Ring:
     far = int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))
     fixed = np.flatnonzero(np.isin(points[:, 0], cuts)).tolist()
     anchors = sorted({0, far, *fixed})
-    kept = set(anchors)
+    corners = set(anchors)
     for start, stop in zip(anchors, [*anchors[1:], anchors[0] + len(ring)], strict=True):
-        _keep(points, start, stop, tolerance, kept)
-    found = [ring[index] for index in sorted(kept)]
-    return found if len(found) > 2 else ring
+        corners |= _needed(points, start, stop, tolerance)
+    simple = [ring[index] for index in sorted(corners)]
+    return simple if len(simple) > 2 else ring
 
 
-def _keep(
-    points: NDArray[np.float64], start: int, stop: int, tolerance: float, kept: set[int]
-) -> None:
-    """Add the corners that a chain cannot do without; indices beyond the end begin anew."""
+def _needed(points: NDArray[np.float64], start: int, stop: int, tolerance: float) -> set[int]:
+    """The corners that a chain needs between its ends; indices wrap around at the ring's end."""
+    corners = set[int]()
     chains = [(start, stop)]
     while chains:
         start, stop = chains.pop()
@@ -129,5 +120,6 @@ def _keep(
         if distance.max() <= tolerance:
             continue
         middle = start + 1 + int(distance.argmax())
-        kept.add(middle % len(points))
+        corners.add(middle % len(points))
         chains += [(start, middle), (middle, stop)]
+    return corners

@@ -1,4 +1,4 @@
-"""Regions: a mask taken apart by class, and put together again."""
+"""Regions: a mask split by class, and put together again."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,7 +18,7 @@ def regions(mask: NDArray[np.uint8]) -> Iterator[Region]:
             yield value, mask == value
 
 
-def painted(layers: Iterable[Region], size: tuple[int, int]) -> NDArray[np.uint8]:
+def paint(layers: Iterable[Region], size: tuple[int, int]) -> NDArray[np.uint8]:
     """(H, W) mask of regions; later ones cover earlier ones."""
     mask = np.zeros(size, np.uint8)
     for value, region in layers:
@@ -27,6 +27,6 @@ def painted(layers: Iterable[Region], size: tuple[int, int]) -> NDArray[np.uint8
 
 
 def used_values(album: Album, used: Iterable[int]) -> dict[str, int]:
-    """Labels of an export and their values: all classes, and the ignored pixels if there are."""
+    """Labels of an export and their values: all classes, and ignored pixels if there are any."""
     values = {name: k for k, name in enumerate(album.classes, start=1)}
     return values | {album.label(value): value for value in used if value > len(album.classes)}

@@ -10,20 +10,11 @@ from esol.runs.folder import RunFolder
 from esol.settings import Settings
 
 
-def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
-    """Settings of a run and the data set it was made from.
-
-    Args:
-        run: run folder.
-        data: the data folder, if it has moved.
-
-    Raises:
-        InputError: no run folder, or the data set is gone or damaged.
-    """
+def open_run(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
+    """Settings of a run and its data set, whose folder is ``data`` if it has moved."""
     folder = RunFolder(run)
-    root = folder.data_root()
-    if data is not None:
-        root = Path(data)
+    recorded = folder.data_root()
+    root = recorded if data is None else Path(data)
     if not root.is_dir():
         raise InputError(f"{root}: the run's photos are not there; give their folder with --data")
     settings = folder.settings()
@@ -31,32 +22,23 @@ def opened(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
 
 
 def check_classes(run: RunFolder, stage: str, dataset: Dataset) -> None:
-    """Refuse masks of a stage whose values mean other classes than the data set's.
-
-    Raises:
-        InputError: they do, or the stage is not finished.
-    """
+    """Raise an InputError if a stage is not finished or its masks are of other classes."""
     match run.manifest(stage)["identity"]:
-        case {"data": {"classes": [*made]}}:
-            same = tuple(made) == dataset.classes
+        case {"data": {"classes": [*classes]}}:
+            if tuple(classes) != dataset.classes:
+                raise InputError(
+                    f"{run.stage(stage)}: made with other classes than {dataset.root} has now; run"
+                    " again, or give the old data folder with --data"
+                )
         case _:
             raise run.damaged(stage)
-    if not same:
-        raise InputError(
-            f"{run.stage(stage)}: made with other classes than {dataset.root} has now; run again,"
-            " or give the old data folder with --data"
-        )
 
 
 def album_of(dataset: Dataset, samples: tuple[Sample, ...]) -> Album:
     """Photos of some samples, and the classes."""
-    photos = (
-        Photo(
-            sample.name,
-            sample.image.relative_to(dataset.root).as_posix(),
-            sample.image,
-            image_size(sample.image),
-        )
-        for sample in samples
-    )
+    files = [sample.image.relative_to(dataset.root).as_posix() for sample in samples]
+    photos = [
+        Photo(sample.name, file, sample.image, image_size(sample.image))
+        for sample, file in zip(samples, files, strict=True)
+    ]
     return Album(dataset.classes, tuple(photos))

@@ -1,24 +1,16 @@
-"""Sources: files that others made, opened with care."""
+"""Sources: the folder or ZIP file of an import, unpacked and hashed."""
 
 import errno
 import hashlib
-import lzma
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from esol.data.foreign import leads_out
-from esol.errors import InputError
+from esol.errors import InputError, one_line
 from esol.system.files import sha256, temporary_folder
-
-_DAMAGE = (
-    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(NotImplementedError, RuntimeError, EOFError, ValueError),
-)
-"""What the standard library says of archives that are cut off, changed or encrypted."""
+from esol.system.read import ARCHIVE_DAMAGE, leads_out
 
 UNPACKED_LIMIT = 8 * 2**30
 """Archives of more bytes than this are refused."""
@@ -28,58 +20,49 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """A folder as it is, or an archive unpacked for the time being.
+    """A folder as it is, or a ZIP file unpacked into a temporary one.
 
     Raises:
-        InputError: neither, damaged, too large, or with a file that would land outside; or
-            something raised it inside, told of the archive.
+        InputError: damaged, too large, or with a file that would land outside; or an InputError
+            from the block, with the archive's name for the temporary folder's.
     """
     if path.is_dir():
         yield path
         return
     with temporary_folder() as folder:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                _check_archive(archive, path)
-                if _size(archive) > shutil.disk_usage(folder).free:
-                    raise _no_room(path, folder)
-                archive.extractall(folder)
-        except _DAMAGE as error:
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise _no_room(path, folder) from error
-            raise InputError(f"{path}: not a whole ZIP file ({error}): export it again") from error
+        _unpack(path, folder)
         try:
             yield folder
         except InputError as error:
             raise InputError(str(error).replace(f"{folder}/", f"{path}: ")) from error
 
 
-def _check_archive(archive: zipfile.ZipFile, path: Path) -> None:
-    for name in archive.namelist():
-        if leads_out(PurePosixPath(name.replace("\\", "/"))):
-            raise InputError(f"{path}: {name!r} leads out of the archive: export it again")
-    if _size(archive) > UNPACKED_LIMIT:
-        raise InputError(f"{path}: more than {UNPACKED_LIMIT >> 30} GiB unpacked: split it")
-
-
-def _size(archive: zipfile.ZipFile) -> int:
-    """Bytes of all files, as the archive says; of none of them more are unpacked."""
-    return sum(info.file_size for info in archive.infolist())
-
-
-def _no_room(path: Path, folder: Path) -> InputError:
-    return InputError(
-        f"{path}: no room to unpack it to {folder.parent}: make room there, or set TMPDIR to"
-        " another folder"
-    )
+def _unpack(path: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if leads_out(PurePosixPath(name.replace("\\", "/"))):
+                    raise InputError(f"{path}: {name!r} leads out of the archive: export it again")
+            # No file is unpacked beyond the size that the archive states.
+            size = sum(info.file_size for info in archive.infolist())
+            if size > UNPACKED_LIMIT:
+                raise InputError(f"{path}: more than {UNPACKED_LIMIT >> 30} GiB unpacked: split it")
+            if size > shutil.disk_usage(folder).free:
+                raise OSError(errno.ENOSPC, "no space left")
+            archive.extractall(folder)
+    # An encrypted file is a RuntimeError, an impossible name or date a ValueError.
+    except (*ARCHIVE_DAMAGE, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise InputError(
+                f"{path}: no room to unpack it to {folder.parent}: make room there, or set TMPDIR"
+                " to another folder"
+            ) from error
+        reason = one_line(error)
+        raise InputError(f"{path}: not a whole ZIP file ({reason}): export it again") from error
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, over the names and contents of its files.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """SHA-256 of a file; of a folder, over the names and contents of its files."""
     if not path.is_dir():
         return sha256(path)
     total = hashlib.sha256()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.foreign import entry
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
@@ -16,6 +15,7 @@ from esol.label_tools.coco import Masks
 from esol.label_tools.regions import used_values
 from esol.label_tools.sources import unpacked
 from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
+from esol.system.read import entry, read_text
 
 MASKS = "SegmentationClass"
 LABELS = "labelmap.txt"
@@ -25,21 +25,13 @@ _QUALITY = 95
 
 
 def write(album: Album, masks: Masks, out: Path, split: str) -> None:
-    """Write a folder as that of VOC 2012: JPEGImages, SegmentationClass, ImageSets, labelmap.txt.
+    """Write a folder like VOC 2012's: JPEGImages, SegmentationClass, ImageSets, labelmap.txt.
 
-    Photos that are upright JPEG files are copied, others converted (quality 95).
-
-    Args:
-        album: photos and classes.
-        masks: (H, W) mask of a photo.
-        out: the folder to make; must be empty if it is there.
-        split: name of the list.
-
-    Raises:
-        InputError: the folder holds something, or a file cannot be read or written.
+    Photos that are upright JPEG files are copied, others converted (quality 95). ``split`` names
+    the list.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: holds something; give a new folder")
+        raise InputError(f"{out}: is not an empty folder; give a new one")
     make_folder(out)
     for photo in album.photos:
         _write_photo(photo, out / "JPEGImages" / f"{photo.name}.jpg")
@@ -47,11 +39,7 @@ def write(album: Album, masks: Masks, out: Path, split: str) -> None:
 
 
 def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
-    """Write a ZIP file of masks, named as CVAT names photos; returns the values in them.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """Write a ZIP file of masks, named as CVAT names photos; return the values in them."""
     with temporary_folder() as folder, atomic(out) as temporary:
         names = {str(Path(p.file).with_suffix("")): p for p in album.photos}
         used = _write_masks(album, masks, folder, names, "default")
@@ -99,12 +87,9 @@ def _write_photo(photo: Photo, out: Path) -> None:
 def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     """Masks of a folder or ZIP file with SegmentationClass.
 
-    With labelmap.txt, colours say the class, and in grey masks the values, which count the lines
-    of the file from 0. Without, values are the run's own. VOC's border colour means ignored.
-
-    Raises:
-        InputError: there are none, one is damaged or of another size, or a photo, label or colour
-            is not known.
+    With labelmap.txt, the colour of a pixel gives its class; in grey masks, its value counts the
+    lines of that file from 0. Without, values are the run's own. VOC's border colour means ignored.
+    Damage, another size, or an unknown photo, label or colour is an InputError.
     """
     with unpacked(path) as folder:
         root = folder / MASKS
@@ -122,11 +107,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
 def _read_labelmap(file: Path, album: Album) -> dict[tuple[int, ...], int]:
     """Mask value of each colour, in the order of lines."""
     values: dict[tuple[int, ...], int] = {}
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text: export it again") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         with entry(f"{file}: line {number}"):
@@ -141,21 +122,19 @@ def _translated(file: Path, table: dict[tuple[int, ...], int]) -> NDArray[np.uin
     with reading(file) as image:
         if image.mode in ("1", "L"):
             grey, order = np.asarray(image).astype(np.int64), [*table.values()]
-            lookup: dict[tuple[int, ...], int]
-            lookup = {(value,): found for value, found in enumerate(order)}
-            lookup[(IGNORE,)] = IGNORE
-            pixels = grey[..., None]
+            lookup = {**dict(enumerate(order)), IGNORE: IGNORE}
+            codes, channels = grey, 1
         else:
-            pixels = np.asarray(image.convert("RGB")).astype(np.int64)
-            lookup = {tuple(palette()[IGNORE].tolist()): IGNORE, **table}
-    codes = pixels @ (256 ** np.arange(pixels.shape[-1]))
-    found, places = np.unique(codes, return_inverse=True)
-    known = {_code(colour): value for colour, value in lookup.items()}
-    unknown = [int(code) for code in found if int(code) not in known]
+            colours = np.asarray(image.convert("RGB")).astype(np.int64)
+            border = tuple(palette()[IGNORE].tolist())
+            lookup = {_code(colour): value for colour, value in {border: IGNORE, **table}.items()}
+            codes, channels = colours @ (256 ** np.arange(3)), 3
+    distinct, places = np.unique(codes, return_inverse=True)
+    unknown = [code for code in distinct.tolist() if code not in lookup]
     if unknown:
-        what = tuple(unknown[0] >> 8 * part & 255 for part in range(pixels.shape[-1]))
-        raise InputError(f"{file}: colour {what} is no label of {LABELS}: add or mend it")
-    values = np.array([known[int(code)] for code in found], np.uint8)
+        colour = tuple(unknown[0] >> 8 * part & 255 for part in range(channels))
+        raise InputError(f"{file}: colour {colour} is not a label of {LABELS}: add or fix it")
+    values = np.array([lookup[code] for code in distinct.tolist()], np.uint8)
     return values[places].reshape(codes.shape)
 
 

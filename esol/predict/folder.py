@@ -18,8 +18,9 @@ from esol.data.images import IMAGE_SUFFIXES, colour, image_size, load_image, pal
 from esol.errors import InputError
 from esol.predict.tiles import BAND, labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
-from esol.system.files import atomic, plain, read_json, write_atomic, write_json
+from esol.system.files import atomic, plain, write_atomic, write_json
 from esol.system.progress import track
+from esol.system.read import read_json
 
 if TYPE_CHECKING:
     from esol.predict.model import Model

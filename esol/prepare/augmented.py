@@ -12,48 +12,46 @@ from scipy.io import loadmat
 from esol.data.images import load_mask, save_mask
 from esol.data.reading import mask_problem
 from esol.data.voc import VOC_CLASSES
-from esol.prepare.archives import Archive, Member, one_line
+from esol.errors import one_line
+from esol.prepare.archives import Archive, Member
 from esol.system.progress import track
 
 SBD_NAMES = ("benchmark.tgz", "benchmark_RELEASE")
 
 
 def augmented_masks(
-    archive: Archive, own: Collection[str], folder: Path, total: int
+    archive: Archive, voc_photos: Collection[str], folder: Path, total: int
 ) -> tuple[set[str], set[str]]:
-    """Write the masks of photos that VOC has none for; masks written before are kept.
+    """Write the masks of the photos that VOC has none for; existing ones are kept.
 
     Args:
-        archive: SBD's, or that of the PNG set, told apart by its name.
-        own: photos to leave out.
-        folder: where the masks go.
+        archive: SBD's, or that of the PNG set, distinguished by its name.
+        voc_photos: photos with a mask of VOC, to leave out.
+        folder: folder of the masks.
         total: expected number of masks, for the progress bar.
 
     Returns:
-        Photos on the archive's lists, which for the PNG set are all that have a mask; and photos
-        whose masks are in ``folder`` now.
-
-    Raises:
-        InputError: the archive is damaged or holds something that is no mask.
+        Photos on the archive's lists (of the PNG set: all with a mask), and photos whose masks
+        are in ``folder`` at the end.
     """
     sbd = archive.path.name in SBD_NAMES
     place, suffix = ("cls", ".mat") if sbd else ("SegmentationClassAug", ".png")
     listed: set[str] = set()
     masks: set[str] = set()
 
-    def wanted(members: Iterator[Member]) -> Iterator[Member]:
+    def needed(members: Iterator[Member]) -> Iterator[Member]:
         for member in members:
             name = member.name
             if name.parent.name == place and name.suffix == suffix:
                 if not sbd:
                     listed.add(name.stem)
-                if name.stem not in own:
+                if name.stem not in voc_photos:
                     yield member
             elif sbd and name.parts[-2:] in (("dataset", "train.txt"), ("dataset", "val.txt")):
                 listed.update(member.read().decode("utf-8", errors="replace").split())
 
     with archive.members() as members:
-        for member in track(wanted(members), "augmented masks", total=total, unit="masks"):
+        for member in track(needed(members), "augmented masks", total=total, unit="masks"):
             target = folder / f"{member.name.stem}.png"
             if not target.is_file():
                 save_mask(_mask(archive, member, sbd), target)
@@ -66,9 +64,9 @@ def _mask(archive: Archive, member: Member, sbd: bool) -> NDArray[np.uint8]:
     try:
         mask = _from_mat(content) if sbd else _from_png(content)
         problem = mask_problem(mask, Path(member.name.name), VOC_CLASSES, mask.shape)
-    # SciPy's reader answers corrupt bytes with almost any exception.
+    # SciPy's reader raises almost anything for corrupt bytes.
     except Exception as error:
-        raise archive.wrong(f"{member.name} is no mask ({one_line(error)})") from error
+        raise archive.wrong(f"{member.name} is not a mask ({one_line(error)})") from error
     if problem:
         raise archive.wrong(problem)
     return mask
@@ -80,7 +78,7 @@ def _from_mat(content: bytes) -> NDArray[np.uint8]:
     stored = np.asarray(struct["Segmentation"][0, 0])
     mask = stored.astype(np.uint8)
     if mask.ndim != 2 or (mask != stored).any():
-        raise ValueError("Segmentation is no array of class numbers")
+        raise ValueError("Segmentation is not an array of class numbers")
     return mask
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from esol.data.coco import read_coco
 from esol.data.images import save_mask
@@ -19,21 +19,19 @@ COCO14_COUNTS = {"train2014": 82783, "val2014": 40504, "classes": 80}
 """Photos of the official lists, and classes."""
 
 MASKS = "masks"
-"""Folder of the drawn masks: the value of ``data.masks`` that has them read."""
+"""Folder of the drawn masks, to be given as ``data.masks``."""
 
 _SERVER = "http://images.cocodataset.org"
 _SPLITS = ("train2014", "val2014")
-_WANTED = {
-    **{
-        split: dict.fromkeys((f"{split}.zip", split), f"{_SERVER}/zips/{split}.zip")
-        for split in _SPLITS
-    },
-    "annotations": dict.fromkeys(
-        ("annotations_trainval2014.zip", "annotations"),
-        f"{_SERVER}/annotations/annotations_trainval2014.zip",
-    ),
+_PLACES = {
+    split: dict.fromkeys((f"{split}.zip", split), f"{_SERVER}/zips/{split}.zip")
+    for split in _SPLITS
 }
-# Measured: a mask takes 3.4 KB on average, and a file system gives out blocks.
+_ANNOTATIONS = f"{_SERVER}/annotations/annotations_trainval2014.zip"
+_PLACES["annotations"] = dict.fromkeys(
+    ("annotations_trainval2014.zip", "annotations"), _ANNOTATIONS
+)
+# Measured: 3.4 KB a mask on average, in blocks of the file system.
 _MASK_BYTES = 8192
 
 
@@ -42,12 +40,12 @@ def prepare_coco14(
 ) -> Prepared:
     """Make a data folder with the photos and instances of train2014 and val2014.
 
-    Semantic masks are drawn as ``esol.data.coco.Renderer`` draws them and kept in ``masks``, so
-    that ``data.masks: masks`` gives the same pixels without drawing. A killed call goes on where it
+    Semantic masks are drawn as by ``esol.data.coco.Renderer`` and kept in ``masks``, so that
+    ``data.masks: masks`` gives the same pixels without drawing. A killed call resumes where it
     stopped; a finished folder is left alone.
 
     Args:
-        archives: folder of the archives, or of what was extracted from them.
+        archives: folder of the archives, or of their extracted folders.
         out: folder to make.
         counts: photos that each list must have, and the number of classes.
 
@@ -55,19 +53,16 @@ def prepare_coco14(
         The photos of each list and the number of classes.
 
     Raises:
-        InputError: an archive is missing, damaged or incomplete, the disk is too small, or ``out``
-            holds something else.
+        InputError: an archive is missing or damaged, the disk is too small, or ``out`` is in use.
     """
-    found = {part: find(archives, places) for part, places in _WANTED.items()}
-    there = {part: archive for part, archive in found.items() if archive}
-    done = start(archives, out, "coco14", there, _WANTED)
-    if done:
+    parts = {part: a for part, places in _PLACES.items() if (a := find(archives, places))}
+    if done := start(archives, out, "coco14", parts, _PLACES):
         return done
-    with there["annotations"].members() as members:
+    with parts["annotations"].members() as members:
         instances = {m.name.name: m for m in members if m.name.parent.name == "annotations"}
         for split in _SPLITS:
-            photos = _photos(there["annotations"], instances, split, counts)
-            _extract(there[split], photos, out / split)
+            photos = _photos(parts["annotations"], instances, split, counts)
+            _extract(parts[split], photos, out / split)
         # Written after the photos: without these files a folder is not taken for a data set.
         files = [f"instances_{split}.json" for split in _SPLITS]
         store_all([(instances[f], out / "annotations" / f) for f in files], out, "annotations")
@@ -76,13 +71,13 @@ def prepare_coco14(
         raise InputError(reading.problems[0])
     _draw(reading, out)
     _write_labels(reading, out)
-    return finish(out, "coco14", there, dict(counts))
+    return finish(out, "coco14", parts, dict(counts))
 
 
 def _photos(
     archive: Archive, instances: Mapping[str, Member], split: str, counts: Mapping[str, int]
 ) -> set[str]:
-    """File names of a list's photos, counted before 20 GB are written."""
+    """File names of a list's photos; their number is checked before 20 GB are written."""
     file = f"instances_{split}.json"
     if file not in instances:
         raise archive.wrong(f"annotations/{file} is missing")
@@ -91,7 +86,7 @@ def _photos(
         photos = {str(image["file_name"]) for image in content["images"]}
         classes = len(content["categories"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise archive.wrong(f"annotations/{file} is no COCO instances file") from error
+        raise archive.wrong(f"annotations/{file} is not a COCO instances file") from error
     if len(photos) != counts[split]:
         raise archive.wrong(f"list {split} has {len(photos):,} photos, not {counts[split]:,}")
     if classes != counts["classes"]:
@@ -102,8 +97,7 @@ def _photos(
 def _extract(archive: Archive, photos: set[str], folder: Path) -> None:
     with archive.members() as members:
         index = {m.name.name: m for m in members if m.name.parent.name == folder.name}
-        missing = sorted(photos - index.keys())
-        if missing:
+        if missing := sorted(photos - index.keys()):
             what = f"{len(missing):,} of {len(photos):,} photos are missing"
             raise archive.wrong(f"{what} ({', '.join(missing[:3])})")
         pairs = [(member, folder / name) for name, member in index.items() if name in photos]
@@ -111,13 +105,13 @@ def _extract(archive: Archive, photos: set[str], folder: Path) -> None:
 
 
 def _draw(reading: Reading, out: Path) -> None:
-    """Masks of all photos, those without an object included, in a folder named when it is full."""
+    """Draw the masks of all photos; the folder gets its name when it is complete."""
     folder = out / MASKS if (out / MASKS).is_dir() else out / f"{MASKS}-unfinished"
     entries = [entry for split in reading.splits.values() for entry in split]
-    left = [entry for entry in entries if not (folder / f"{entry.name}.png").is_file()]
-    require_room(out, len(left) * _MASK_BYTES)
-    done = len(entries) - len(left)
-    for entry in track(left, MASKS, total=len(entries), start=done, unit="masks"):
+    todo = [entry for entry in entries if not (folder / f"{entry.name}.png").is_file()]
+    require_room(out, len(todo) * _MASK_BYTES)
+    done = len(entries) - len(todo)
+    for entry in track(todo, MASKS, total=len(entries), start=done, unit="masks"):
         if reading.stored is not None and entry.mask is not None:
             save_mask(reading.stored(entry.mask), folder / f"{entry.name}.png")
     folder.rename(out / MASKS)
@@ -128,8 +122,7 @@ def _write_labels(reading: Reading, out: Path) -> None:
     rows = ["image,labels,split"]
     for split, entries in reading.splits.items():
         for entry in sorted(entries, key=lambda entry: entry.name):
-            image = PurePosixPath(split, entry.image.name)
             if entry.tags:
                 # The semicolon at the end keeps "traffic light" one tag.
-                rows.append(f"{image},{';'.join(entry.tags)};,{split}")
+                rows.append(f"{split}/{entry.image.name},{';'.join(entry.tags)};,{split}")
     write_atomic(out / LABELS, "\n".join(rows) + "\n")

@@ -1,4 +1,4 @@
-"""State of a prepared folder: which archives it was made from, and whether it is complete."""
+"""Record of a prepared folder: which archives it was made from, and whether it is complete."""
 
 import os
 from collections.abc import Mapping
@@ -8,19 +8,17 @@ from typing import Any
 
 from esol.errors import InputError
 from esol.prepare.archives import Archive
-from esol.system.files import TEMPORARY, make_folder, read_json, write_json
+from esol.system.files import TEMPORARY, make_folder, write_json
+from esol.system.read import read_json
 
 RECORD = "prepared.json"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data folder that is ready.
+    """A data folder that is ready; ``done_before`` if nothing had to be done.
 
-    Attributes:
-        out: the folder.
-        counts: list name -> its photos; for COCO also the number of classes.
-        done_before: nothing had to be done.
+    ``counts``: list name -> number of its photos; for COCO also the number of classes.
     """
 
     out: Path
@@ -32,77 +30,55 @@ def start(
     archives: Path,
     out: Path,
     data_set: str,
-    found: Mapping[str, Archive],
-    wanted: Mapping[str, Mapping[str, str]],
+    parts: Mapping[str, Archive],
+    places: Mapping[str, Mapping[str, str]],
 ) -> Prepared | None:
-    """Begin, or go on, once every wanted part is there; the result of an earlier call if whole.
-
-    Raises:
-        InputError: an archive is missing, or the folder holds something else.
-    """
-    done = _done_before(out, data_set, found)
-    if done is None:
-        _require_parts(archives, found, wanted)
-        _begin(out, data_set, found)
-    return done
-
-
-def _done_before(out: Path, data_set: str, found: Mapping[str, Archive]) -> Prepared | None:
-    """The result of an earlier call, if it is whole and no further part was found since.
+    """Begin, or resume after a kill or a damaged archive, once every part is found.
 
     Args:
-        out: the data folder.
+        archives: the folder that was searched.
+        out: the data folder, made here.
         data_set: "voc12" or "coco14".
-        found: part -> its archive; archives that are gone by now are not needed.
+        parts: part -> its archive, as far as found. A finished folder needs none.
+        places: needed part -> (path inside ``archives`` -> download address), best choice first.
 
-    Raises:
-        InputError: the folder holds something else.
+    Returns:
+        The result of an earlier call if it is whole and no further part was found since.
     """
     record = _record(out, data_set)
-    if not record.get("finished") or not found.keys() <= record["archives"].keys():
-        return None
-    if any(_files(out / folder) < number for folder, number in record["files"].items()):
-        return None
-    return Prepared(out, record["counts"], True)
-
-
-def _begin(out: Path, data_set: str, found: Mapping[str, Archive]) -> None:
-    """Make the folder, or go on in one that a killed call or a damaged archive left unfinished.
-
-    Raises:
-        InputError: the folder holds something else, or was begun from other archives, so that two
-            sources would be mixed.
-    """
-    names = {part: archive.path.name for part, archive in found.items()}
-    earlier = _record(out, data_set).get("archives", {})
+    earlier, files = record.get("archives", {}), record.get("files", {})
+    finished = record.get("finished") and parts.keys() <= earlier.keys()
+    if finished and all(_files(out / folder) >= count for folder, count in files.items()):
+        return Prepared(out, record["counts"], True)
+    _require_parts(archives, parts, places)
+    names = {part: archive.path.name for part, archive in parts.items()}
     for part, name in names.items():
         if earlier.get(part, name) != name:
-            raise InputError(
-                f"{out}: was begun with {earlier[part]}, not {name}: name a new folder"
-            )
+            was = f"{out}: was started from {earlier[part]}"
+            raise InputError(f"{was}, not {name}: name a new folder")
     make_folder(out)
     for leftover in out.rglob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
     write_json(out / RECORD, {"data_set": data_set, "finished": False, "archives": names})
+    return None
 
 
 def give_up(out: Path) -> None:
     """After an error: remove the folder if nothing but its record was written."""
-    record = out / RECORD
-    if record.is_file() and [path.name for path in out.iterdir()] == [RECORD]:
-        record.unlink()
+    if (out / RECORD).is_file() and len(list(out.iterdir())) == 1:
+        (out / RECORD).unlink()
         out.rmdir()
 
 
 def finish(
-    out: Path, data_set: str, found: Mapping[str, Archive], counts: Mapping[str, int]
+    out: Path, data_set: str, parts: Mapping[str, Archive], counts: Mapping[str, int]
 ) -> Prepared:
-    """Write down that the folder is complete, and how many files it holds."""
+    """Record that the folder is complete, and how many files it holds."""
     folders = [path for path in out.rglob("*") if path.is_dir()]
     content = {
         "data_set": data_set,
         "finished": True,
-        "archives": {part: archive.path.name for part, archive in found.items()},
+        "archives": {part: archive.path.name for part, archive in parts.items()},
         "counts": counts,
         "files": {path.relative_to(out).as_posix(): _files(path) for path in folders},
     }
@@ -111,34 +87,24 @@ def finish(
 
 
 def _require_parts(
-    folder: Path, found: Mapping[str, Archive], wanted: Mapping[str, Mapping[str, str]]
+    folder: Path, parts: Mapping[str, Archive], places: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Check that an archive of every wanted part is there.
-
-    Args:
-        folder: where they were looked for.
-        found: part -> its archive.
-        wanted: part -> (path inside the folder -> download address), the best choice first.
-
-    Raises:
-        InputError: one line with all that is missing and where to fetch it.
-    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder: give the folder of the archives")
-    lines = []
-    for part, places in wanted.items():
-        if part not in found:
-            first, *others = places
+    missing = []
+    for part, urls in places.items():
+        if part not in parts:
+            first, *others = urls
             more = f" (or {', '.join(others)})" if others else ""
-            lines.append(f"{first}{more}, from {places[first]}")
-    if lines:
-        raise InputError(f"{folder}: missing: {'; '.join(lines)}")
+            missing.append(f"{first}{more}, from {urls[first]}")
+    if missing:
+        raise InputError(f"{folder}: missing: {'; '.join(missing)}")
 
 
 def _record(out: Path, data_set: str) -> dict[str, Any]:
     if not (out / RECORD).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out}: holds something else: name a new folder")
+            raise InputError(f"{out}: is not an empty folder: name a new folder")
         return {}
     record = read_json(out / RECORD)
     if not isinstance(record, dict) or record.get("data_set") != data_set:

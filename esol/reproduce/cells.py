@@ -10,7 +10,7 @@ from typing import Any
 from esol.metrics.curves import never_predicted
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import MASKS, TABLES, Line, Spec
-from esol.system.files import read_json
+from esol.system.read import read_json
 
 BEST, FIXED = "best_on_ground_truth", "fixed"
 

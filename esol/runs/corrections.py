@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import leads_out
 from esol.errors import InputError
-from esol.system.files import read_json, sha256
+from esol.system.files import sha256
+from esol.system.read import leads_out, read_json
 
 FOLDER = "corrected"
 MANIFEST = "manifest.json"

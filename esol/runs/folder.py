@@ -10,7 +10,7 @@ from esol.runs.manifest import damaged, digest, is_manifest
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import stored_settings
-from esol.system.files import read_json
+from esol.system.read import read_json
 
 MANIFEST = "manifest.json"
 """File that a stage writes last."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from esol import __version__
 from esol.errors import InputError
-from esol.system.files import TEMPORARY, read_json, write_json
+from esol.system.files import TEMPORARY, write_json
+from esol.system.read import read_json
 
 CHECKPOINT = "checkpoint-"
 """Beginning of the names of training checkpoints, which are not outputs."""

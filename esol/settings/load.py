@@ -13,7 +13,7 @@ from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settin
 
 from esol.errors import InputError
 from esol.settings import Settings
-from esol.settings.yaml_file import read_yaml
+from esol.system.read import read_yaml
 
 
 def config_folder() -> Path:

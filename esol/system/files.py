@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from esol.errors import InputError
+from esol.system.read import readable
 
 TEMPORARY = ".tmp-"
 """Unfinished files begin so. A killed run may leave some; nothing ever reads them."""
@@ -119,20 +120,6 @@ def write_json(path: Path, content: Any, sync: bool = False) -> None:
     write_atomic(path, text + "\n", sync)
 
 
-def read_json(path: Path) -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        InputError: the file is missing, unreadable or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error}); mend it or make it anew") from error
-
-
 def plain(content: Any) -> Any:
     """Copy of nested values in JSON's own types: NaN becomes None, arrays become lists."""
     if isinstance(content, dict):
@@ -155,12 +142,9 @@ def sha256(path: Path) -> str:
         InputError: the file is missing or unreadable.
     """
     digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with readable(path), path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

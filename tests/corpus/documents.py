@@ -47,27 +47,27 @@ TAGS = {
         b'[{"data": {}, "annotations": [',
         "header must",
     ),
-    "Label Studio: no address": ("tags.json", [task(data={"text": "x"})], "mend or remove it"),
-    "Label Studio: address a number": ("tags.json", [task(data={"image": 7})], "mend or remove it"),
+    "Label Studio: no address": ("tags.json", [task(data={"text": "x"})], "fix or remove it"),
+    "Label Studio: address a number": ("tags.json", [task(data={"image": 7})], "fix or remove it"),
     "Label Studio: address without sense": (
         "tags.json",
         [task(data={"image": "http://[/a.jpg"})],
-        "mend or remove it",
+        "fix or remove it",
     ),
     "Label Studio: results a number": (
         "tags.json",
         [task(annotations=[{"result": 7}])],
-        "mend or remove it",
+        "fix or remove it",
     ),
-    "Label Studio: annotations null": ("tags.json", [task(), task(annotations=None)], "mend or"),
-    "CVAT: no name": ("tags.xml", image("", 'id="0"'), "mend or remove it"),
+    "Label Studio: annotations null": ("tags.json", [task(), task(annotations=None)], "fix or"),
+    "CVAT: no name": ("tags.xml", image("", 'id="0"'), "fix or remove it"),
     "CVAT: entities": ("tags.xml", BOMB, "header must"),
     "COCO: category unknown": (
         "tags.json",
         changed("annotations", category_id=9),
-        "mend or remove it",
+        "fix or remove it",
     ),
-    "COCO: ids no numbers": ("tags.json", changed("annotations", image_id={}), "mend or remove it"),
+    "COCO: ids no numbers": ("tags.json", changed("annotations", image_id={}), "fix or remove it"),
     "COCO: images no objects": ("tags.json", instances(images=[1]), "export the file again"),
 }
 
@@ -130,17 +130,17 @@ IMPORTED = {
     "Label Studio: brush cut off": (
         "labelstudio",
         [region("brushlabels", rle=FULL[:-3])],
-        "mend or remove it",
+        "fix or remove it",
     ),
     "Label Studio: brush of another size": (
         "labelstudio",
         [region("brushlabels", rle=encode(np.ones((9, 9), bool)))],
-        "mend or remove it",
+        "fix or remove it",
     ),
     "Label Studio: brush of no bytes": (
         "labelstudio",
         [region("brushlabels", rle=[999, -1, "x"])],
-        "mend or remove it",
+        "fix or remove it",
     ),
     "Label Studio: class unknown": (
         "labelstudio",
@@ -151,10 +151,10 @@ IMPORTED = {
     "Label Studio: photo unknown": (
         "labelstudio",
         [{**region("brushlabels", rle=FULL), "data": {"image": "/x.jpg"}}],
-        "mend or remove it",
+        "fix or remove it",
     ),
     "COCO: broken": ("coco", b"{", "export it again"),
-    "COCO: no images": ("coco", {"annotations": []}, "mend or remove it"),
+    "COCO: no images": ("coco", {"annotations": []}, "fix or remove it"),
     "COCO: annotation of no image": (
         "coco",
         changed("annotations", image_id=77),
@@ -164,7 +164,7 @@ IMPORTED = {
     "COCO: run lengths that overflow": (
         "coco",
         run_length([2**63 - 1, 2**63 - 1, 2, 768]),
-        "mend or remove it",
+        "fix or remove it",
     ),
     "COCO: another size": ("coco", changed("images", height=23), "export and correct it again"),
     "CVAT: broken": ("cvat", image("")[:30], "export it again"),
@@ -174,22 +174,22 @@ IMPORTED = {
     "CVAT: run lengths no numbers": (
         "cvat",
         shape("mask", label="cat", rle="a,b", **BOX),
-        "mend or remove it",
+        "fix or remove it",
     ),
     "CVAT: run lengths that overflow": (
         "cvat",
         shape("mask", label="cat", rle=f"{2**63 - 1},{2**63 - 1},2,768", **BOX),
-        "mend or remove it",
+        "fix or remove it",
     ),
     "CVAT: mask outside the photo": (
         "cvat",
         shape("mask", label="cat", rle="768", **{**BOX, "left": "9"}),
-        "mend or remove it",
+        "fix or remove it",
     ),
     "CVAT: no photo of that name": (
         "cvat",
         image("", 'name="x.jpg" width="32" height="24"'),
-        "mend or remove it",
+        "fix or remove it",
     ),
     "CVAT: one photo twice": (
         "cvat",

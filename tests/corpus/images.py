@@ -281,7 +281,7 @@ KINDS = (
     Kind("photo: 100 megapixels", hundred_megapixels, then=lambda place: None),
     Kind("photo: 1 x 1 and 20,000 x 3", small_and_long, then=sizes),
     Kind("photo: link to nowhere", link_to_nowhere, ("a.jpg", "no such file")),
-    Kind("photo: a folder of that name", folder_called_as_photo, ("images/a.jpg", "mend the path")),
+    Kind("photo: a folder of that name", folder_called_as_photo, ("images/a.jpg", "fix the path")),
     Kind("photo: a pipe", pipe, ("images/a.jpg", "replace or remove")),
     Kind("photo: line break in its name", line_break_in_name, (r"a\nb.jpg", "replace or remove")),
     Kind("photo: no UTF-8 in its name", partial(no_utf8, "check", NAMED), (r"caf\udce9", "rename")),

@@ -209,7 +209,7 @@ KINDS = (
     Kind(
         "saliency: of another shape",
         partial(saliency, Image.new("L", (99, 9))),
-        ("Saliency/a.png", "make the saliency map anew"),
+        ("Saliency/a.png", "make the saliency map again"),
     ),
     Kind("saliency: of zero bytes", partial(saliency, b""), ("Saliency/a.png", "replace")),
     Kind(

@@ -82,12 +82,12 @@ MANIFEST = f"{EVALUATED}/manifest.json"
 
 REPORT: dict[str, tuple[Spoil, tuple[str, str]]] = {
     "no run.json": (removed("run.json"), ("run", "give what esol run wrote")),
-    "run.json of zero bytes": (replaced("run.json", ""), ("run.json", "make it anew")),
+    "run.json of zero bytes": (replaced("run.json", ""), ("run.json", "regenerate it")),
     "run.json a list": (replaced("run.json", "[]"), ("run.json", "run the last esol run command")),
-    "run.json too deep": (replaced("run.json", "[" * 99_999), ("run.json", "make it anew")),
+    "run.json too deep": (replaced("run.json", "[" * 99_999), ("run.json", "regenerate it")),
     "data gone": (edited("run.json", "data", to="/nowhere"), ("/nowhere", "give the folder")),
     "no settings": (removed("settings.yaml"), ("settings.yaml", "run the last esol run command")),
-    "settings broken": (replaced("settings.yaml", "seed: ["), ("settings.yaml", "mend it")),
+    "settings broken": (replaced("settings.yaml", "seed: ["), ("settings.yaml", "fix it")),
     "settings of a newer version": (
         lambda run: (run / "settings.yaml").write_text(
             (run / "settings.yaml").read_text() + "magic: {wand: 3}\n"

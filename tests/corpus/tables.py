@@ -175,8 +175,8 @@ RUN = {
         SOUND.replace("cat dog", '"cat,dog"'),
         ("line 3", "not by commas"),
     ),
-    "photo gone": (SOUND.replace("a.jpg", "x.jpg"), ("line 2", "mend the path")),
-    "NUL byte": (SOUND.replace("images/a", "ima\0ges/a"), ("line 2", "mend the path")),
+    "photo gone": (SOUND.replace("a.jpg", "x.jpg"), ("line 2", "fix the path")),
+    "NUL byte": (SOUND.replace("images/a", "ima\0ges/a"), ("line 2", "fix the path")),
     "path upwards": (SOUND.replace("images/a", "../a"), ("line 2", "relative to it")),
     "absolute path": (SOUND.replace("images/a", "/a"), ("line 2", "relative to it")),
     "path of Windows": (SOUND.replace("images/a", "C:\\a"), ("line 2", "relative to it")),
@@ -197,9 +197,9 @@ RUN = {
 }
 
 METADATA = {
-    "metadata.jsonl: a line cut off": ("metadata.jsonl", JSONL[:-9], "mend it"),
-    "metadata.jsonl: no objects": ("metadata.jsonl", JSONL + "[1]\n", "mend it"),
-    "metadata.jsonl: deeper than Python reads": ("metadata.jsonl", "[" * 99_999, "mend it"),
+    "metadata.jsonl: a line cut off": ("metadata.jsonl", JSONL[:-9], "fix it"),
+    "metadata.jsonl: no objects": ("metadata.jsonl", JSONL + "[1]\n", "fix it"),
+    "metadata.jsonl: deeper than Python reads": ("metadata.jsonl", "[" * 99_999, "fix it"),
     "metadata.jsonl: numbers for tags": (
         "metadata.jsonl",
         JSONL.replace('"tags": ["cat"]', '"tags": 7'),
@@ -213,7 +213,7 @@ METADATA = {
     "metadata.jsonl: no file_name": (
         "metadata.jsonl",
         JSONL + '{"tags": ["cat"]}\n',
-        "mend or remove it",
+        "fix or remove it",
     ),
     "metadata.csv: a field too many": ("metadata.csv", CSV + "a.jpg,cat,dog\n", "quote those"),
     "metadata.csv: no UTF-8": ("metadata.csv", CSV.encode() + b"\xff", "save it as UTF-8"),

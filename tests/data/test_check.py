@@ -71,7 +71,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ("labels.csv: line 7", "line 2 too"),
         ("labels.csv: line 8", "other tags on line 3"),
         ("images/new.png", "without tags"),
-        ("masks/a.png", "value 7 is no class"),
+        ("masks/a.png", "value 7 is not a class"),
         ("masks/b.png", "3 x 3"),
         ("images/c.jpg", "truncated"),
         ("masks/d.png", "not an image"),

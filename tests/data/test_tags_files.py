@@ -310,7 +310,7 @@ def test_mistakes_in_metadata(tmp_path, text, words):
     ("text", "words"),
     [
         ('{"file_name": "a.jpg", "label": 3}', ("line 1", "names, not numbers")),
-        ("[1]", ("line 1", "no JSON object")),
+        ("[1]", ("line 1", "not a JSON object")),
         ('{"file_name": "a.jpg"', ("not a .jsonl file",)),
     ],
 )

@@ -27,7 +27,7 @@ from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
 from esol.settings import Data
 from esol.settings.load import check_keys, load_settings
-from esol.system.files import read_json
+from esol.system.read import read_json
 from esol.training.steps import read_steps
 
 SIZE = (24, 32)

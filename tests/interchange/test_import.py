@@ -54,15 +54,15 @@ COCO = [
     (("images", 1, "file_name"), "../a b.jpg", "leads out"),
     (("images", 1, "file_name"), "/etc/a b.jpg", "leads out"),
     (("images", 1, "file_name"), "C:\\a b.jpg", "leads out"),
-    (("images", 1, "file_name"), "other.jpg", "no photo of this run"),
-    (("images", 1, "file_name"), "dog/0001.png", "no photo of this run"),
+    (("images", 1, "file_name"), "other.jpg", "not a photo of this run"),
+    (("images", 1, "file_name"), "dog/0001.png", "not a photo of this run"),
     (("images", 1, "file_name"), "0001.png", "may be any of"),
     (("images", 1, "file_name"), "cat/0001.jpg", "x 29 pixels"),
     (("images", 1, "file_name"), 7, "damaged"),
     (("images", 1, "width"), 40, "40 x 29 pixels"),
     (("images", 1, "id"), None, "annotations of image"),
     (("images", 1, "id"), [2], "damaged"),
-    (("images",), None, "no list"),
+    (("images",), None, "not a list"),
     (("categories", 0, "name"), "wolf", "no class 'wolf'"),
     (("annotations", 0, "category_id"), 99, "annotation 1: damaged"),
     (("annotations", 0, "segmentation"), [], "box without a mask"),
@@ -71,7 +71,7 @@ COCO = [
     (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "0"}, "damaged"),
     (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "zzzz"}, "damaged"),
     (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "P"}, "cut off"),
-    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "é"}, "no COCO text"),
+    (("annotations", 0, "segmentation"), {"size": [29, 41], "counts": "é"}, "not COCO text"),
     (("annotations", 0, "segmentation"), {"size": [28, 41], "counts": [1]}, "41 x 28 pixels"),
 ]
 
@@ -100,7 +100,7 @@ STUDIO = [
     ((*RESULT, "image_rotation"), 90, "turned"),
     ((0, "annotations"), [{"result": []}, {"result": []}], "2 annotations"),
     ((0,), {"image": "a.jpg", "label": "dog"}, "JSON-MIN"),
-    ((0,), "no task", "no list of objects"),
+    ((0,), "no task", "not a list of objects"),
 ]
 
 
@@ -121,7 +121,7 @@ def test_label_studio_mistakes(run, path, value, words):
         ('rle="', 'rle="3, ', "do not fill"),
         ('rle="', 'rle="x, ', "damaged"),
         ('left="', 'left="9', "leaves the photo"),
-        ("<mask label", "<box label", "a box, which is no region"),
+        ("<mask label", "<box label", "a box, which is not a region"),
         ("</annotations>", "", "not an XML file"),
         ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "entities"),
         ("annotations>", "stuff>", "not CVAT"),
@@ -163,7 +163,7 @@ def test_masks_of_a_folder_are_looked_at(run, tmp_path):
     folder = tmp_path / "folder"
     masks = folder / "SegmentationClass"
     save_mask(np.full((29, 41), 9, np.uint8), masks / "a b.png")
-    refused(run, folder, "voc", "a b.jpg", "value 9 is no class")
+    refused(run, folder, "voc", "a b.jpg", "value 9 is not a class")
     save_mask(np.zeros((2, 3), np.uint8), masks / "a b.png")
     refused(run, folder, "voc", "a b.png", "3 x 2 pixels")
     save_mask(np.zeros((29, 41), np.uint8), masks / "a b.png")

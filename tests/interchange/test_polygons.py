@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from esol.data.shapes import filled
+from esol.data.shapes import polygon_region
 from esol.label_tools.polygons import outlines
 
 REGIONS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9))
@@ -14,7 +14,7 @@ REGIONS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9))
 
 def redrawn(region: np.ndarray, tolerance: float) -> np.ndarray:
     rings = outlines(region, tolerance)
-    return filled([np.ravel(ring).tolist() for ring in rings], region.shape)
+    return polygon_region([np.ravel(ring).tolist() for ring in rings], region.shape)
 
 
 def farthest(region: np.ndarray, other: np.ndarray) -> float:
@@ -69,10 +69,10 @@ def test_a_speck_is_not_lost():
 
 
 def test_polygons_outside_the_photo_are_cut_at_its_border():
-    assert filled([[-5, -5, 2, -5, 2, 9, -5, 9]], (4, 4)).sum() == 8
+    assert polygon_region([[-5, -5, 2, -5, 2, 9, -5, 9]], (4, 4)).sum() == 8
 
 
 @pytest.mark.parametrize("ring", [[1, 1, 2, 2], [0, 0, 1, float("nan"), 3, 3], [1, 2, 3]])
 def test_what_is_no_polygon_is_refused(ring):
     with pytest.raises(ValueError):  # noqa: PT011
-        filled([ring], (4, 4))
+        polygon_region([ring], (4, 4))

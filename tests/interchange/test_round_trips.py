@@ -47,7 +47,7 @@ def exported(run: Path, form: str, tolerance: float | None = None) -> Path:
 @pytest.mark.parametrize("form", OUT)
 def test_run_lengths_come_back_bit_for_bit(run, form):
     file = exported(run, form)
-    with pytest.raises(InputError, match="4 photos, none unlike"):
+    with pytest.raises(InputError, match="4 photos, all equal"):
         import_masks(file, run, source=OUT[form][0])
     before = blank(run)
     found = import_masks(file, run, source=OUT[form][0])
@@ -61,7 +61,7 @@ def test_run_lengths_come_back_bit_for_bit(run, form):
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
 def test_polygons_come_back_within_the_tolerance(run, form, tolerance):
     file = exported(run, form, tolerance)
-    with pytest.raises(InputError, match="4 photos, none unlike"):
+    with pytest.raises(InputError, match="4 photos, all equal"):
         import_masks(file, run, source=form, tolerance=tolerance)
     before = blank(run)
     import_masks(file, run, source=form, tolerance=tolerance)

@@ -185,9 +185,9 @@ def test_short_archives(archives: Path, tmp_path: Path) -> None:
     for wrong, words in (
         (json.dumps(table | {"images": table["images"][1:]}), "list val2014 has 2 photos, not 3"),
         (json.dumps(table | {"categories": []}), "0 classes, not 3"),
-        ("{}", "no COCO instances file"),
-        ("[]", "no COCO instances file"),
-        ("{", "no COCO instances file"),
+        ("{}", "not a COCO instances file"),
+        ("[]", "not a COCO instances file"),
+        ("{", "not a COCO instances file"),
     ):
         pack(archives / "annotations_trainval2014.zip", texts | {name: wrong.encode()})
         refused(archives, out, "annotations_trainval2014.zip", words, "fetch it again")

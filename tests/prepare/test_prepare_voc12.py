@@ -202,11 +202,11 @@ def test_wrong_masks(archives: Path, tmp_path: Path) -> None:
     del sbd[name]
     for wrong, words in (
         (None, ["1 of its listed photos have no mask", "s2"]),
-        (b"junk", ["cls/s2.mat is no mask"]),
-        (mat(sbd_mask("s2"))[:200], ["cls/s2.mat is no mask"]),
-        (mat(sbd_mask("s2") * 0.3), ["cls/s2.mat is no mask"]),
-        (mat(sbd_mask("s2") + 21), ["value 21", "is no class"]),
-        (mat(sbd_mask("s2")[:-1]), ["mask of s2 has not the size"]),
+        (b"junk", ["cls/s2.mat is not a mask"]),
+        (mat(sbd_mask("s2"))[:200], ["cls/s2.mat is not a mask"]),
+        (mat(sbd_mask("s2") * 0.3), ["cls/s2.mat is not a mask"]),
+        (mat(sbd_mask("s2") + 21), ["value 21", "is not a class"]),
+        (mat(sbd_mask("s2")[:-1]), ["mask of s2 is not as large"]),
     ):
         files = sbd if wrong is None else {**sbd, name: wrong}
         pack(archives / "benchmark.tgz", files)
@@ -316,9 +316,9 @@ def test_folders_of_something_else(archives: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
-    refused(archives, out, "holds something else")
-    refused(archives, archives, "holds something else")
-    refused(archives, out / "mine.txt", "holds something else")
+    refused(archives, out, "is not an empty folder")
+    refused(archives, archives, "is not an empty folder")
+    refused(archives, out / "mine.txt", "is not an empty folder")
     (out / "mine.txt").unlink()
     (out / "prepared.json").write_text('{"data_set": "coco14"}')
     refused(archives, out, "not made by `esol prepare voc12`")
@@ -331,7 +331,7 @@ def test_two_sources_are_not_mixed(archives: Path, tmp_path: Path) -> None:
     refused(archives, out, "damaged")
     (archives / "benchmark.tgz").unlink()
     pack(archives / "SegmentationClassAug.zip", png_files())
-    refused(archives, out, "begun with benchmark.tgz, not SegmentationClassAug.zip")
+    refused(archives, out, "started from benchmark.tgz, not SegmentationClassAug.zip")
     prepare_voc12(archives, tmp_path / "other", COUNTS)
 
 

@@ -12,12 +12,12 @@ import pytest
 
 import esol.label_tools.sources
 import esol.prepare.archives
-from esol.data.foreign import read_xml_file
 from esol.data.voc import read_voc
 from esol.errors import InputError
 from esol.label_tools.sources import unpacked
 from esol.prepare.archives import Archive
 from esol.settings import Data
+from esol.system.read import read_xml
 
 
 def packed(path: Path, files: dict[str, bytes]) -> Path:
@@ -130,7 +130,7 @@ def test_xml_that_grows_is_refused(encoding, tmp_path):
     text = LAUGHS.format(declared, entities, "i")
     (tmp_path / "a.xml").write_bytes(text.encode(encoding))
     with pytest.raises(InputError, match=r"a\.xml: declares XML entities"):
-        read_xml_file(tmp_path / "a.xml")
+        read_xml(tmp_path / "a.xml")
 
 
 def test_xml_reads_no_other_files(tmp_path):
@@ -138,9 +138,9 @@ def test_xml_reads_no_other_files(tmp_path):
     text = '<!DOCTYPE a [<!ENTITY b SYSTEM "secret">]><a>&b;</a>'
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(InputError, match="declares XML entities"):
-        read_xml_file(tmp_path / "a.xml")
+        read_xml(tmp_path / "a.xml")
     (tmp_path / "a.xml").write_text('<!DOCTYPE a SYSTEM "secret"><a>x</a>')
-    assert read_xml_file(tmp_path / "a.xml").text == "x"
+    assert read_xml(tmp_path / "a.xml").text == "x"
 
 
 def test_the_annotations_of_voc_are_read_with_the_same_care(tmp_path):

@@ -1,15 +1,15 @@
-"""Tags of photos in files of many makers, recognised by what is in them."""
+"""Tags of photos in files of many tools, recognised by their content."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from esol.data.foreign import parsed
 from esol.data.labels import Row, read_labels
 from esol.data.tags import coco, cvat, imagefolder, labelstudio, voc
 from esol.data.tags.lists import LISTS, folder_of
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import json_or_xml
 
 LABELS = "labels.csv"
 
@@ -20,18 +20,15 @@ _READERS = {
     "COCO annotations": coco,
     "VOC annotations": voc,
 }
-"""Title of a format -> what recognises and reads it."""
+"""Title of a format -> its module."""
 
 
 @dataclass(frozen=True)
 class Tags:
-    """What files say of photos.
+    """Content of tags files: ``source`` names them and their format, a row is a photo.
 
-    Attributes:
-        source: the files and their format, to be shown.
-        rows: a photo each; without tags where the tool knew none.
-        problems: one line for each entry that makes no sense.
-        anywhere: paths may lack folders at their beginning, or have too many.
+    There is one problem for each faulty entry. ``anywhere``: paths may lack folders at their
+    beginning, or have too many.
     """
 
     source: str
@@ -41,16 +38,11 @@ class Tags:
 
 
 def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
-    """The tags files of a data folder.
+    """The tags files of a data folder; several only if each list has its own.
 
-    The one that ``settings.labels`` names; else labels.csv; else the one file or folder directly in
-    it, or the files of one format in its folders train, val .., whose content is of a known format.
-
-    Returns:
-        Several files only where each list has its own; empty where there is none.
-
-    Raises:
-        InputError: there is more than one candidate.
+    The one that ``settings.labels`` names; else labels.csv; else the one file or folder of a known
+    format directly in it, or the files of one format in its folders train, val .. Several
+    candidates are an InputError.
     """
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
@@ -59,7 +51,7 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
     forms = {path: recognise(path) for path in inside if path.is_file()}
     for form in _READERS:
-        files = tuple(path for path, found in forms.items() if found == form)
+        files = tuple(path for path, name in forms.items() if name == form)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
         elif files:
@@ -71,35 +63,25 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
 
 
 def recognise(path: Path) -> str:
-    """Format of a tags file other than labels.csv, "" if its content is of none."""
-    content = parsed(path)
-    found = (form for form, reader in _READERS.items() if reader.recognise(path, content))
-    return next(found, "")
+    """Format of a tags file other than labels.csv, "" if unknown."""
+    content = json_or_xml(path)
+    return next((form for form, m in _READERS.items() if m.recognise(path, content)), "")
 
 
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
-    """Read tags files of one format.
-
-    Args:
-        files: from :func:`find_tags`.
-        root: the data folder.
-        settings: ``difficult`` counts for VOC's annotations.
-
-    Raises:
-        InputError: a file is missing, damaged as a whole, or of no known format.
-    """
+    """Read the files that :func:`find_tags` names; an InputError if one is missing or damaged."""
     if not files[0].exists():
-        raise InputError(f"{files[0]}: no such file: mend data.labels")
+        raise InputError(f"{files[0]}: no such file: correct data.labels")
     form = "" if files[0].name == LABELS else recognise(files[0])
     names = ", ".join(str(folder_of(file, root) / file.name) for file in files)
     if not form:
         rows, problems = read_labels(files[0])
         return Tags(names, rows, problems, anywhere=False)
-    rows, problems = (), ()
-    for file in files:
-        more, wrong = _READERS[form].read(file, root, settings)
-        rows, problems = (*rows, *more), (*problems, *wrong)
-    return Tags(f"{names} ({form})", rows, problems, _READERS[form].ANYWHERE)
+    reader = _READERS[form]
+    items = [item for file in files for item in reader.read(file, root, settings)]
+    rows = tuple(item for item in items if isinstance(item, Row))
+    problems = tuple(item for item in items if isinstance(item, str))
+    return Tags(f"{names} ({form})", rows, problems, reader.ANYWHERE)
 
 
 def _visible(folder: Path) -> Iterator[Path]:

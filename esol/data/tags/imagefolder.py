@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import entry, leads_out
 from esol.data.labels import Row, split_tags
 from esol.data.tags.lists import folder_of, list_of
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.read import entry, leads_out, open_text
 
 FILES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("label", "labels", "tag", "tags")
-"""Where tags are looked for; the plural ones hold several, separated as in labels.csv."""
+"""Columns of tags; the plural ones hold several, separated as in labels.csv."""
 
 ANYWHERE = False
 
 
 def recognise(path: Path, content: Any) -> bool:
-    """Whether this is such a file: by its name, which is fixed, and a column of photos."""
+    """Whether it is such a file: it has one of the fixed names and a column of photos."""
     if path.name not in FILES or not path.is_file():
         return False
     try:
@@ -29,14 +29,8 @@ def recognise(path: Path, content: Any) -> bool:
         return True
 
 
-def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows of the file, and what is wrong with others.
-
-    Raises:
-        InputError: it is not UTF-8 or not of its format, or has no tags, or several columns that
-            may hold them.
-    """
-    rows, problems = [], []
+def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
+    """A row or a problem for each line; an InputError if not exactly one column has tags."""
     folder = folder_of(path, root)
     for line, record in _records(path):
         where = f"{path}: line {line}"
@@ -44,19 +38,18 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
             column = _column(record, path)
             image = folder / PurePosixPath(str(record["file_name"]).replace("\\", "/"))
             if leads_out(image) or not record["file_name"]:
-                problems.append(f"{where}: file_name leads out of the data folder: mend it")
+                yield f"{where}: file_name leads out of the data folder: fix it"
                 continue
             split = str(record.get("split") or "") or list_of(image)
-            rows.append(Row(path, f"line {line}", image, _tags(record[column], column), split))
-    return tuple(rows), tuple(problems)
+            yield Row(path, f"line {line}", image, _tags(record[column], column), split)
 
 
 def _column(record: dict[str, Any], path: Path) -> str:
-    found = [name for name in COLUMNS if name in record]
-    if len(found) != 1:
-        what = f"{found[0]} and {found[1]}" if found else "none"
+    names = [name for name in COLUMNS if name in record]
+    if len(names) != 1:
+        what = f"{names[0]} and {names[1]}" if names else "none"
         raise InputError(f"{path}: one column of {', '.join(COLUMNS)} must hold the tags: {what}")
-    return found[0]
+    return names[0]
 
 
 def _tags(value: Any, column: str) -> tuple[str, ...]:
@@ -73,26 +66,20 @@ def _tags(value: Any, column: str) -> tuple[str, ...]:
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of each record."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             if path.suffix == ".csv":
                 reader = csv.DictReader(file, strict=True)
                 for row in reader:
                     if None in row or None in row.values():
-                        raise InputError(
-                            f"{path}: line {reader.line_num}: not as many fields as the header:"
-                            " quote those with commas"
-                        )
+                        what = "not as many fields as the header: quote those with commas"
+                        raise InputError(f"{path}: line {reader.line_num}: {what}")
                     yield reader.line_num, row
                 return
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     record = json.loads(line)
                     if not isinstance(record, dict):
-                        raise InputError(f"{path}: line {number}: no JSON object: mend it")
+                        raise InputError(f"{path}: line {number}: not a JSON object: fix it")
                     yield number, record
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except (csv.Error, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a {path.suffix} file ({error}): mend it") from error
+        raise InputError(f"{path}: not a {path.suffix} file ({error}): fix it") from error

@@ -1,14 +1,15 @@
 """Label Studio's JSON export: choices, and the labels of regions."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from esol.data.foreign import entry, leads_out, read_json_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
 from esol.settings import Data
+from esol.system.read import entry, leads_out, read_json
 
 ANYWHERE = True
 
@@ -16,61 +17,50 @@ _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
 def recognise(path: Path, content: Any) -> bool:
-    """Whether this is a list of tasks."""
+    """Whether the content is a list of tasks."""
     return isinstance(content, list) and any(
         isinstance(task, dict) and {"data", "annotations"} <= task.keys() for task in content
     )
 
 
-def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows of the file, one for each task, and what is wrong with others.
+def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
+    """A row or a problem for each task; an InputError if the file is damaged.
 
     Cancelled annotations do not count; several annotations of a task must agree.
-
-    Raises:
-        InputError: a task is damaged.
     """
-    rows, problems = [], []
-    for number, task in enumerate(read_json_file(path), start=1):
+    for number, task in enumerate(read_json(path, "export it again"), start=1):
         with entry(f"{path}: task {number}"):
             place = f"task {task.get('id', number)}"
             image = PurePosixPath(photo_of(address_of(task["data"])))
-            kept = [a for a in task["annotations"] if not a.get("was_cancelled")]
-            found = {_tags(annotation["result"]) for annotation in kept}
+            valid = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            choices = {_tags(annotation["result"]) for annotation in valid}
         if leads_out(image):
-            problems.append(f"{path}: {place}: {image} leads out of the data folder: mend it")
-        elif len(found) > 1:
-            problems.append(f"{path}: {place}: annotations with different tags: keep one")
+            yield f"{path}: {place}: {image} leads out of the data folder: fix it"
+        elif len(choices) > 1:
+            yield f"{path}: {place}: annotations with different tags: keep one"
         else:
-            tags = found.pop() if found else ()
-            rows.append(Row(path, place, image, tags, list_of(image)))
-    return tuple(rows), tuple(problems)
+            yield Row(path, place, image, next(iter(choices), ()), list_of(image))
 
 
 def address_of(data: dict[str, Any]) -> str:
-    """Address of a task's photo: under "image", else the only text that looks like one.
-
-    Raises:
-        ValueError: nothing does, or several do.
-    """
+    """Address of a task's photo: under "image", else the only text with a slash."""
     if isinstance(data.get("image"), str):
         return str(data["image"])
-    found = [v for v in data.values() if isinstance(v, str) and "/" in v]
-    if len(found) != 1:
+    addresses = [v for v in data.values() if isinstance(v, str) and "/" in v]
+    if len(addresses) != 1:
         raise ValueError("no address of a photo under 'image'")
-    return found[0]
+    return addresses[0]
 
 
 def photo_of(address: str) -> str:
-    """Path of the photo that an address means, as far as the address says.
+    """Path of a photo, as far as its address gives it.
 
     >>> photo_of("/data/local-files/?d=images/a%20b.jpg"), photo_of("/data/upload/3/0a1b2c3d-a.jpg")
     ('images/a b.jpg', 'a.jpg')
     """
     parts = urlsplit(address)
-    asked = parse_qs(parts.query).get("d")
-    if asked:
-        return asked[0]
+    if files := parse_qs(parts.query).get("d"):
+        return files[0]
     path = PurePosixPath(unquote(parts.path))
     if "upload" in path.parts:
         return _UPLOADED.sub("", path.name, count=1)
@@ -78,7 +68,7 @@ def photo_of(address: str) -> str:
 
 
 def _tags(results: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Whatever labels the results bear, under the name of their type."""
+    """The labels of results, which are under the name of a result's type."""
     labels = {
         str(label)
         for result in results

@@ -1,34 +1,30 @@
-"""A folder of PASCAL VOC's XML files, boxes alone will do: tags are the names of objects."""
+"""A folder of PASCAL VOC's XML files, also boxes only: tags are the names of objects."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.foreign import entry, parsed, read_xml_file
 from esol.data.labels import Row
 from esol.data.tags.lists import list_of
 from esol.settings import Data
+from esol.system.read import entry, json_or_xml, read_xml
 
 ANYWHERE = True
 
 
 def recognise(path: Path, content: Any) -> bool:
-    """Whether this is a folder whose first XML file is such a one."""
+    """Whether it is a folder whose first XML file is an annotation."""
     if not path.is_dir():
         return False
     first = min(path.glob("*.xml"), default=None)
-    root = None if first is None else parsed(first)
+    root = None if first is None else json_or_xml(first)
     return root is not None and root.tag == "annotation"
 
 
-def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows of the folder, one for each file, which bears its photo's name.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    rows = []
+def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
+    """A row for each file, which is named like its photo; an InputError if one is damaged."""
     for file in sorted(path.rglob("*.xml")):
-        tree = read_xml_file(file)
+        tree = read_xml(file)
         with entry(str(file)):
             tags = {
                 (thing.findtext("name") or "").strip()
@@ -36,5 +32,4 @@ def read(path: Path, root: Path, settings: Data) -> tuple[tuple[Row, ...], tuple
                 if settings.difficult or (thing.findtext("difficult") or "0").strip() != "1"
             }
             photo = PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
-        rows.append(Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo)))
-    return tuple(rows), ()
+        yield Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo))
