@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from esol.networks import affinity
-from esol.ops.walk import half_plane, segment
+from esol.ops.walk import half_plane, path_cells
 
 NAMES = ("positive", "negative", "foreground_displacement", "background_displacement")
 
@@ -44,7 +44,7 @@ def brute_force(logits, moves, labels, radius):
                     one, two = int(labels[photo, y, x]), int(labels[photo, y + dy, x + dx])
                     if 255 in (one, two):
                         continue
-                    path = [edge[photo, y + b, x + a] for b, a in sorted(segment(dy, dx))]
+                    path = [edge[photo, y + b, x + a] for b, a in sorted(path_cells(dy, dx))]
                     affinity = 1 - torch.stack(path).max()
                     if one != two:
                         apart.append(-torch.log(1 - affinity + 1e-5))
