@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from esol.maps.files import Maps
-from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, walked
+from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, spread_maps
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
@@ -84,7 +84,7 @@ def test_photos_without_a_tag_are_background():
     none = Maps(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
     assert not crf_mask(photo, none, 0.5, SETTINGS, CPU).any()
     assert not confident_labels(photo, none, SETTINGS, CPU).any()
-    assert walked(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
+    assert spread_maps(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
 
 
 def test_labels_between_the_thresholds_are_unsure():
@@ -108,12 +108,12 @@ def test_a_walk_fills_what_edges_enclose():
     maps = blob((48, 64), sharp=20.0)
     edge = torch.full((12, 16), 0.0)
     edge[3, 3:13] = edge[8, 3:13] = edge[3:9, 3] = edge[3:9, 12] = 1.0
-    found = walked(maps, edge, Walk(radius=5, beta=10, steps=64))[0]
+    found = spread_maps(maps, edge, Walk(radius=5, beta=10, steps=64))[0]
     assert found.max() == pytest.approx(1)
     assert found[4:8, 4:12].min() > 0.5
     outside = np.concatenate([found[:3].ravel(), found[9:].ravel()])
     assert outside.max() < 0.2
-    still = walked(maps, torch.zeros(12, 16), Walk(steps=0))
+    still = spread_maps(maps, torch.zeros(12, 16), Walk(steps=0))
     assert still == pytest.approx(maps.maps / maps.maps.max(), abs=1e-6)
 
 

@@ -54,21 +54,18 @@ def grid(size: tuple[int, int]) -> tuple[int, int]:
 def save_maps(
     path: Path, maps: NDArray[np.floating], classes: NDArray[np.integer], size: tuple[int, int]
 ) -> None:
-    """Store one photo's maps, rounded to 8 bits (error at most 1/510) and compressed.
+    """Store one photo's :class:`Maps`, rounded to 8 bits (error at most 1/510) and compressed.
 
-    Args:
-        path: usually "NAME.npz"; written atomically. Equal maps give equal bytes.
-        maps, classes, size: as in :class:`Maps`.
+    The file, usually "NAME.npz", is written atomically. Equal maps give equal bytes.
 
     Raises:
-        ValueError: shapes, order or range are not as there, NaN included.
+        ValueError: shapes, order or range are not those of ``Maps``, NaN included.
         InputError: the file cannot be written.
     """
-    fault = _fault(maps, classes, size)
-    if not fault and not np.all((maps >= 0) & (maps <= 1)):
-        fault = "map values outside 0 .. 1"
-    if fault:
+    if (fault := _fault(maps, classes, size)) is not None:
         raise ValueError(f"{path}: {fault}")
+    if not np.all((maps >= 0) & (maps <= 1)):
+        raise ValueError(f"{path}: map values outside 0 .. 1")
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.sample import IGNORE
-from esol.masks.seeds import check, strongest
+from esol.masks.seeds import check_scores, strongest
 from esol.metrics.confusion import Counts
 
 THRESHOLDS = tuple(step / 100 for step in range(101))
@@ -136,7 +136,7 @@ class Histogram:
     def _check(
         self, scores: NDArray[np.float32], tagged: NDArray[np.intp], truth: NDArray[np.uint8]
     ) -> None:
-        check(scores, tagged)
+        check_scores(scores, tagged)
         if len(tagged) and tagged[-1] >= self.classes:
             raise ValueError(f"class index {tagged[-1]} of {self.classes} classes")
         if truth.shape != scores.shape[1:]:

@@ -9,7 +9,7 @@ def cells(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     """(N, C, h, w) -> (N, C, *size), bilinear; both grids cover the photo from edge to edge."""
     if maps.shape[2:] == size:
         return maps
