@@ -51,11 +51,8 @@ def confident_labels(
     """Labels for IRNet: where two thresholds, each refined by a CRF, agree (IRN's recipe).
 
     A pixel is a class where the seed at the higher threshold is that class after the CRF,
-    background where both seeds are background after the CRF, and 255 elsewhere.
-
-    Args:
-        photo, maps, device: as in :func:`crf_mask`.
-        settings: thresholds (``affinity``), and the CRF as there.
+    background where both seeds are background after the CRF, and 255 elsewhere. The arguments are
+    those of :func:`crf_mask`; ``settings.affinity`` has the thresholds.
 
     Returns:
         (H, W) labels at photo size: 0 background, class index + 1, 255.
