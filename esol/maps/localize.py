@@ -54,10 +54,7 @@ def batches_of_one_size(
 ) -> list[list[SizedSample]]:
     """Group photos so that a batch needs no padding, which would change the maps at its borders.
 
-    Args:
-        samples: the photos.
-        same: every photo enters the network at one size anyway.
-        limit: photos per batch.
+    With ``same`` every photo enters the network at one size anyway. A batch has at most ``limit``.
     """
     buckets: dict[tuple[int, int], list[SizedSample]] = {}
     for sample in samples:

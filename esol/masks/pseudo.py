@@ -88,16 +88,10 @@ def confidence(
     comes near the threshold nowhere counts 0. Stretching all scores away from the threshold never
     lowers it.
 
-    Args:
-        scores: (K', H, W) maps of the tagged classes, 0 .. 1.
-        classes: (K',) their indices, strictly increasing.
-        threshold: height of the background plane, 0 .. 1.
+    The arguments and errors are those of :func:`esol.masks.seeds.seed_mask`.
 
     Returns:
         0 .. 1; 1 for a photo without a tag, whose mask is certainly background.
-
-    Raises:
-        ValueError: shapes or order are not as above.
     """
     check_scores(scores, classes)
     if not len(scores):
@@ -114,11 +108,7 @@ def confidence(
 def statistics(
     photos: Iterable[tuple[NDArray[np.uint8], Sequence[int]]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Counts over a list's pseudo masks.
-
-    Args:
-        photos: mask, (H, W) uint8, and tags, class indices, of each; read once.
-        classes: names of the K classes.
+    """Counts over a list of (H, W) pseudo masks with their tags, read once, and K class names.
 
     Returns:
         Plain values: ``{"photos", "pixels", "background", "ignored", "empty", "per_class": {name:

@@ -127,12 +127,7 @@ def boundaries(
 
 
 def spread_maps(maps: Maps, edge: Tensor, settings: Walk) -> NDArray[np.float32]:
-    """Maps spread by a random walk that does not cross edges.
-
-    Args:
-        maps: of the photo's tagged classes.
-        edge: (h, w) edge probabilities.
-        settings: the walk.
+    """Maps spread by a random walk that does not cross edges, (h, w) probabilities on any grid.
 
     Returns:
         (K', ceil(H / 4), ceil(W / 4)) in 0 .. 1, divided by the maximum over all classes.

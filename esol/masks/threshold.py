@@ -22,11 +22,8 @@ def choose_threshold(photos: Iterable[Maps]) -> float:
     Every cell of the cached grid counts alike, with its highest score among the photo's tagged
     classes. The mean rises with the height of the background, with the share of foreground and
     with the number of high scores, and so does the best threshold. One threshold holds for the
-    whole list, as each map has been divided by its photo's maximum.
-
-    Args:
-        photos: the list's maps, all of one kind; read once, in any order. Photos without a tag do
-            not count.
+    whole list, as each map has been divided by its photo's maximum. The maps, all of one kind, are
+    read once, in any order; photos without a tag do not count.
 
     Returns:
         Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.metrics.curves`.

@@ -53,7 +53,7 @@ def confusion(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: 
 
     Args:
         prediction: (H, W) mask, 0 .. K; 255 (undecided) counts as background.
-        truth: (H, W) mask, 0 .. K; pixels of 255 are left out.
+        truth: (H, W) mask, 0 .. K; 255 is left out.
         classes: K, without background.
 
     Returns:

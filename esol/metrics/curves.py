@@ -85,10 +85,7 @@ def curves(histogram: Histogram) -> Curves:
 def summary(measures: Curves, classes: Sequence[str], fixed: float) -> dict[str, Any]:
     """Plain values for JSON: at the fixed threshold, at the best one, and the curves.
 
-    Args:
-        measures: from :func:`curves`.
-        classes: names of the K classes.
-        fixed: the threshold set beforehand; must have been counted.
+    ``classes`` are the K class names, ``fixed`` is the threshold set beforehand.
 
     Returns:
         ``{"threshold": fixed, "fixed": {...}, "best_on_ground_truth": {"threshold": t, ...},

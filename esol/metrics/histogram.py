@@ -55,9 +55,8 @@ class Histogram:
             raise ValueError(f"thresholds are not ascending numbers in 0 .. 1: {edges}")
         bins = len(edges) + 1
         self.joint = np.zeros((bins, self.classes, self.classes + 1), np.int64)
-        self.positive = np.zeros((bins, self.classes), np.int64)
-        self.negative = np.zeros((bins, self.classes), np.int64)
-        self._binner = _Binner.of(edges)
+        self.positive, self.negative = np.zeros((2, bins, self.classes), np.int64)
+        self._binner = _Binner(edges)
 
     def add(
         self,
@@ -152,28 +151,18 @@ def _above(counts: Counts) -> Counts:
     return np.cumsum(counts[:0:-1], axis=0)[::-1]
 
 
-@dataclass(frozen=True, eq=False)
 class _Binner:
     """Counts the thresholds below each score: a table look-up, then exact comparisons.
 
     Six times as fast as ``np.searchsorted``: the table has the count at the start of the score's
     cell (1/1024 wide), and only the few thresholds within the cell are compared with the score.
-
-    Attributes:
-        table: thresholds below the start of each cell.
-        edges: the thresholds and infinity, which ends every comparison.
-        steps: most thresholds in a cell.
     """
 
-    table: NDArray[np.intp]
-    edges: NDArray[np.float32]
-    steps: int
-
-    @staticmethod
-    def of(thresholds: tuple[float, ...]) -> "_Binner":
+    def __init__(self, thresholds: tuple[float, ...]) -> None:
         edges = np.asarray(thresholds, np.float32)
-        table = np.searchsorted(edges, np.arange(_CELLS + 2, dtype=np.float32) / _CELLS)
-        return _Binner(table, np.append(edges, np.float32(np.inf)), int(np.diff(table).max()))
+        self.table = np.searchsorted(edges, np.arange(_CELLS + 2, dtype=np.float32) / _CELLS)
+        self.edges = np.append(edges, np.float32(np.inf))  # infinity ends every comparison
+        self.steps = int(np.diff(self.table).max())  # most thresholds in a cell
 
     def __call__(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
         exact = np.asarray(scores, np.float32)

@@ -37,12 +37,8 @@ class DeepLabV2(nn.Module):
     def all_logits(self, images: Tensor) -> list[Tensor]:
         """Logits of the scales 1, 3/4 and 1/2, each at its own resolution, and their maximum.
 
-        Args:
-            images: (N, 3, H, W) normalised.
-
-        Returns:
-            Four (N, L, h, w) tensors, h and w the sides times the scale over the stride, rounded
-            up; the last, the element-wise maximum, at the first one's resolution.
+        (N, 3, H, W) normalised images -> four (N, L, h, w) tensors, h and w the sides times the
+        scale over the stride, rounded up; the last, the element-wise maximum, is of scale 1.
         """
         height, width = images.shape[-2:]
         logits = [self._logits(images)]

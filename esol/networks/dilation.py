@@ -39,13 +39,7 @@ def dilate(network: nn.Module, stride: int) -> None:
 
 
 class SpreadPool(nn.Module):
-    """Dilated pooling; with ``step`` 1 the map keeps its size.
-
-    Args:
-        pool: to be replaced.
-        apart: cells from one read cell to the next.
-        step: cells from one result to the next.
-    """
+    """Dilated pooling: reads cells ``apart`` from each other, one result every ``step`` cells."""
 
     def __init__(self, pool: _Pool, apart: int, step: int) -> None:
         super().__init__()

@@ -69,14 +69,7 @@ def dense_crf(
 
 
 def unary_from_probabilities(probabilities: Tensor, floor: float = 1e-5) -> Tensor:
-    """Negative log of probabilities.
-
-    Args:
-        probabilities: (L, H, W), in [0, 1].
-        floor: lower bound of the probabilities.
-
-    Returns:
-        (L, H, W) float32, in nats, at most -log(floor).
+    """(L, H, W) probabilities -> -log of the greater of them and ``floor``, float32, in nats.
 
     Raises:
         ValueError: not three dimensions, or a floor outside (0, 1).
@@ -88,15 +81,10 @@ def unary_from_probabilities(probabilities: Tensor, floor: float = 1e-5) -> Tens
 
 
 def unary_from_labels(labels: Tensor, count: int, confidence: float) -> Tensor:
-    """As ``pydensecrf.utils.unary_from_labels`` with ``zero_unsure=False``.
+    """(H, W) integers in 0..count-1 -> (L, H, W) float32 energies in nats, L = count, at least 2.
 
-    Args:
-        labels: (H, W) integers in 0..count-1.
-        count: number of labels L, at least 2.
-        confidence: probability of the given label, in (0, 1).
-
-    Returns:
-        (L, H, W) float32, in nats.
+    ``confidence`` is the probability of the pixel's label, in (0, 1). Equals
+    ``pydensecrf.utils.unary_from_labels`` with ``zero_unsure=False``.
 
     Raises:
         ValueError: not two dimensions, a label outside 0..count-1, or a value out of range.
@@ -117,9 +105,7 @@ def _check(unary: Tensor, image: Tensor, sizes: Sequence[float], iterations: int
     if image.dtype != torch.uint8 or image.shape != (*unary.shape[1:], 3):
         raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {tuple(image.shape)}")
     if min(sizes) <= 0 or iterations < 0:
-        raise ValueError(
-            f"sizes {tuple(sizes)} must be positive, iterations {iterations} not negative"
-        )
+        raise ValueError(f"sizes {tuple(sizes)} must be positive, iterations {iterations} >= 0")
 
 
 def _pieces(whole: slice, size: int) -> list[slice]:
