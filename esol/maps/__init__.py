@@ -1,1 +1,1 @@
-"""Localization maps: computing them with any network, and their files; no masks, no stages."""
+"""Localization maps of any network, and their files; they know no masks and no stages."""

@@ -1,1 +1,1 @@
-"""Masks of one photo, from maps, saliency, CRF, walk and thresholds; no ground truth, no stages."""
+"""Masks from maps, saliency, a CRF and a random walk; they know no ground truth and no stages."""

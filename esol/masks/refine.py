@@ -29,14 +29,8 @@ def crf_mask(
 
     The labels of the CRF are background and the photo's tagged classes. It starts from the seed,
     not from the scores: localization maps are not probabilities, and where they are low, their
-    small differences let the CRF erase whole objects (docs/LOG.md).
-
-    Args:
-        photo: upright RGB.
-        maps: of its tagged classes.
-        threshold: height of the background plane, 0 .. 1.
-        settings: the CRF, its confidence, and the longest side at which it works.
-        device: where to compute.
+    small differences let the CRF erase whole objects (docs/LOG.md). The photo is upright RGB;
+    ``threshold`` is the height of the background, 0 .. 1.
 
     Returns:
         (H, W) mask: 0 background, class index + 1 elsewhere.

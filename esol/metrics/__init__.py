@@ -1,1 +1,1 @@
-"""Metrics of masks and score maps against the ground truth; no networks, no settings, no stages."""
+"""Metrics of masks and maps against the ground truth; they know no networks and no stages."""

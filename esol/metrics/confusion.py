@@ -123,5 +123,5 @@ def ratio(
 
 
 def _mean(values: Values) -> Values:
-    known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
+    valid = ~np.isnan(values)
+    return ratio(np.where(valid, values, 0).sum(-1), valid.sum(-1))

@@ -100,7 +100,7 @@ def summary(measures: Curves, classes: Sequence[str], fixed: float) -> dict[str,
     """
     best, areas = measures.best(), measures.average_precision
     area_of = dict(zip(classes, areas, strict=True))
-    known = areas[~np.isnan(areas)]
+    present = areas[~np.isnan(areas)]
     per_class = {
         name: {"precision": measures.precision[:, index], "recall": measures.recall[:, index]}
         for index, name in enumerate(classes)
@@ -113,7 +113,7 @@ def summary(measures: Curves, classes: Sequence[str], fixed: float) -> dict[str,
         "fixed": {"threshold": fixed, **at_fixed},
         "best_on_ground_truth": {"threshold": measures.thresholds[best], **at_best},
         "average_precision": area_of,
-        "mean_average_precision": known.mean() if len(known) else float("nan"),
+        "mean_average_precision": present.mean() if len(present) else float("nan"),
         "curves": {"threshold": measures.thresholds, **means, "per_class": per_class},
     }
     return plain(content)

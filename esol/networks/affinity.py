@@ -62,9 +62,8 @@ class AffinityNet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N, 3, H, W) normalised images -> edge logits and displacement on the stride-4 grid.
 
-        Returns:
-            (N, h, w) logits and (N, 2, h, w) displacement in cells, (y, x), h = ceil(H / 4) and
-            w = ceil(W / 4). The mean shift is subtracted in eval mode; None without the branch.
+        (N, h, w) logits and (N, 2, h, w) displacement in cells, (y, x), h = ceil(H / 4) and
+        w = ceil(W / 4). The mean shift is subtracted in eval mode; None without the branch.
         """
         with torch.no_grad():
             features = _features(self.backbone.network, images)
@@ -211,12 +210,11 @@ def affinity_losses(model: AffinityNet, batch: Batch, *, radius: int) -> Losses:
 def pair_losses(
     edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int
 ) -> Losses:
-    """Means of :func:`esol.ops.pairs.pair_sums`, which describes the arguments.
+    """Means of :func:`esol.ops.pairs.pair_sums`, which describes the arguments; 0 without a pair.
 
-    Returns:
-        Means, 0 where the batch has no such pair. ``positive``: of pairs of one label, half from
-        background, half from classes. ``negative``: of pairs of two labels. With displacement,
-        ``foreground_displacement`` and ``background_displacement``. ``loss``: half of the sum.
+    ``positive``: of pairs of one label, half from background, half from classes. ``negative``: of
+    pairs of two labels. With displacement, ``foreground_displacement`` and
+    ``background_displacement``. ``loss``: half of the sum of all of these.
     """
     sums = pair_sums(edge_logits, displacement, labels, radius)
     kind = torch.promote_types(edge_logits.dtype, torch.float32)

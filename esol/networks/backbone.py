@@ -133,15 +133,15 @@ def _fit_stride(network: nn.Module, settings: BackboneSettings, keys: Keys) -> i
     """Dilate a network that is coarser than the settings; returns the number of channels."""
     stride = settings.stride
     shape = _shape(network, settings, keys)
-    own = SIDE // shape[-1]
-    if own > stride:
+    native = SIDE // shape[-1]
+    if native > stride:
         shape = _dilated_shape(network, settings, keys) or shape
     if SIDE // shape[-1] != stride:
-        finer = [s for s in (8, 16) if stride < s < own]
+        finer = [s for s in (8, 16) if stride < s < native]
         near = [s for s in finer if _can_have(replace(settings, stride=s), keys)]
         raise InputError(
             f"{keys.name} = {settings.name!r}, {keys.stride} = {stride}: out of reach of this"
-            f" network; set {keys.stride}: {' or '.join(map(str, [*near, own]))}, or {_ADVICE}"
+            f" network; set {keys.stride}: {' or '.join(map(str, [*near, native]))}, or {_ADVICE}"
         )
     return shape[1]
 

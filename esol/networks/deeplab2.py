@@ -29,10 +29,8 @@ class DeepLabV2(nn.Module):
             nn.Conv2d(encoder.channels, labels, 3, padding=rate, dilation=rate) for rate in RATES
         )
         for convolution in self.aspp:
-            assert isinstance(convolution, nn.Conv2d)
-            assert convolution.bias is not None
-            nn.init.normal_(convolution.weight, std=0.01)
-            nn.init.zeros_(convolution.bias)
+            nn.init.normal_(convolution.get_parameter("weight"), std=0.01)
+            nn.init.zeros_(convolution.get_parameter("bias"))
 
     def all_logits(self, images: Tensor) -> list[Tensor]:
         """Logits of the scales 1, 3/4 and 1/2, each at its own resolution, and their maximum.

@@ -1,8 +1,8 @@
 """Batch norm with fixed statistics, folded into the convolution before it.
 
-A fixed batch norm is a factor and a summand per channel, so the convolution before it can include
-it if nothing else reads that one's output. As a separate pass over the activations it takes a third
-of the time of a MobileNetV2 on a CPU.
+A fixed batch norm is a factor and a summand per channel, which the convolution before it can
+include if nothing else reads its output. As separate passes over the activations, batch norms take
+a third of the time of a MobileNetV2 on a CPU.
 """
 
 from collections import Counter
@@ -19,12 +19,11 @@ _PLAIN = (nn.Conv2d, Conv2dSame)
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Module) -> int:
-    """Fold what can be folded, in place; returns how many batch norms that are.
+    """Fold batch norms of a network where nothing learns, in place; returns how many.
 
     Outputs stay the same except for rounding. ``torch.fx`` finds which layer reads which. Where it
     cannot trace a module, because ``forward`` branches on its input, it traces the children. Batch
-    norms that do not directly follow a convolution of their own stay. Nothing in ``network`` may
-    learn.
+    norms that do not directly follow a convolution of their own stay.
 
     Raises:
         ValueError: a batch norm is in training mode.
