@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         for prefix in learn:
             if prefix != "*" and not any(name.startswith(prefix) for name in names):
                 tops = ", ".join(sorted({name.split(".")[0] for name in names}))
-                fault = f"no parameter starts so; there are: {tops}, and '*' for all"
+                fault = f"no parameter begins with that; there are: {tops}, and '*' for all"
                 raise InputError(f"{keys.learn} = {prefix!r}: {fault}")
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(any(p == "*" or name.startswith(p) for p in learn))

@@ -52,7 +52,7 @@ class Segmenter(nn.Module):
 
     Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN), "auto" is
     8, and a stride that the network cannot have is refused. The other networks have a fixed stride
-    and accept only that one and "auto"; 8 gives a warning, as settings of earlier versions say it
+    and accept only that one and "auto", and 8 with a warning: settings of earlier versions say 8
     where nobody chose a stride.
 
     Args:
