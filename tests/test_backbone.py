@@ -115,8 +115,8 @@ def test_download_that_fails_says_what_to_do(monkeypatch):
 
 def test_features_that_are_no_map_are_refused(monkeypatch):
     """As a vision transformer's that takes photos of any size."""
-    made = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, num_classes=0)
-    monkeypatch.setattr("esol.networks.backbone.timm.create_model", lambda *_, **__: made)
+    network = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, num_classes=0)
+    monkeypatch.setattr("esol.networks.backbone.timm.create_model", lambda *_, **__: network)
     with pytest.raises(InputError, match=r"gives no feature maps .* but \(1, 17, 192\).*resnet50"):
         backbone(name="vit_tiny_patch16_224")
 

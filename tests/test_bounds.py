@@ -58,13 +58,13 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    made = []
+    photos = []
     for number in range(PHOTOS):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
         path = folder / f"{number:02d}.png"
         coarse.resize((80, 60), Image.Resampling.BICUBIC).save(path)
-        made.append(Sample(path.stem, path, ((0, 2), (1,))[number % 2]))
-    return tuple(made)
+        photos.append(Sample(path.stem, path, ((0, 2), (1,))[number % 2]))
+    return tuple(photos)
 
 
 @pytest.fixture
@@ -88,8 +88,10 @@ def maps(network: Localizer, samples, resize: str, limit: int) -> dict[str, np.n
     settings, inputs = Cams(scales=(1.0, 0.5)), Input(size=64, resize=resize)
     batches = batches_of_one_size(samples, same=resize == "squash", limit=limit)
     assert [len(batch) for batch in batches] == [limit] * (PHOTOS // limit)
-    found = (one for batch in batches for one in localize([network], batch, settings, inputs, None))
-    return {sample.name: np.concatenate(list(kinds.values())) for sample, _, kinds in found}
+    result = (
+        one for batch in batches for one in localize([network], batch, settings, inputs, None)
+    )
+    return {sample.name: np.concatenate(list(kinds.values())) for sample, _, kinds in result}
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
@@ -131,18 +133,18 @@ def test_predictions_of_a_batch(samples):
 @gpu
 def test_maps_on_a_gpu(samples, backbone):
     network = localizer(backbone)
-    wanted = maps(network, samples, "crop", PHOTOS)
-    found = maps(network.cuda(), samples, "crop", PHOTOS)
-    for name, one in wanted.items():
-        np.testing.assert_allclose(found[name], one, rtol=0, atol=GPU_BOUND, err_msg=name)
+    expected = maps(network, samples, "crop", PHOTOS)
+    result = maps(network.cuda(), samples, "crop", PHOTOS)
+    for name, one in expected.items():
+        np.testing.assert_allclose(result[name], one, rtol=0, atol=GPU_BOUND, err_msg=name)
 
 
 @gpu
 def test_predictions_on_a_gpu(samples):
     photos = [load_image(sample.image) for sample in samples]
-    wanted = Model(segmenter(), DESCRIPTION).working(photos)
-    found = Model(segmenter(), DESCRIPTION, "cuda").working(photos).cpu()
-    torch.testing.assert_close(found, wanted, rtol=0, atol=GPU_BOUND)
+    expected = Model(segmenter(), DESCRIPTION).working(photos)
+    result = Model(segmenter(), DESCRIPTION, "cuda").working(photos).cpu()
+    torch.testing.assert_close(result, expected, rtol=0, atol=GPU_BOUND)
 
 
 @gpu
@@ -159,13 +161,13 @@ def test_crf_and_walk_on_a_gpu():
         )
         for device in ("cpu", "cuda")
     ]
-    for wanted, found in zip(*results, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=GPU_BOUND_OPS, atol=GPU_BOUND_OPS)
+    for expected, result in zip(*results, strict=True):
+        torch.testing.assert_close(result, expected, rtol=GPU_BOUND_OPS, atol=GPU_BOUND_OPS)
 
 
 def test_cached_features(samples, backbone, tmp_path, monkeypatch):
-    chosen = BackboneSettings(name="test_resnet", weights="none", stride=8, learn=(), cache=True)
-    settings = Settings(input=Input(size=64, resize="squash"), backbone=chosen)
+    extractor = BackboneSettings(name="test_resnet", weights="none", stride=8, learn=(), cache=True)
+    settings = Settings(input=Input(size=64, resize="squash"), backbone=extractor)
     caches = []
     for batch in (1, PHOTOS):
         monkeypatch.setattr(esol.training.features, "BATCH", batch)

@@ -21,12 +21,12 @@ from esol.settings import MAP_KINDS, Cams, Expand, HeadSettings, Input, Shrink
 @pytest.fixture
 def samples(tmp_path):
     rng = np.random.default_rng(0)
-    made = []
+    photos = []
     for i, (height, width) in enumerate([(40, 52), (40, 52), (37, 33)]):
         path = tmp_path / f"{i}.png"
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-        made.append(Sample(str(i), path, ((0, 2), (1,), (0, 1, 2))[i]))
-    return tuple(made)
+        photos.append(Sample(str(i), path, ((0, 2), (1,), (0, 1, 2))[i]))
+    return tuple(photos)
 
 
 @pytest.fixture
@@ -70,17 +70,17 @@ def test_batched_maps_equal_single_ones(localizer, samples, resize, flip, piece,
     inputs = Input(size=64, resize=resize)
     batches = batches_of_one_size(samples, same=resize == "squash")
     assert [len(batch) for batch in batches] == ([3] if resize == "squash" else [2, 1])
-    found = {}
+    result = {}
     for batch in batches:
         for sample, size, maps in localize([localizer], batch, settings, inputs, None):
-            found[sample.name] = sample
+            result[sample.name] = sample
             assert size == load_image(sample.image).size[::-1]
             assert set(maps) == set(MAP_KINDS)
             for kind in MAP_KINDS:
                 expected = one_by_one(localizer, sample, settings, inputs, kind)
                 np.testing.assert_allclose(maps[kind], expected, atol=1e-5)
                 assert maps[kind].max() <= 1
-    assert set(found) == {"0", "1", "2"}
+    assert set(result) == {"0", "1", "2"}
 
 
 def test_batches_hold_no_more_than_the_limit(samples):

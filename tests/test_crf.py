@@ -28,10 +28,10 @@ def scores(labels: int, height: int, width: int) -> torch.Tensor:
 
 
 def energies(name: str, labels: int, height: int, width: int) -> torch.Tensor:
-    found = scores(labels, height, width)
+    result = scores(labels, height, width)
     if SETS[name][2]:
-        return unary_from_labels(found.argmax(0), labels, 0.7)
-    return unary_from_probabilities(found)
+        return unary_from_labels(result.argmax(0), labels, 0.7)
+    return unary_from_probabilities(result)
 
 
 def drawn(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -115,12 +115,12 @@ def corners_of(feature: list[float]) -> list[tuple[tuple[int, ...], float]]:
     order = order[-excess:] + order[:-excess] if excess else order
     drop = [rest[order[i]] - rest[order[i + 1]] for i in range(axes - 1)]
     weights = [1 - sum(drop) / axes, *(value / axes for value in reversed(drop))]
-    found = []
+    result = []
     for remainder, weight in enumerate(weights):
         lowered = set(order[axes - remainder :])
         vertex = tuple(zero[i] + remainder - axes * (i in lowered) for i in range(axes))
-        found.append((vertex, weight))
-    return found
+        result.append((vertex, weight))
+    return result
 
 
 def plain_filter(features: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -170,9 +170,9 @@ def test_mean_field_is_near_the_one_of_the_kernel_written_out():
     ours = dense_crf(unary, image, spatial=(3, 3), bilateral=(20, 30, 5))
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     place = torch.stack([y, x], dim=-1).view(-1, 2).double()
-    both = torch.cat([place / 20, image.view(-1, 3).double() / 30], dim=1)
+    place_and_colour = torch.cat([place / 20, image.view(-1, 3).double() / 30], dim=1)
     total = torch.zeros(height * width, height * width, dtype=torch.float64)
-    for features, weight in ((place / 3, 3), (both, 5)):
+    for features, weight in ((place / 3, 3), (place_and_colour, 5)):
         kernel = torch.exp(-torch.cdist(features, features).square() / 2)
         norm = kernel.sum(1).rsqrt()
         total += weight * norm.unsqueeze(1) * kernel * norm
@@ -219,12 +219,12 @@ def test_finder_finds_what_is_there(dtype):
 
 def test_is_a_distribution_and_does_not_care_about_the_order_of_labels():
     image, unary = drawn(25, 33), energies("psa", 4, 25, 33)
-    found = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
-    torch.testing.assert_close(found.sum(0), torch.ones(25, 33))
-    assert found.min() >= 0
+    result = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
+    torch.testing.assert_close(result.sum(0), torch.ones(25, 33))
+    assert result.min() >= 0
     order = torch.tensor([2, 0, 3, 1])
     moved = dense_crf(unary[order], image, spatial=(3, 3), bilateral=(30, 8, 10))
-    torch.testing.assert_close(moved, found[order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(moved, result[order], rtol=0, atol=1e-5)
 
 
 def test_without_iterations_or_weights_only_the_unary_counts():
@@ -240,8 +240,8 @@ def test_without_iterations_or_weights_only_the_unary_counts():
 @pytest.mark.parametrize("labels", [1, 2])
 def test_smallest_photos(labels, shape):
     image = torch.zeros(*shape, 3, dtype=torch.uint8)
-    found = dense_crf(torch.zeros(labels, *shape), image, spatial=(3, 3), bilateral=(30, 8, 10))
-    torch.testing.assert_close(found, torch.full((labels, *shape), 1 / labels))
+    result = dense_crf(torch.zeros(labels, *shape), image, spatial=(3, 3), bilateral=(30, 8, 10))
+    torch.testing.assert_close(result, torch.full((labels, *shape), 1 / labels))
 
 
 def test_noise_inside_one_colour_is_removed():
@@ -250,18 +250,18 @@ def test_noise_inside_one_colour_is_removed():
     truth = (image[..., 0] > 0).long()
     wrong = torch.rand(40, 60, generator=torch.Generator().manual_seed(0)) < 0.2
     unary = unary_from_labels(torch.where(wrong, 1 - truth, truth), 2, 0.7)
-    found = dense_crf(unary, image, spatial=(3, 3), bilateral=(50, 5, 10))
-    assert (found.argmax(0) == truth).all()
+    result = dense_crf(unary, image, spatial=(3, 3), bilateral=(50, 5, 10))
+    assert (result.argmax(0) == truth).all()
 
 
 def test_noncontiguous_input_and_gradients_off():
     image, unary = drawn(25, 33), energies("psa", 4, 25, 33)
-    found = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
+    result = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
     odd = unary.permute(2, 1, 0).contiguous().permute(2, 1, 0).requires_grad_()
     turned = image.transpose(0, 1).contiguous().transpose(0, 1)
     again = dense_crf(odd, turned, spatial=(3, 3), bilateral=(30, 8, 10))
     assert not again.requires_grad
-    torch.testing.assert_close(again, found)
+    torch.testing.assert_close(again, result)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -269,16 +269,16 @@ def test_noncontiguous_input_and_gradients_off():
 def test_same_on_the_gpu(name):
     image, unary = drawn(120, 161), energies(name, 4, 120, 161)
     spatial, bilateral, _ = SETS[name]
-    here = dense_crf(unary, image, spatial=spatial, bilateral=bilateral)
-    there = dense_crf(unary.cuda(), image.cuda(), spatial=spatial, bilateral=bilateral).cpu()
-    assert (here.argmax(0) == there.argmax(0)).float().mean() > 0.995
-    assert (here - there).abs().flatten().kthvalue(int(0.999 * here.numel())).values < 1e-2
+    on_cpu = dense_crf(unary, image, spatial=spatial, bilateral=bilateral)
+    on_gpu = dense_crf(unary.cuda(), image.cuda(), spatial=spatial, bilateral=bilateral).cpu()
+    assert (on_cpu.argmax(0) == on_gpu.argmax(0)).float().mean() > 0.995
+    assert (on_cpu - on_gpu).abs().flatten().kthvalue(int(0.999 * on_cpu.numel())).values < 1e-2
 
 
 def test_probabilities_are_floored():
-    found = unary_from_probabilities(torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1), floor=1e-3)
+    result = unary_from_probabilities(torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1), floor=1e-3)
     expected = torch.tensor([-math.log(1e-3), math.log(2), 0.0]).view(3, 1, 1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize(

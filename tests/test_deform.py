@@ -7,7 +7,7 @@ from torchvision.ops import deform_conv2d
 from esol.ops.deform import deform_conv2d_frozen
 
 
-def both(spread: float, k: int, padding: int, shape=(2, 5, 6, 7), out_channels=4):
+def outputs(spread: float, k: int, padding: int, shape=(2, 5, 6, 7), out_channels=4):
     """Outputs and offset gradients of torchvision and of ours for one random problem."""
     generator = torch.Generator().manual_seed(k * 10 + padding)
     n, c, h, w = shape
@@ -28,7 +28,7 @@ def both(spread: float, k: int, padding: int, shape=(2, 5, 6, 7), out_channels=4
 @pytest.mark.parametrize("spread", [0.0, 0.4, 3.0, 30.0])
 @pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0), (5, 2), (5, 1)])
 def test_equals_torchvision(spread, k, padding):
-    (theirs, their_gradient), (ours, our_gradient) = both(spread, k, padding)
+    (theirs, their_gradient), (ours, our_gradient) = outputs(spread, k, padding)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-9, atol=1e-9)
 

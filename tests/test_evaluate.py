@@ -114,10 +114,10 @@ def _slow_metrics(rows: list[list[int]]) -> dict[str, list[float] | float]:
     }
 
 
-def _same(found: Metrics, expected: dict[str, list[float] | float]) -> None:
-    assert {field.name for field in fields(found)} == set(expected)
+def _same(result: Metrics, expected: dict[str, list[float] | float]) -> None:
+    assert {field.name for field in fields(result)} == set(expected)
     for name, value in expected.items():
-        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(getattr(result, name), value, rtol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -125,7 +125,7 @@ def test_every_threshold_equals_finished_seeds(number: int, strip: int) -> None:
     classes = 1 + number % 5
     photos = _photos(number, classes)
     histogram = _histogram(photos, classes)
-    tables, found = histogram.confusions(), curves(histogram)
+    tables, result = histogram.confusions(), curves(histogram)
     for index, threshold in enumerate(EDGES):
         pairs = [
             (seed_mask(scores, np.array(tags, np.int64), threshold), truth)
@@ -133,7 +133,7 @@ def test_every_threshold_equals_finished_seeds(number: int, strip: int) -> None:
         ]
         expected = _slow_confusion(pairs, classes)
         assert tables[index].tolist() == expected
-        _same(found.seeds.at(index), _slow_metrics(expected))
+        _same(result.seeds.at(index), _slow_metrics(expected))
         _same(metrics(np.array(expected)), _slow_metrics(expected))
         summed = sum(confusion(mask, truth, classes) for mask, truth in pairs)
         assert np.array_equal(summed, expected)
@@ -161,22 +161,22 @@ def test_precision_recall_curves_equal_a_loop(number: int, strip: int) -> None:
     photos = _photos(number, classes)
     # Without 1.0, so that something exceeds even the last threshold.
     edges = EDGES[:-2]
-    found = curves(_histogram(photos, classes, edges))
+    result = curves(_histogram(photos, classes, edges))
     for index in range(classes):
         points = [_slow_curve(photos, index, threshold) for threshold in edges]
         precision = [_over(right, right + wrong) for right, wrong, _ in points]
         recall = [_over(right, total) for right, _, total in points]
-        np.testing.assert_allclose(found.precision[:, index], precision, rtol=1e-12)
-        np.testing.assert_allclose(found.recall[:, index], recall, rtol=1e-12)
+        np.testing.assert_allclose(result.precision[:, index], precision, rtol=1e-12)
+        np.testing.assert_allclose(result.recall[:, index], recall, rtol=1e-12)
         area, reached = 0.0, 0.0
         for p, r in zip(reversed(precision), reversed(recall), strict=True):
             if not math.isnan(p) and not math.isnan(r):
                 area += p * (r - reached)
                 reached = r
         expected = math.nan if points[0][2] == 0 else area
-        np.testing.assert_allclose(found.average_precision[index], expected, rtol=1e-12)
+        np.testing.assert_allclose(result.average_precision[index], expected, rtol=1e-12)
     # The last class is in no ground truth.
-    assert np.isnan(found.average_precision[-1])
+    assert np.isnan(result.average_precision[-1])
 
 
 @settings(max_examples=25, deadline=None)
@@ -294,21 +294,21 @@ def test_summary_by_hand() -> None:
 
 
 def test_summary_needs_a_counted_threshold_and_free_names() -> None:
-    found = _cats_and_dogs()
+    result = _cats_and_dogs()
     with pytest.raises(ValueError, match="not counted"):
-        summary(found, ["cat", "dog"], 0.1234)
+        summary(result, ["cat", "dog"], 0.1234)
     with pytest.raises(ValueError, match="zip"):
-        summary(found, ["cat"], 0.15)
+        summary(result, ["cat"], 0.15)
     with pytest.raises(InputError, match="background"):
-        table(found.seeds.at(0), ["cat", "background"])
+        table(result.seeds.at(0), ["cat", "background"])
 
 
 def test_f1_of_means_is_not_the_mean_f1() -> None:
     """The paper's Table 2 prints the former: 41.1 / 90.9 gives 56.6."""
-    found = metrics(np.array([[6, 4], [0, 10]]))
+    result = metrics(np.array([[6, 4], [0, 10]]))
     precision, recall = (1 + 10 / 14) / 2, (0.6 + 1) / 2
-    assert found.f1_of_means == pytest.approx(2 * precision * recall / (precision + recall))
-    assert found.mean_f1 == pytest.approx((2 * 0.6 / 1.6 + 2 * 10 / 24) / 2)
+    assert result.f1_of_means == pytest.approx(2 * precision * recall / (precision + recall))
+    assert result.mean_f1 == pytest.approx((2 * 0.6 / 1.6 + 2 * 10 / 24) / 2)
 
 
 def test_confusion_counts_undecided_as_background(tmp_path: Path) -> None:

@@ -31,16 +31,16 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_two_photos_by_hand(folders: tuple[Path, Path]) -> None:
-    found = evaluate_masks(*folders, classes=["cat", "dog", "cow"])
+    result = evaluate_masks(*folders, classes=["cat", "dog", "cow"])
     expected = np.array([[3, 0, 0, 1], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
-    assert found == {
+    assert result == {
         **table(metrics(expected), ["cat", "dog", "cow"]),
         "classes": 3,
         "photos": 2,
         "pixels": 7,
         "coverage": 6 / 7,
     }
-    assert found["miou"] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
+    assert result["miou"] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
 
 
 def test_classes_are_found_or_counted(folders: tuple[Path, Path]) -> None:
@@ -50,10 +50,10 @@ def test_classes_are_found_or_counted(folders: tuple[Path, Path]) -> None:
 
 
 def test_a_list_chooses_the_photos(folders: tuple[Path, Path]) -> None:
-    found = evaluate_masks(*folders, classes=3, names=["sub/b", "sub/b"])
-    assert (found["photos"], found["pixels"], found["coverage"]) == (1, 2, 1)
+    result = evaluate_masks(*folders, classes=3, names=["sub/b", "sub/b"])
+    assert (result["photos"], result["pixels"], result["coverage"]) == (1, 2, 1)
     only = confusion(np.array([[3, 0]], np.uint8), np.zeros((1, 2), np.uint8), 3)
-    assert found["miou"] == table(metrics(only), ["1", "2", "3"])["miou"] == 0.5
+    assert result["miou"] == table(metrics(only), ["1", "2", "3"])["miou"] == 0.5
 
 
 def _spoil(kind: str, masks: Path, truth: Path) -> None:

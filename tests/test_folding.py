@@ -36,8 +36,8 @@ def folded_alike(network: nn.Module, size: int = 64) -> tuple[int, int]:
     folded, x = copy.deepcopy(network), torch.randn(2, 3, size, size + 32)
     count = fold_batch_norm(folded)
     with torch.no_grad():
-        expected, found = network(x), folded(x)
-    assert torch.allclose(expected, found, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        expected, result = network(x), folded(x)
+    assert torch.allclose(expected, result, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert norms(folded) == norms(network) - count
     return count, norms(folded)
 

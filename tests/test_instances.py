@@ -27,11 +27,11 @@ TWINS = [(5, 4, 25, 20), (5, 20, 25, 36)]
 def test_touching_squares_of_one_class_are_two_objects(blur):
     field, owner = scene(TWINS, blur=blur)
     semantic = np.where(owner > 0, 7, 0).astype(np.uint8)
-    found = instances(field, semantic)
-    assert found.dtype == np.int32
-    assert found.max() == 2
-    assert (found == owner).mean() > 0.97
-    assert np.array_equal(found > 0, owner > 0)
+    result = instances(field, semantic)
+    assert result.dtype == np.int32
+    assert result.max() == 2
+    assert (result == owner).mean() > 0.97
+    assert np.array_equal(result > 0, owner > 0)
 
 
 @pytest.mark.parametrize("size", [(120, 160), (117, 158), (64, 64)])
@@ -40,10 +40,10 @@ def test_masks_of_any_size(size):
     row = (np.arange(size[0]) * 30 // size[0])[:, None]
     large = owner[row, np.arange(size[1]) * 40 // size[1]]
     semantic = np.where(large > 0, 1, 0).astype(np.uint8)
-    found = instances(field, semantic)
-    assert found.shape == size
-    assert found.max() == 2
-    assert (found == large).mean() > 0.97
+    result = instances(field, semantic)
+    assert result.shape == size
+    assert result.max() == 2
+    assert (result == large).mean() > 0.97
 
 
 def test_classes_never_share_an_object():
@@ -51,18 +51,18 @@ def test_classes_never_share_an_object():
     semantic = np.where(owner > 0, 2, 0).astype(np.uint8)
     semantic[5:25, 20:35] = 1
     semantic[0] = 255
-    found = instances(field, semantic)
-    assert set(np.unique(found[semantic == 1])) == {1}
-    assert set(np.unique(found[semantic == 2])) == {2}
-    assert not found[(semantic == 0) | (semantic == 255)].any()
+    result = instances(field, semantic)
+    assert set(np.unique(result[semantic == 1])) == {1}
+    assert set(np.unique(result[semantic == 2])) == {2}
+    assert not result[(semantic == 0) | (semantic == 255)].any()
 
 
 def test_numbers_go_by_class_then_by_first_pixel():
     boxes = [(20, 2, 29, 12), (2, 25, 12, 38), (3, 2, 12, 12)]
     field, owner = scene(boxes)
     semantic = np.array([0, 5, 5, 9], np.uint8)[owner]
-    found = instances(field, semantic)
-    assert np.array_equal(found, np.array([0, 2, 1, 3])[owner])
+    result = instances(field, semantic)
+    assert np.array_equal(result, np.array([0, 2, 1, 3])[owner])
 
 
 def test_an_object_in_two_pieces_is_one():
@@ -77,10 +77,10 @@ def test_small_groups_join_the_nearest():
     field, owner = scene(boxes)
     semantic = np.where(owner > 0, 1, 0).astype(np.uint8)
     assert instances(field, semantic, smallest=1).max() == 3
-    found = instances(field, semantic)
-    assert found.max() == 2
-    left = found[10, 5]
-    assert (found[owner == 3] == left).all()
+    result = instances(field, semantic)
+    assert result.max() == 2
+    left = result[10, 5]
+    assert (result[owner == 3] == left).all()
     assert instances(field, semantic, smallest=10_000).max() == 1
 
 
@@ -92,8 +92,8 @@ def test_many_steps_of_a_weak_field_arrive():
 
 def test_fields_that_lead_off_the_map():
     semantic = np.ones((1, 9), np.uint8)
-    found = instances(np.full((2, 1, 9), -100, np.float32), semantic)
-    assert (found == 1).all()
+    result = instances(np.full((2, 1, 9), -100, np.float32), semantic)
+    assert (result == 1).all()
 
 
 def test_no_class_no_object():

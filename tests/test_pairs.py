@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from esol.networks import affinity
-from esol.ops.walk import half_plane, segment
+from esol.ops.walk import half_plane, path_cells
 
 NAMES = ("positive", "negative", "foreground_displacement", "background_displacement")
 
@@ -44,7 +44,7 @@ def brute_force(logits, moves, labels, radius):
                     one, two = int(labels[photo, y, x]), int(labels[photo, y + dy, x + dx])
                     if 255 in (one, two):
                         continue
-                    path = [edge[photo, y + b, x + a] for b, a in sorted(segment(dy, dx))]
+                    path = [edge[photo, y + b, x + a] for b, a in sorted(path_cells(dy, dx))]
                     affinity = 1 - torch.stack(path).max()
                     if one != two:
                         apart.append(-torch.log(1 - affinity + 1e-5))
@@ -97,11 +97,11 @@ def test_photos_count_alike_in_any_batch(shape):
     gap, count = torch.zeros(()), torch.zeros(())
     for dy, dx in half_plane(5):
         h, w = shape[1:]
-        here = (..., slice(0, h - dy), slice(max(0, -dx), w - max(0, dx)))
-        there = (..., slice(dy, h), slice(max(0, dx), w + min(0, dx)))
-        both = (labels[here] == 0) & (labels[there] == 0)
-        gap += ((moves[here] - moves[there]).abs().mean(dim=1) * both).sum()
-        count += both.sum()
+        cells = (..., slice(0, h - dy), slice(max(0, -dx), w - max(0, dx)))
+        partners = (..., slice(dy, h), slice(max(0, dx), w + min(0, dx)))
+        background = (labels[cells] == 0) & (labels[partners] == 0)
+        gap += ((moves[cells] - moves[partners]).abs().mean(dim=1) * background).sum()
+        count += background.sum()
     torch.testing.assert_close(losses["background_displacement"], gap / count)
 
 
@@ -148,11 +148,11 @@ def test_wrong_shapes_are_named():
 
 def test_edges_alone():
     logits, moves, labels = problem((2, 6, 7))
-    both, alone = pair_losses(logits, moves, labels, 4), pair_losses(logits, None, labels, 4)
+    complete, alone = pair_losses(logits, moves, labels, 4), pair_losses(logits, None, labels, 4)
     assert alone.keys() == {"positive", "negative", "loss"}
-    assert torch.equal(alone["positive"], both["positive"])
+    assert torch.equal(alone["positive"], complete["positive"])
     assert float(alone["loss"].detach()) == pytest.approx(
-        float((both["positive"] + both["negative"]).detach() / 2)
+        float((complete["positive"] + complete["negative"]).detach() / 2)
     )
 
 

@@ -28,9 +28,9 @@ def _random(number: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArra
 def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
     scores, classes, saliency = _random(number)
     for threshold, margin in ((0.3, 0.0), (0.3, 0.15), (0.5, 0.2), (0.1, 0.3)):
-        given = saliency if with_saliency else None
-        found = pseudo_mask(
-            scores, classes, threshold=threshold, margin=margin, saliency=given, salient=0.4
+        saliency_map = saliency if with_saliency else None
+        result = pseudo_mask(
+            scores, classes, threshold=threshold, margin=margin, saliency=saliency_map, salient=0.4
         )
         expected = seed_mask(scores, classes, threshold)
         if with_saliency:
@@ -42,24 +42,24 @@ def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
                 continue
             if not (with_saliency and expected[y, x] == 0):
                 expected[y, x] = 255
-        np.testing.assert_array_equal(found.mask, expected)
-        assert found.mask.dtype == np.uint8
-        assert found.ignored == pytest.approx((expected == 255).mean())
-        assert found.coverage == pytest.approx(((expected > 0) & (expected < 255)).mean())
+        np.testing.assert_array_equal(result.mask, expected)
+        assert result.mask.dtype == np.uint8
+        assert result.ignored == pytest.approx((expected == 255).mean())
+        assert result.coverage == pytest.approx(((expected > 0) & (expected < 255)).mean())
 
 
 def test_without_margin_and_saliency_it_is_the_seed() -> None:
     scores, classes, _ = _random(3)
-    found = pseudo_mask(scores, classes, threshold=0.3, margin=0.0)
-    np.testing.assert_array_equal(found.mask, seed_mask(scores, classes, 0.3))
-    assert found.ignored == 0
+    result = pseudo_mask(scores, classes, threshold=0.3, margin=0.0)
+    np.testing.assert_array_equal(result.mask, seed_mask(scores, classes, 0.3))
+    assert result.ignored == 0
 
 
 def test_no_tag_is_certain_background() -> None:
     nothing = np.zeros((0, 2, 3), np.float32), np.zeros(0, np.int64)
-    found = pseudo_mask(*nothing, threshold=0.1, margin=0.5)
-    assert not found.mask.any()
-    assert (found.confidence, found.coverage, found.ignored) == (1, 0, 0)
+    result = pseudo_mask(*nothing, threshold=0.1, margin=0.5)
+    assert not result.mask.any()
+    assert (result.confidence, result.coverage, result.ignored) == (1, 0, 0)
 
 
 def _confidence_loop(scores, threshold: float) -> float:
@@ -81,8 +81,8 @@ def test_confidence_equals_a_loop_over_pixels(number: int) -> None:
     random = np.random.default_rng(number)
     scores = random.random((number % 3 + 1, 6, 7)).astype(np.float32)
     for threshold in (0.05, 0.31, 0.7):
-        found = confidence(scores, np.arange(len(scores)), threshold)
-        assert found == pytest.approx(_confidence_loop(scores, threshold))
+        result = confidence(scores, np.arange(len(scores)), threshold)
+        assert result == pytest.approx(_confidence_loop(scores, threshold))
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -118,19 +118,21 @@ def test_saliency_that_agrees_with_the_scores_gives_confidence() -> None:
     scores = np.full((1, 4, 4), 0.2, np.float32)
     scores[0, :2] = 1
     sure = [
-        pseudo_mask(scores, np.array([2]), threshold=0.2, margin=0.0, saliency=given).confidence
-        for given in (np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32), scores[0])
+        pseudo_mask(
+            scores, np.array([2]), threshold=0.2, margin=0.0, saliency=saliency_map
+        ).confidence
+        for saliency_map in (np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32), scores[0])
     ]
     assert sure == [0, 0.5, 1]
 
 
 def test_a_finished_mask_is_kept() -> None:
     mask = np.array([[0, 3, 255, 3]], np.uint8)
-    found = from_mask(mask)
-    np.testing.assert_array_equal(found.mask, mask)
-    assert (found.coverage, found.ignored) == (0.5, 0.25)
-    assert np.isnan(found.confidence)
-    assert plain(found.confidence) is None
+    result = from_mask(mask)
+    np.testing.assert_array_equal(result.mask, mask)
+    assert (result.coverage, result.ignored) == (0.5, 0.25)
+    assert np.isnan(result.confidence)
+    assert plain(result.confidence) is None
 
 
 def test_statistics_by_hand() -> None:
@@ -139,8 +141,8 @@ def test_statistics_by_hand() -> None:
         (np.array([[2], [0]], np.uint8), (1,)),
         (np.array([[0, 255]], np.uint8), (0,)),
     ]
-    found = statistics(iter(masks), ["cat", "dog"])
-    assert found == {
+    result = statistics(iter(masks), ["cat", "dog"])
+    assert result == {
         "photos": 3,
         "pixels": 8,
         "background": 3 / 8,
@@ -151,7 +153,7 @@ def test_statistics_by_hand() -> None:
             "dog": {"tagged": 2, "missing": 1, "pixels": 1, "share": 1 / 8},
         },
     }
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(result)) == result
     assert statistics([], ["cat"])["background"] == 0
     with pytest.raises(ValueError, match="mask value above 1"):
         statistics([(np.array([[2]], np.uint8), (0,))], ["cat"])
@@ -168,11 +170,11 @@ def test_confidence_ranks_real_photos_by_their_true_iou(shared) -> None:
         if len(values) != 1:
             continue
         scores = load_saliency(find_saliency(root / "Saliency", name), mask.shape)[None]
-        found = pseudo_mask(scores, values.astype(np.int64) - 1, threshold=0.5, margin=0.0)
+        result = pseudo_mask(scores, values.astype(np.int64) - 1, threshold=0.5, margin=0.0)
         valid, front = mask != 255, mask == values[0]
-        guess = found.mask == values[0]
+        guess = result.mask == values[0]
         union = ((guess | front) & valid).sum()
-        sure.append(found.confidence)
+        sure.append(result.confidence)
         true.append((guess & front).sum() / union)
         if len(true) == 120:
             break

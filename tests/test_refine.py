@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from esol.maps.files import Maps
-from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, walked
+from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, spread_maps
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
@@ -84,14 +84,14 @@ def test_photos_without_a_tag_are_background():
     none = Maps(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
     assert not crf_mask(photo, none, 0.5, SETTINGS, CPU).any()
     assert not confident_labels(photo, none, SETTINGS, CPU).any()
-    assert walked(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
+    assert spread_maps(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
 
 
 def test_labels_between_the_thresholds_are_unsure():
     photo = Image.new("RGB", (64, 48), "grey")
     maps = blob((48, 64))
-    chosen = Affinity(foreground=0.6, background=0.3)
-    settings = Refine(affinity=chosen, crf=Crf(iterations=0))
+    affinity = Affinity(foreground=0.6, background=0.3)
+    settings = Refine(affinity=affinity, crf=Crf(iterations=0))
     labels, score = confident_labels(photo, maps, settings, CPU), maps.full()[0]
     assert np.array_equal(labels == 3, score > 0.6)
     assert np.array_equal(labels == 0, score <= 0.3)
@@ -108,12 +108,12 @@ def test_a_walk_fills_what_edges_enclose():
     maps = blob((48, 64), sharp=20.0)
     edge = torch.full((12, 16), 0.0)
     edge[3, 3:13] = edge[8, 3:13] = edge[3:9, 3] = edge[3:9, 12] = 1.0
-    found = walked(maps, edge, Walk(radius=5, beta=10, steps=64))[0]
-    assert found.max() == pytest.approx(1)
-    assert found[4:8, 4:12].min() > 0.5
-    outside = np.concatenate([found[:3].ravel(), found[9:].ravel()])
+    result = spread_maps(maps, edge, Walk(radius=5, beta=10, steps=64))[0]
+    assert result.max() == pytest.approx(1)
+    assert result[4:8, 4:12].min() > 0.5
+    outside = np.concatenate([result[:3].ravel(), result[9:].ravel()])
     assert outside.max() < 0.2
-    still = walked(maps, torch.zeros(12, 16), Walk(steps=0))
+    still = spread_maps(maps, torch.zeros(12, 16), Walk(steps=0))
     assert still == pytest.approx(maps.maps / maps.maps.max(), abs=1e-6)
 
 
@@ -126,9 +126,9 @@ def test_boundaries_are_those_of_the_mirror_image_mirrored():
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     photo = Image.fromarray(noise)
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    chosen = Input(size=64, resize="crop")
-    edge, field = boundaries(net, photo, chosen, 0)
+    inputs = Input(size=64, resize="crop")
+    edge, field = boundaries(net, photo, inputs, 0)
     assert field is None
     assert edge.shape == (12, 16)
-    assert torch.allclose(edge, boundaries(net, mirrored, chosen, 0)[0].flip(1), atol=1e-6)
+    assert torch.allclose(edge, boundaries(net, mirrored, inputs, 0)[0].flip(1), atol=1e-6)
     assert boundaries(net, photo, Input(size=64, resize="squash"), 0)[0].shape == (16, 16)

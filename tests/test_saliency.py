@@ -21,9 +21,9 @@ def _save(path: Path, values: np.ndarray) -> Path:
 @pytest.mark.parametrize(("kind", "highest"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_grey_levels_become_shares_of_the_highest(tmp_path, kind, highest):
     values = np.array([[0, 1, highest // 5], [highest // 3, highest - 1, highest]], kind)
-    found = load_saliency(_save(tmp_path / "a.png", values), (2, 3))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, values / highest, rtol=1e-6)
+    result = load_saliency(_save(tmp_path / "a.png", values), (2, 3))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, values / highest, rtol=1e-6)
 
 
 def test_bilevel_is_0_and_1(tmp_path):
@@ -48,21 +48,21 @@ def test_16_bit_values_out_of_range_are_refused(tmp_path):
 
 def test_half_size_is_interpolated_between_pixel_centres(tmp_path):
     path = _save(tmp_path / "a.png", np.array([[0, 100], [200, 100]], np.uint8))
-    found = load_saliency(path, (4, 4)) * 255
+    result = load_saliency(path, (4, 4)) * 255
     # Centres of the large pixels lie at -1/4, 1/4, 3/4, 5/4 of the small ones; edges are extended.
     weight = np.array([0, 0.25, 0.75, 1])
     rows = np.stack([0 + weight * 200, 100 + weight * 0], 1)
     expected = rows[:, :1] * (1 - weight) + rows[:, 1:] * weight
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_a_larger_map_is_averaged_down(tmp_path):
     random = np.random.default_rng(0)
     values = random.integers(0, 2, (80, 60)).astype(np.uint8) * 255
-    found = load_saliency(_save(tmp_path / "a.png", values), (20, 15))
+    result = load_saliency(_save(tmp_path / "a.png", values), (20, 15))
     # Four by four noisy pixels and more are averaged into one: taking single ones would keep 0, 1.
-    assert 0.3 < found.mean() < 0.7
-    assert found.std() < 0.2
+    assert 0.3 < result.mean() < 0.7
+    assert result.std() < 0.2
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_shape_must_be_the_photos(tmp_path, photo, size, fits):
     off = abs(size[0] - photo[0] * size[1] / photo[1]), abs(size[1] - photo[1] * size[0] / photo[0])
     assert (min(off) <= 1) is fits
     if fits:
-        found = load_saliency(path, photo)
-        assert found.shape == photo
-        np.testing.assert_allclose(found, 77 / 255, rtol=1e-5)
+        result = load_saliency(path, photo)
+        assert result.shape == photo
+        np.testing.assert_allclose(result, 77 / 255, rtol=1e-5)
         return
     with pytest.raises(InputError) as failure:
         load_saliency(path, photo)
@@ -120,14 +120,14 @@ def test_found_by_the_photos_name(tmp_path):
 
 
 def test_the_data_folder_comes_first(tmp_path, monkeypatch):
-    data, here = tmp_path / "data", tmp_path / "here"
-    for folder in (data / "a", here / "a", here / "b"):
+    data, cwd = tmp_path / "data", tmp_path / "here"
+    for folder in (data / "a", cwd / "a", cwd / "b"):
         folder.mkdir(parents=True)
-    monkeypatch.chdir(here)
+    monkeypatch.chdir(cwd)
     assert saliency_folder(data, "a") == data / "a"
-    assert saliency_folder(data, "b").resolve() == here / "b"
-    assert saliency_folder(data, str(here / "a")) == here / "a"
-    assert saliency_folder(data, "../here/b").resolve() == here / "b"
+    assert saliency_folder(data, "b").resolve() == cwd / "b"
+    assert saliency_folder(data, str(cwd / "a")) == cwd / "a"
+    assert saliency_folder(data, "../here/b").resolve() == cwd / "b"
     with pytest.raises(InputError, match=r"masks\.saliency = 'c'.*no such folder"):
         saliency_folder(data, "c")
 

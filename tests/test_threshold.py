@@ -23,9 +23,9 @@ def test_is_the_mean_over_pixels(number: int) -> None:
         for place in range(random.integers(1, 5))
     ]
     tops = [max(maps.maps[:, y, x]) for maps in photos for y, x in np.ndindex(*maps.maps.shape[1:])]
-    found = choose_threshold(iter(photos))
-    assert found == pytest.approx(sum(map(float, tops)) / len(tops), abs=0.00501)
-    assert found == round(found, 2)
+    result = choose_threshold(iter(photos))
+    assert result == pytest.approx(sum(map(float, tops)) / len(tops), abs=0.00501)
+    assert result == round(result, 2)
 
 
 def test_parts_two_groups_of_scores() -> None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 import pytest
 import torch
 
-from esol.ops.walk import affinities, half_plane, random_walk, segment
+from esol.ops.walk import affinities, half_plane, path_cells, random_walk
 
 GRIDS = [(7, 9), (1, 1), (1, 6), (5, 1), (3, 4), (12, 8)]
 
@@ -64,7 +64,7 @@ def test_half_plane(radius, count):
 
 def test_segments_are_the_near_cells():
     for offset in half_plane(10):
-        assert sorted(segment(*offset)) == sorted(between(*offset))
+        assert sorted(path_cells(*offset)) == sorted(between(*offset))
 
 
 @pytest.mark.parametrize("radius", [2, 5])

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esol.errors import InputError
+from esol.errors import InputError, one_line
+from esol.ops.grids import cells
 from esol.system.files import write_atomic
 
-STRIDE = 4
+MAP_STRIDE = 4
 """Photo pixels per cell of the cached grid, in each direction."""
 
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zlib.error)
-"""What NumPy and zipfile raise on bytes that they cannot make sense of."""
+"""What NumPy and zipfile raise for damaged files, besides BadZipFile."""
 
 
 @dataclass(frozen=True)
@@ -35,37 +36,30 @@ class Maps:
     size: tuple[int, int]
 
     def full(self) -> NDArray[np.float32]:
-        """The maps at photo size, (K', H, W) float32 in 0 .. 1: bilinear, pixel centres aligned.
-
-        The grid is stretched to the photo as in IRN (align_corners=False).
-        """
+        """The maps at photo size, (K', H, W) float32 in 0 .. 1: bilinear, edge to edge (IRN)."""
         if not len(self.classes):
             return np.zeros((0, *self.size), np.float32)
         stretched = torch.nn.functional.interpolate(
             torch.from_numpy(self.maps)[None], self.size, mode="bilinear", align_corners=False
         )
-        # Rounding inside the interpolation may leave the range by one unit in the last place.
+        # Interpolation may leave the range by one unit in the last place.
         return stretched[0].clamp_(0, 1).numpy()
 
 
 def grid(size: tuple[int, int]) -> tuple[int, int]:
     """Cells of the cached grid, (h, w), for a photo of ``size`` (H, W) pixels."""
-    return -(-size[0] // STRIDE), -(-size[1] // STRIDE)
+    return cells(size, MAP_STRIDE)
 
 
 def save_maps(
     path: Path, maps: NDArray[np.floating], classes: NDArray[np.integer], size: tuple[int, int]
 ) -> None:
-    """Store one photo's maps, rounded to 8 bits (error at most 1/510) and compressed.
+    """Store one photo's :class:`Maps`, rounded to 8 bits (error at most 1/510) and compressed.
 
-    Args:
-        path: the file, by custom "NAME.npz"; written atomically. Equal maps give equal bytes.
-        maps: (K', ceil(H / 4), ceil(W / 4)), 0 .. 1.
-        classes: (K',) strictly increasing class indices, 0 .. K-1.
-        size: (H, W) of the photo in pixels.
+    The file, usually "NAME.npz", is written atomically. Equal maps give equal bytes.
 
     Raises:
-        ValueError: shapes, order or range are not as above, NaN included.
+        ValueError: shapes, order or range are not those of ``Maps``, NaN included.
         InputError: the file cannot be written.
     """
     if (fault := _fault(maps, classes, size)) is not None:
@@ -90,19 +84,17 @@ def load_maps(path: Path) -> Maps:
         InputError: the file is missing, damaged or of another kind.
 
     Examples:
-        >>> found = load_maps(Path("runs/mine/04-cams/shrinkage/00001.npz"))
-        >>> found.size, found.maps.shape, found.full().shape  # a photo with two tags
+        >>> maps = load_maps(Path("runs/mine/04-cams/shrinkage/00001.npz"))
+        >>> maps.size, maps.maps.shape, maps.full().shape  # a photo with two tags
         ((62, 64), (2, 16, 16), (2, 62, 64))
     """
     try:
         stored, classes, size = _read(path)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such map file; make the maps first (esol cams)") from error
+        raise InputError(f"{path}: no such map file; run esol cams first") from error
     except (*_DAMAGE, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: not a readable map file ({' '.join(str(error).split())}); "
-            "delete it and run esol cams again"
-        ) from error
+        fault = f"not a readable map file ({one_line(error)}); delete it and run esol cams again"
+        raise InputError(f"{path}: {fault}") from error
     maps = stored.astype(np.float32) / np.float32(255)
     return Maps(classes.astype(np.int64), maps, (int(size[0]), int(size[1])))
 

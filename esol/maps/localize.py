@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from esol.data.images import image_size, load_image
 from esol.data.sample import Sample
 from esol.data.transforms import scaled, squash, to_tensor
 from esol.maps.files import grid
 from esol.networks.backbone import Backbone
+from esol.ops.grids import resize
 from esol.settings import Cams, Input
 from esol.training.features import FeatureCache
 
@@ -24,7 +24,7 @@ Located = tuple[Sample, tuple[int, int], dict[str, NDArray[np.float32]]]
 
 
 class Network(Protocol):
-    """What localizes: a module with a backbone, and maps made from its features."""
+    """A module with a backbone that computes maps from the backbone's features."""
 
     @property
     def backbone(self) -> Backbone:
@@ -42,7 +42,7 @@ back to the system after every layer, take twice the time per photo."""
 
 
 @dataclass(frozen=True)
-class Photo:
+class SizedSample:
     """A photo to be mapped and its size in pixels, (H, W)."""
 
     sample: Sample
@@ -51,17 +51,14 @@ class Photo:
 
 def batches_of_one_size(
     samples: tuple[Sample, ...], *, same: bool, limit: int = BATCH
-) -> list[list[Photo]]:
+) -> list[list[SizedSample]]:
     """Group photos so that a batch needs no padding, which would change the maps at its borders.
 
-    Args:
-        samples: the photos.
-        same: every photo enters the network at one size anyway.
-        limit: photos per batch.
+    With ``same`` every photo enters the network at one size anyway. A batch has at most ``limit``.
     """
-    photos = [Photo(sample, image_size(sample.image)) for sample in samples]
-    buckets: dict[tuple[int, int], list[Photo]] = {}
-    for photo in photos:
+    buckets: dict[tuple[int, int], list[SizedSample]] = {}
+    for sample in samples:
+        photo = SizedSample(sample, image_size(sample.image))
         buckets.setdefault((0, 0) if same else photo.size, []).append(photo)
     return [
         bucket[i : i + limit] for bucket in buckets.values() for i in range(0, len(bucket), limit)
@@ -70,7 +67,7 @@ def batches_of_one_size(
 
 @dataclass(frozen=True)
 class View:
-    """One look at a photo: at a scale, plain or mirrored left to right."""
+    """A photo as a network gets it: at a scale, plain or mirrored left to right."""
 
     scale: float
     mirrored: bool
@@ -79,14 +76,14 @@ class View:
 @torch.no_grad()
 def localize(
     networks: Sequence[Network],
-    photos: list[Photo],
+    photos: list[SizedSample],
     settings: Cams,
     inputs: Input,
     cache: FeatureCache | None,
 ) -> Iterator[Located]:
     """Maps of a batch of photos of one size.
 
-    For every scale, and its mirror image, ReLU of the tagged classes' maps is resized to the
+    At every scale, and for its mirror image, ReLU of the tagged classes' maps is resized to the
     photo's stride-4 grid; the sum is divided by its maximum (IRN's recipe, without subtracting the
     minimum). A map that is 0 everywhere stays 0.
 
@@ -105,26 +102,24 @@ def localize(
             maps = network.maps(reader.features(network.backbone, view))
             for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
                 for kind, values in maps.items():
-                    tagged = F.relu(values[row, list(photo.sample.tags)])[None]
-                    found = _on_grid(tagged.flip(3) if view.mirrored else tagged, photo)
-                    total[kind] = total[kind] + found if kind in total else found
+                    tagged = values[row, list(photo.sample.tags)].relu()[None]
+                    tagged = tagged.flip(3) if view.mirrored else tagged
+                    scores = resize(tagged, grid(photo.size))[0]
+                    total[kind] = total[kind] + scores if kind in total else scores
     for photo, total in zip(photos, sums, strict=True):
-        yield photo.sample, photo.size, {kind: _normalised(one) for kind, one in total.items()}
+        yield photo.sample, photo.size, {kind: _normalised(maps) for kind, maps in total.items()}
 
 
 class Reader:
     """Features of a batch of photos, from the cache or computed; each photo is read once.
 
-    Args:
-        photos: one batch from ``batches_of_one_size``.
-        inputs: resize and size.
-        cache: features at scale 1, or None.
+    The arguments are those of :func:`localize`.
     """
 
-    def __init__(self, photos: list[Photo], inputs: Input, cache: FeatureCache | None) -> None:
-        self.photos = photos
-        self.inputs = inputs
-        self.cache = cache
+    def __init__(
+        self, photos: list[SizedSample], inputs: Input, cache: FeatureCache | None
+    ) -> None:
+        self.photos, self.inputs, self.cache = photos, inputs, cache
         self.images: list[Image.Image] = []
         self._last = (0.0, torch.empty(0))
 
@@ -142,7 +137,7 @@ class Reader:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _pixels(self, scale: float) -> Tensor:
-        """(N, 3, H, W) photos at a scale; the last scale's are kept, for their mirror images."""
+        """(N, 3, H, W) photos at a scale; those of the last scale are stored for the mirror."""
         if scale != self._last[0]:
             self.images = self.images or [load_image(photo.sample.image) for photo in self.photos]
             resized = (_resized(image, scale, self.inputs) for image in self.images)
@@ -154,11 +149,6 @@ def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:
     if inputs.resize == "squash":
         return squash(image, max(32, round(inputs.size * scale)))
     return scaled(image, scale)
-
-
-def _on_grid(maps: Tensor, photo: Photo) -> Tensor:
-    """(1, K', h, w) maps on the photo's grid, taken to cover the photo from edge to edge."""
-    return F.interpolate(maps, grid(photo.size), mode="bilinear", align_corners=False)[0]
 
 
 def _normalised(total: Tensor) -> NDArray[np.float32]:

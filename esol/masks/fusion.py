@@ -7,7 +7,7 @@ from esol.data.sample import IGNORE
 from esol.masks.seeds import seed_mask, strongest
 
 _CERTAIN = np.float32(0.9)
-"""Score above which a class casts doubt on a map that calls the pixel not salient."""
+"""Score above which a class makes a pixel doubtful that the saliency map calls not salient."""
 
 
 def fuse(
@@ -22,16 +22,16 @@ def fuse(
 
     A salient pixel takes its best tagged class if that scores above ``threshold``, a low cut;
     otherwise it is 255: something stands there, and no map says what. A pixel that is not salient
-    is background, but 255 if it scores above both 0.9 and ``threshold``: on real photos a quarter
-    to a half of these show an object, so neither label can be trusted (docs/masks.md).
+    is background, except that it is 255 if it scores above both 0.9 and ``threshold``: on real
+    photos a quarter to a half of these show an object, so neither label is reliable
+    (docs/masks.md).
 
     Args:
         scores: (K', H, W) maps of the photo's tagged classes, 0 .. 1.
         classes: (K',) their indices, 0 .. K-1, strictly increasing; K' may be 0.
         saliency: (H, W), 0 .. 1.
         salient: saliency from which (included) a pixel is salient.
-        threshold: score above which a salient pixel has a class; compared as in
-            :func:`esol.masks.seeds.seed`.
+        threshold: score above which a salient pixel has a class, compared as in ``seed_mask``.
 
     Returns:
         (H, W) mask: 0 background, class index + 1, 255 undecided.
@@ -41,8 +41,8 @@ def fuse(
     """
     if saliency.shape != scores.shape[1:]:
         raise ValueError(f"saliency {saliency.shape} and scores {scores.shape} differ in size")
-    named = seed_mask(scores, classes, threshold)
-    undecided = np.where(named == 0, np.uint8(IGNORE), named)
-    doubtful = (strongest(scores)[0] > _CERTAIN) & (named != 0)
-    elsewhere = np.where(doubtful, np.uint8(IGNORE), np.uint8(0))
-    return np.where(saliency >= np.float32(salient), undecided, elsewhere)
+    seed = seed_mask(scores, classes, threshold)
+    inside = np.where(seed == 0, np.uint8(IGNORE), seed)
+    doubtful = (strongest(scores)[0] > _CERTAIN) & (seed != 0)
+    outside = np.where(doubtful, np.uint8(IGNORE), np.uint8(0))
+    return np.where(saliency >= np.float32(salient), inside, outside)

@@ -1,4 +1,4 @@
-"""Pseudo masks: what a segmentation network learns from, with how sure they are."""
+"""Pseudo masks, from which a segmentation network learns, with their confidence."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from esol.data.sample import IGNORE
 from esol.masks.fusion import fuse
-from esol.masks.seeds import check, seed_mask, strongest
+from esol.masks.seeds import check_scores, seed_mask, strongest
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +19,8 @@ class PseudoMask:
     Attributes:
         mask: (H, W) uint8: 0 background, class index + 1, 255 unsure.
         confidence: 0 .. 1, how little the mask depends on the exact threshold
-            (:func:`confidence`); NaN where nothing tells.
-        coverage: share of the pixels that bear a class, 0 .. 1.
+            (:func:`confidence`); NaN if unknown.
+        coverage: share of the pixels with a class, 0 .. 1.
         ignored: share of the pixels that are 255, 0 .. 1.
     """
 
@@ -41,10 +41,10 @@ def pseudo_mask(
 ) -> PseudoMask:
     """Scores, with or without a saliency map, to a pseudo mask.
 
-    Without saliency the mask is the seed (:func:`esol.masks.seeds.seed`), with it the fusion
-    (:func:`esol.masks.fusion.fuse`). Then each pixel that its score decided and whose best score is
-    nearer than ``margin`` to the threshold becomes 255. With saliency that leaves the background
-    as it is, which the saliency map decided. Where no class is tagged all is background.
+    Without saliency the mask is the seed (:func:`esol.masks.seeds.seed_mask`), with it the fusion
+    (:func:`esol.masks.fusion.fuse`). Then pixels whose best score is nearer than ``margin`` to the
+    threshold become 255, except the background that a saliency map decided. A photo without a tag
+    is all background.
 
     Args:
         scores: (K', H, W) maps of the photo's tagged classes at photo size, 0 .. 1.
@@ -61,86 +61,71 @@ def pseudo_mask(
         mask, trusted = seed_mask(scores, classes, threshold), scores
     else:
         mask = fuse(scores, classes, saliency, salient=salient, threshold=threshold)
-        # Ranks photos by their true IoU far better than the scores by themselves (docs/masks.md).
+        # The product ranks photos by their true IoU far better than the scores (docs/masks.md).
         trusted = scores * saliency
     if margin > 0 and len(classes):
         top = strongest(scores)[0]
         near = (top > np.float32(threshold - margin)) & (top < np.float32(threshold + margin))
         mask[near if saliency is None else near & (mask != 0)] = IGNORE
-    return _described(mask, confidence(trusted, classes, threshold))
+    return _with_shares(mask, confidence(trusted, classes, threshold))
 
 
 def from_mask(mask: NDArray[np.uint8]) -> PseudoMask:
-    """A finished mask, such as the CRF's, as a pseudo mask; nothing tells its confidence.
-
-    Args:
-        mask: (H, W): 0, class index + 1, 255.
-    """
-    return _described(mask, float("nan"))
+    """A finished (H, W) mask, such as the CRF's, as a pseudo mask of unknown confidence."""
+    return _with_shares(mask, float("nan"))
 
 
 def confidence(
     scores: NDArray[np.float32], classes: NDArray[np.integer], threshold: float
 ) -> float:
-    """How clear the decisions behind a seed are, to rank photos by.
+    """How clear the decisions behind a seed are, for ranking photos.
 
-    A class leads at a pixel by its score less the greater of the threshold and the other classes'
+    A class's lead at a pixel is its score less the greater of the threshold and the other classes'
     best score; the seed gives it the pixels where its lead is above 0. Its firmness is the number
     of pixels where the lead exceeds d over the number where it exceeds -d: the IoU between a
-    strict and a lenient mask of the class. Here d is half the way from the threshold to 0 or 1,
+    strict and a lenient mask of the class. d is half the way from the threshold to 0 or 1,
     whichever is nearer. The confidence is the mean firmness of the tagged classes; a class that
     comes near the threshold nowhere counts 0. Stretching all scores away from the threshold never
     lowers it.
 
-    Args:
-        scores: (K', H, W) maps of the tagged classes, 0 .. 1.
-        classes: (K',) their indices, strictly increasing.
-        threshold: height of the background plane, 0 .. 1.
+    The arguments and errors are those of :func:`esol.masks.seeds.seed_mask`.
 
     Returns:
-        0 .. 1; 1 for a photo without a tag, whose mask is background for certain.
-
-    Raises:
-        ValueError: shapes or order are not as above.
+        0 .. 1; 1 for a photo without a tag, whose mask is certainly background.
     """
-    check(scores, classes)
+    check_scores(scores, classes)
     if not len(scores):
         return 1.0
-    step, shares = min(threshold, 1 - threshold) / 2, []
+    step, firmness = min(threshold, 1 - threshold) / 2, []
     plane = np.full((1, *scores.shape[1:]), threshold, np.float32)
     for index in range(len(scores)):
-        rival = np.concatenate([plane, scores[:index], scores[index + 1 :]]).max(0)
-        lead = scores[index] - rival
+        lead = scores[index] - np.concatenate([plane, np.delete(scores, index, 0)]).max(0)
         lenient = int((lead > -step).sum())
-        shares.append(int((lead > step).sum()) / lenient if lenient else 0.0)
-    return float(np.mean(shares))
+        firmness.append(int((lead > step).sum()) / lenient if lenient else 0.0)
+    return float(np.mean(firmness))
 
 
 def statistics(
-    found: Iterable[tuple[NDArray[np.uint8], Sequence[int]]], classes: Sequence[str]
+    photos: Iterable[tuple[NDArray[np.uint8], Sequence[int]]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """What a list's pseudo masks hold.
-
-    Args:
-        found: (mask, tags) of each photo: (H, W) uint8 and class indices; read once.
-        classes: names of the K classes.
+    """Counts over a list of (H, W) pseudo masks with their tags, read once, and K class names.
 
     Returns:
         Plain values: ``{"photos", "pixels", "background", "ignored", "empty", "per_class": {name:
         {"tagged", "missing", "pixels", "share"}}}``. ``background``, ``ignored`` and ``share`` are
         shares of all pixels (0 without any); ``empty`` counts photos without a pixel of any class,
-        ``tagged`` photos with the tag, and ``missing`` those of them without a pixel of the class.
+        ``tagged`` photos with the tag, ``missing`` tagged photos without a pixel of the class.
 
     Raises:
         ValueError: a mask has a value between K and 255.
     """
     pixels = np.zeros(256, np.int64)
     tagged, missing = np.zeros((2, len(classes)), np.int64)
-    photos = empty = 0
-    for mask, tags in found:
+    number = empty = 0
+    for mask, tags in photos:
         counts = np.bincount(mask.ravel(), minlength=256)
         pixels += counts
-        photos += 1
+        number += 1
         empty += not counts[1:IGNORE].any()
         for tag in tags:
             tagged[tag] += 1
@@ -149,24 +134,27 @@ def statistics(
         raise ValueError(f"a mask value above {len(classes)} other than {IGNORE}")
     total = int(pixels.sum())
     shares = pixels / max(total, 1)
+    per_class = {
+        name: {
+            "tagged": int(tagged[index]),
+            "missing": int(missing[index]),
+            "pixels": int(pixels[index + 1]),
+            "share": float(shares[index + 1]),
+        }
+        for index, name in enumerate(classes)
+    }
     return {
-        "photos": photos,
+        "photos": number,
         "pixels": total,
         "background": float(shares[0]),
         "ignored": float(shares[IGNORE]),
         "empty": empty,
-        "per_class": {
-            name: {
-                "tagged": int(tagged[index]),
-                "missing": int(missing[index]),
-                "pixels": int(pixels[index + 1]),
-                "share": float(shares[index + 1]),
-            }
-            for index, name in enumerate(classes)
-        },
+        "per_class": per_class,
     }
 
 
-def _described(mask: NDArray[np.uint8], sure: float) -> PseudoMask:
+def _with_shares(mask: NDArray[np.uint8], confidence: float) -> PseudoMask:
     ignored = mask == IGNORE
-    return PseudoMask(mask, sure, float(((mask != 0) & ~ignored).mean()), float(ignored.mean()))
+    return PseudoMask(
+        mask, confidence, float(((mask != 0) & ~ignored).mean()), float(ignored.mean())
+    )

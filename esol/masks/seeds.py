@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 def seed_mask(
     scores: NDArray[np.float32], classes: NDArray[np.integer], threshold: float
 ) -> NDArray[np.uint8]:
-    """Give each pixel its best tagged class where that beats a constant background.
+    """Give each pixel its best tagged class where that beats a background of constant height.
 
-    The background is a plane of constant height ``threshold``; a pixel belongs to the class with
-    the highest score if that score is greater, otherwise (a tie included) to the background.
-    Between classes of equal score the lower index wins. The comparison is made in float32, as
-    in :mod:`esol.metrics.curves`, whose curves hold for exactly these masks. The protocol is IRN's.
+    A pixel belongs to the class with the highest score if that exceeds ``threshold``, otherwise (a
+    tie included) to the background. Between classes of equal score the lower index wins. Scores are
+    compared in float32, as in :mod:`esol.metrics.curves`, whose curves hold for exactly these
+    masks. The protocol is IRN's.
 
     Args:
         scores: (K', H, W) maps of the photo's tagged classes, 0 .. 1, no NaN.
@@ -27,10 +27,10 @@ def seed_mask(
 
     Examples:
         >>> scores = np.array([[[0.9, 0.2, 0.1]], [[0.4, 0.5, 0.3]]], np.float32)
-        >>> seed(scores, np.array([2, 6]), threshold=0.3)  # classes 2 and 6 are mask values 3 and 7
+        >>> seed_mask(scores, np.array([2, 6]), threshold=0.3)  # values 3 and 7: classes 2 and 6
         array([[3, 7, 0]], dtype=uint8)
     """
-    check(scores, classes)
+    check_scores(scores, classes)
     top, winner = strongest(scores)
     if not len(classes):
         return np.zeros(scores.shape[1:], np.uint8)
@@ -39,13 +39,9 @@ def seed_mask(
 
 
 def strongest(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Highest score of each pixel and which map it comes from (the first among equals).
+    """Highest score of each pixel, (H, W), and its map, (H, W) in 0 .. K'-1, the first of equals.
 
-    Args:
-        scores: (K', H, W); without a map (K' = 0) every score counts as 0.
-
-    Returns:
-        (H, W) scores and (H, W) positions in 0 .. K'-1.
+    ``scores`` is (K', H, W); without a map (K' = 0) every score counts as 0.
     """
     winner = np.zeros(scores.shape[1:], np.intp)
     if not len(scores):
@@ -53,13 +49,13 @@ def strongest(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     # A running maximum: argmax over the first axis strides through memory, twice as slow.
     top = np.asarray(scores[0], np.float32)
     for position in range(1, len(scores)):
-        challenger = np.asarray(scores[position], np.float32)
-        np.copyto(winner, position, where=challenger > top)
-        top = np.maximum(top, challenger)
+        rival = np.asarray(scores[position], np.float32)
+        np.copyto(winner, position, where=rival > top)
+        top = np.maximum(top, rival)
     return top, winner
 
 
-def check(scores: NDArray[np.float32], classes: NDArray[np.integer]) -> None:
+def check_scores(scores: NDArray[np.float32], classes: NDArray[np.integer]) -> None:
     """Refuse maps that do not fit their class indices.
 
     Raises:

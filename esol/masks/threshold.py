@@ -1,7 +1,6 @@
-"""A threshold from the maps alone: no ground truth, no photos.
+"""A threshold from the maps alone, without ground truth and photos.
 
-Other rules were measured beside this one; docs/masks.md has the numbers and
-``studies/thresholds.py`` the rules.
+``studies/thresholds.py`` has other rules that were measured, docs/masks.md the numbers.
 """
 
 from collections.abc import Iterable
@@ -17,17 +16,14 @@ _STEPS = 255
 """Scores in the cache are multiples of 1/255."""
 
 
-def choose_threshold(found: Iterable[Maps]) -> float:
+def choose_threshold(photos: Iterable[Maps]) -> float:
     """The mean score of a list of photos: foreground is what scores above the average pixel.
 
     Every cell of the cached grid counts alike, with its highest score among the photo's tagged
     classes. The mean rises with the height of the background, with the share of foreground and
     with the number of high scores, and so does the best threshold. One threshold holds for the
-    whole list: each map has been divided by its photo's maximum already.
-
-    Args:
-        found: the maps of the list's photos, all of one kind; read once, in any order. Photos
-            without a tag do not count.
+    whole list, as each map has been divided by its photo's maximum. The maps, all of one kind, are
+    read once, in any order; photos without a tag do not count.
 
     Returns:
         Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.metrics.curves`.
@@ -36,14 +32,12 @@ def choose_threshold(found: Iterable[Maps]) -> float:
         InputError: there is no map, or all scores are equal.
     """
     counts = np.zeros(_STEPS + 1, np.int64)
-    for maps in found:
+    for maps in photos:
         if len(maps.classes):
             counts += top_counts(maps)
     if np.count_nonzero(counts) < 2:
         state = "all scores are equal" if counts.any() else "no photo has a map"
-        raise InputError(
-            f"masks.threshold: auto has nothing to choose from ({state}); give a number"
-        )
+        raise InputError(f"masks.threshold = auto: {state}; give a number")
     return round(int(counts @ np.arange(_STEPS + 1)) / int(counts.sum()) / _STEPS, 2)
 
 

@@ -15,8 +15,8 @@ Values = NDArray[np.float64]
 class Metrics:
     """Metrics of one confusion matrix, or of a stack of T: then each field has a leading T.
 
-    All are shares in 0 .. 1 over the pixels of the whole set, never means of per-photo values.
-    A class with no pixel in the ground truth is absent: its values are NaN, and no mean counts it
+    All are ratios in 0 .. 1 over the pixels of the whole set, never means of per-photo values.
+    A class without a pixel in the ground truth is absent: its values are NaN, and no mean counts it
     (pixels wrongly given to it still cost the classes they belong to). The background is a class.
 
     Attributes:
@@ -52,8 +52,8 @@ def confusion(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: 
     """Count the pixels of one photo by true and predicted value.
 
     Args:
-        prediction: (H, W) finished mask, 0 .. K; 255 (undecided) counts as background.
-        truth: (H, W) mask, 0 .. K; pixels of 255 take no part.
+        prediction: (H, W) mask, 0 .. K; 255 (undecided) counts as background.
+        truth: (H, W) mask, 0 .. K; 255 is left out.
         classes: K, without background.
 
     Returns:
@@ -68,17 +68,13 @@ def confusion(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: 
 
 
 def pair_counts(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Counts:
-    """(256, 256) pixels by true and predicted value, for two (H, W) masks of the same shape."""
+    """(256, 256) pixels of two (H, W) masks by true and predicted value."""
     pairs = truth.ravel().astype(np.intp) * 256 + prediction.ravel()
     return np.bincount(pairs, minlength=256 * 256).reshape(256, 256).astype(np.int64)
 
 
 def fold(table: Counts, classes: int) -> Counts:
-    """(256, 256) counts over raw mask values -> (K+1, K+1); see :func:`confusion`.
-
-    Raises:
-        ValueError: a pixel that counts has a value between K and 255.
-    """
+    """(256, 256) counts of raw mask values -> (K+1, K+1); returns and raises as ``confusion``."""
     if np.any(table[classes + 1 : IGNORE]):
         raise ValueError(f"a ground-truth value above {classes} other than {IGNORE}")
     scored = table[: classes + 1]
@@ -94,10 +90,10 @@ def metrics(table: Counts) -> Metrics:
     hits = np.diagonal(table, axis1=-2, axis2=-1)
     truth, prediction = table.sum(-1), table.sum(-2)
     present = truth > 0
-    iou = share(hits, truth + prediction - hits, present)
-    precision = share(hits, prediction, present)
-    recall = share(hits, truth, present)
-    f1 = share(2 * hits, truth + prediction, present)
+    iou = ratio(hits, truth + prediction - hits, present)
+    precision = ratio(hits, prediction, present)
+    recall = ratio(hits, truth, present)
+    f1 = ratio(2 * hits, truth + prediction, present)
     mean_precision, mean_recall = _mean(precision), _mean(recall)
     front_hits = table[..., 1:, 1:].sum((-2, -1))
     front_truth, front_prediction = truth[..., 1:].sum(-1), prediction[..., 1:].sum(-1)
@@ -110,14 +106,14 @@ def metrics(table: Counts) -> Metrics:
         mean_precision=mean_precision,
         mean_recall=mean_recall,
         mean_f1=_mean(f1),
-        f1_of_means=share(2 * mean_precision * mean_recall, mean_precision + mean_recall),
-        foreground_precision=share(front_hits, front_prediction),
-        foreground_recall=share(front_hits, front_truth),
-        foreground_f1=share(2 * front_hits, front_truth + front_prediction),
+        f1_of_means=ratio(2 * mean_precision * mean_recall, mean_precision + mean_recall),
+        foreground_precision=ratio(front_hits, front_prediction),
+        foreground_recall=ratio(front_hits, front_truth),
+        foreground_f1=ratio(2 * front_hits, front_truth + front_prediction),
     )
 
 
-def share(
+def ratio(
     part: NDArray[np.number], whole: NDArray[np.number], where: NDArray[np.bool_] | bool = True
 ) -> Values:
     """``part / whole``, NaN where ``whole`` is 0 or ``where`` is false; shapes must be equal."""
@@ -127,5 +123,5 @@ def share(
 
 
 def _mean(values: Values) -> Values:
-    known = ~np.isnan(values)
-    return share(np.where(known, values, 0).sum(-1), known.sum(-1))
+    valid = ~np.isnan(values)
+    return ratio(np.where(valid, values, 0).sum(-1), valid.sum(-1))

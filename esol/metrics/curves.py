@@ -1,7 +1,7 @@
 """Metrics of score maps at every threshold at once.
 
-The top score of a pixel, its class and the true value are counted once; the confusion matrix of the
-seeds at any threshold is then a cumulative sum.
+Pixels are counted once by top score, its class and true value; the confusion matrix of the seeds at
+any threshold is then a cumulative sum.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,30 +13,25 @@ from numpy.typing import NDArray
 
 from esol.data.sample import BACKGROUND
 from esol.errors import InputError
-from esol.metrics.confusion import (
-    Metrics,
-    Values,
-    metrics,
-    share,
-)
+from esol.metrics.confusion import Metrics, Values, metrics, ratio
 from esol.metrics.histogram import Histogram
 from esol.system.files import plain
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Metrics at each of T thresholds, and each class by itself.
+    """Metrics at each of T thresholds, of the seeds and of each class by itself.
 
     Attributes:
         thresholds: (T,) ascending.
         seeds: metrics of the seed masks (argmax over tagged classes where the score exceeds the
             threshold), every field with a leading T.
         precision, recall: (T, K) of class k alone: the pixels whose score for k exceeds the
-            threshold, whatever other classes score there. Precision is NaN where there are none,
-            recall where the ground truth has no pixel of k.
+            threshold, whatever other classes score there. Precision is NaN without such pixels,
+            recall without a pixel of k in the ground truth.
         average_precision: (K,) area under that curve: sum of precision times gain in recall,
-            thresholds falling. Pixels with a score of 0, untagged ones among them, are never
-            retrieved and add nothing. NaN for a class without a pixel in the ground truth.
+            thresholds falling. Pixels with a score of 0, such as untagged ones, are never retrieved
+            and add nothing. NaN for a class without a pixel in the ground truth.
     """
 
     thresholds: NDArray[np.float64]
@@ -46,9 +41,9 @@ class Curves:
     average_precision: Values
 
     def best(self) -> int:
-        """Index of the threshold with the highest mIoU (the lowest such threshold).
+        """Index of the (lowest) threshold with the highest mIoU.
 
-        It is chosen on the ground truth: name it so wherever a number read there is shown.
+        It is chosen on the ground truth: say so wherever numbers at this threshold are shown.
         """
         return int(np.nanargmax(self.seeds.miou))
 
@@ -56,7 +51,7 @@ class Curves:
         """Position of a threshold.
 
         Raises:
-            ValueError: it is not one of those counted (see ``histogram.thresholds``).
+            ValueError: it was not counted (see ``histogram.thresholds``).
         """
         places = np.flatnonzero(self.thresholds == threshold)
         if not len(places):
@@ -65,7 +60,7 @@ class Curves:
 
 
 def curves(histogram: Histogram) -> Curves:
-    """Everything the counts tell.
+    """The curves of the counts.
 
     Raises:
         InputError: no pixel was counted (no ground truth, or all of it 255).
@@ -74,8 +69,8 @@ def curves(histogram: Histogram) -> Curves:
         raise InputError("the ground truth has no labelled pixel (none but 255); add masks")
     right, wrong = histogram.hits()
     total = histogram.positive.sum(0)
-    precision = share(right, right + wrong)
-    recall = share(right, np.broadcast_to(total, right.shape))
+    precision = ratio(right, right + wrong)
+    recall = ratio(right, np.broadcast_to(total, right.shape))
     gain = right - np.concatenate([right[1:], np.zeros_like(right[:1])])
     area = (np.nan_to_num(precision) * gain).sum(0)
     return Curves(
@@ -83,60 +78,49 @@ def curves(histogram: Histogram) -> Curves:
         seeds=metrics(histogram.confusions()),
         precision=precision,
         recall=recall,
-        average_precision=share(area, total),
+        average_precision=ratio(area, total),
     )
 
 
-def summary(found: Curves, classes: Sequence[str], fixed: float) -> dict[str, Any]:
+def summary(measures: Curves, classes: Sequence[str], fixed: float) -> dict[str, Any]:
     """Plain values for JSON: at the fixed threshold, at the best one, and the curves.
 
-    Args:
-        found: from :func:`curves`.
-        classes: names of the K classes.
-        fixed: the threshold set beforehand; must be one of those counted.
+    ``classes`` are the K class names, ``fixed`` is the threshold set beforehand.
 
     Returns:
         ``{"threshold": fixed, "fixed": {...}, "best_on_ground_truth": {"threshold": t, ...},
-        "average_precision": {class: AP}, "mean_average_precision": mAP, "curves": {...}}``. The
-        two middle ones are :func:`table` with their threshold; ``curves`` has one list of T values
-        per mean metric and, under ``per_class``, precision and recall of each class. NaN is None.
+        "average_precision": {class: AP}, "mean_average_precision": mAP, "curves": {...}}``.
+        ``fixed`` and ``best_on_ground_truth`` have the entries of :func:`table`; ``curves`` has a
+        list of T values per mean metric and, under ``per_class``, precision and recall of each
+        class. NaN is None.
 
     Raises:
         ValueError: ``fixed`` was not counted, or the names are not K.
         InputError: a class is called "background".
     """
-    chosen = found.best()
-    area = dict(zip(classes, found.average_precision, strict=True))
-    known = found.average_precision[~np.isnan(found.average_precision)]
-    lines: dict[str, Any] = {"threshold": found.thresholds, **_means(found.seeds)}
-    lines["per_class"] = {
-        name: {"precision": found.precision[:, place], "recall": found.recall[:, place]}
-        for place, name in enumerate(classes)
+    best, areas = measures.best(), measures.average_precision
+    area_of = dict(zip(classes, areas, strict=True))
+    present = areas[~np.isnan(areas)]
+    per_class = {
+        name: {"precision": measures.precision[:, index], "recall": measures.recall[:, index]}
+        for index, name in enumerate(classes)
     }
-    return plain(
-        {
-            "threshold": fixed,
-            "fixed": {
-                "threshold": fixed,
-                **table(found.seeds.at(found.index(fixed)), classes),
-            },
-            "best_on_ground_truth": {
-                "threshold": found.thresholds[chosen],
-                **table(found.seeds.at(chosen), classes),
-            },
-            "average_precision": area,
-            "mean_average_precision": known.mean() if len(known) else float("nan"),
-            "curves": lines,
-        }
-    )
+    at_fixed = table(measures.seeds.at(measures.index(fixed)), classes)
+    at_best = table(measures.seeds.at(best), classes)
+    means = _means(measures.seeds)
+    content = {
+        "threshold": fixed,
+        "fixed": {"threshold": fixed, **at_fixed},
+        "best_on_ground_truth": {"threshold": measures.thresholds[best], **at_best},
+        "average_precision": area_of,
+        "mean_average_precision": present.mean() if len(present) else float("nan"),
+        "curves": {"threshold": measures.thresholds, **means, "per_class": per_class},
+    }
+    return plain(content)
 
 
-def table(found: Metrics, classes: Sequence[str]) -> dict[str, Any]:
-    """Metrics of one confusion matrix under their names.
-
-    Args:
-        found: without a leading T.
-        classes: names of the K classes.
+def table(values: Metrics, classes: Sequence[str]) -> dict[str, Any]:
+    """Metrics of one confusion matrix (no leading T) by name; ``classes`` are the K class names.
 
     Returns:
         ``{"miou", "precision", "recall", "f1", "f1_of_means", "foreground_precision",
@@ -148,39 +132,31 @@ def table(found: Metrics, classes: Sequence[str]) -> dict[str, Any]:
     """
     if BACKGROUND in classes:
         raise InputError(f'no class may be called "{BACKGROUND}"; rename it in the labels')
-    rows = zip(found.iou, found.precision, found.recall, found.f1, strict=True)
     keys = ("iou", "precision", "recall", "f1")
-    return plain(
-        {
-            **_means(found),
-            "per_class": {
-                name: dict(zip(keys, row, strict=True))
-                for name, row in zip([BACKGROUND, *classes], rows, strict=True)
-            },
-        }
-    )
+    rows = zip(*(getattr(values, key) for key in keys), strict=True)
+    per_class = {
+        name: dict(zip(keys, row, strict=True))
+        for name, row in zip([BACKGROUND, *classes], rows, strict=True)
+    }
+    return plain({**_means(values), "per_class": per_class})
 
 
-def never_predicted(found: Mapping[str, Any]) -> tuple[str, ...]:
-    """Classes that the ground truth has and the masks nowhere: the mean precision is without them.
-
-    Args:
-        found: from :func:`table`.
-    """
-    rows = found["per_class"].items()
+def never_predicted(entries: Mapping[str, Any]) -> tuple[str, ...]:
+    """Classes of a :func:`table` with ground truth but no prediction: mean precision lacks them."""
+    rows = entries["per_class"].items()
     return tuple(
         name for name, row in rows if row["precision"] is None and row["recall"] is not None
     )
 
 
-def _means(found: Metrics) -> dict[str, Values]:
+def _means(values: Metrics) -> dict[str, Values]:
     return {
-        "miou": found.miou,
-        "precision": found.mean_precision,
-        "recall": found.mean_recall,
-        "f1": found.mean_f1,
-        "f1_of_means": found.f1_of_means,
-        "foreground_precision": found.foreground_precision,
-        "foreground_recall": found.foreground_recall,
-        "foreground_f1": found.foreground_f1,
+        "miou": values.miou,
+        "precision": values.mean_precision,
+        "recall": values.mean_recall,
+        "f1": values.mean_f1,
+        "f1_of_means": values.f1_of_means,
+        "foreground_precision": values.foreground_precision,
+        "foreground_recall": values.foreground_recall,
+        "foreground_f1": values.foreground_f1,
     }

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esol.data.images import load_mask
 from esol.data.sample import IGNORE
@@ -27,46 +26,46 @@ def evaluate_masks(
         truth: folder of ground-truth PNGs of the same names and sizes; 255 is left out.
         classes: names of the classes, or K; None: K is the highest value found in either folder.
         names: relative names without suffix to score; None: every PNG below ``truth``.
-            Masks without ground truth are not looked at.
+            Masks without ground truth are not read.
 
     Returns:
-        :func:`table` plus ``"classes"``: K, ``"photos"``: how many, ``"pixels"``: how many took
-        part, and ``"coverage"``: the share of these whose prediction is not 255. Without names the
-        classes are called "1", "2" ..
+        :func:`table` plus ``"classes"``: K, ``"photos"`` and ``"pixels"``: how many were scored,
+        and ``"coverage"``: the share of these pixels whose prediction is not 255. Without names
+        the classes are called "1", "2" ..
 
     Raises:
         InputError: nothing to score, a file is missing or unreadable, sizes or values do not fit.
 
     Examples:
-        >>> found = evaluate_masks(Path("photos/masks"), Path("photos/masks"))
-        >>> found["miou"], found["photos"], found["classes"], found["per_class"]["1"]["recall"]
+        >>> table = evaluate_masks(Path("photos/masks"), Path("photos/masks"))
+        >>> table["miou"], table["photos"], table["classes"], table["per_class"]["1"]["recall"]
         (1.0, 24, 6, 1.0)
     """
-    listed = _names(truth) if names is None else sorted(set(names))
-    if not listed:
+    names = _names(truth) if names is None else sorted(set(names))
+    if not names:
         raise InputError(f"{truth}: no ground truth to score (no PNG found); name another folder")
-    missing = [name for name in listed if not _file(masks, name).is_file()]
+    missing = [name for name in names if not _file(masks, name).is_file()]
     if missing:
         raise InputError(
-            f"{_file(masks, missing[0])}: no such mask ({len(missing)} of {len(listed)} missing); "
+            f"{_file(masks, missing[0])}: no such mask ({len(missing)} of {len(names)} missing); "
             "add it or list the photos to score"
         )
-    given = classes if isinstance(classes, int) or classes is None else len(classes)
+    count = classes if isinstance(classes, int) or classes is None else len(classes)
     pairs = np.zeros((256, 256), np.int64)
-    for name in listed:
-        pairs += _count(_file(masks, name), _file(truth, name), given)
-    found = np.flatnonzero(pairs.sum(0)[:IGNORE] + pairs.sum(1)[:IGNORE])
-    count = max(int(found.max(initial=0)), 1) if given is None else given
-    called = [str(value + 1) for value in range(count)]
-    if classes is not None and not isinstance(classes, int):
-        called = list(classes)
+    for name in names:
+        pairs += _count(_file(masks, name), _file(truth, name), count)
+    if count is None:
+        values = np.flatnonzero(pairs.sum(0)[:IGNORE] + pairs.sum(1)[:IGNORE])
+        count = max(int(values.max(initial=0)), 1)
+    if classes is None or isinstance(classes, int):
+        classes = [str(value + 1) for value in range(count)]
     pixels = int(pairs[:IGNORE].sum())
     if not pixels:
         raise InputError(f"{truth}: no labelled pixel (none but {IGNORE}); add ground truth")
     return {
-        **table(metrics(fold(pairs, count)), called),
+        **table(metrics(fold(pairs, count)), classes),
         "classes": count,
-        "photos": len(listed),
+        "photos": len(names),
         "pixels": pixels,
         "coverage": int(pairs[:IGNORE, :IGNORE].sum()) / pixels,
     }
@@ -75,11 +74,9 @@ def evaluate_masks(
 def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the folder of the ground truth")
-    files = (path.relative_to(folder) for path in folder.rglob("*.png"))
-    # Names with a leading dot are other programs' leavings and our own unfinished files.
-    return sorted(
-        path.with_suffix("").as_posix() for path in files if not path.name.startswith(".")
-    )
+    # Names with a leading dot are other programs' leftovers and our own unfinished files.
+    files = (path for path in folder.rglob("*.png") if not path.name.startswith("."))
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -89,19 +86,14 @@ def _file(folder: Path, name: str) -> Path:
 def _count(mask: Path, truth: Path, classes: int | None) -> Counts:
     predicted, true = load_mask(mask), load_mask(truth)
     if predicted.shape != true.shape:
+        size, true_size = (f"{image.shape[1]} x {image.shape[0]}" for image in (predicted, true))
         raise InputError(
-            f"{mask}: {_size(predicted)} pixels, but its ground truth {truth} has {_size(true)}; "
+            f"{mask}: {size} pixels, but its ground truth {truth} has {true_size}; "
             "make the mask at the photo's size"
         )
     for path, values in ((mask, predicted), (truth, true)):
         highest = int(values[values != IGNORE].max(initial=0))
         if classes is not None and highest > classes:
-            raise InputError(
-                f"{path}: value {highest}, but there are {classes} classes; "
-                f"use 0 .. {classes} and {IGNORE}"
-            )
+            fault = f"value {highest}, but there are {classes} classes"
+            raise InputError(f"{path}: {fault}; use 0 .. {classes} and {IGNORE}")
     return pair_counts(predicted, true)
-
-
-def _size(mask: NDArray[np.uint8]) -> str:
-    return f"{mask.shape[1]} x {mask.shape[0]}"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.sample import IGNORE
-from esol.masks.seeds import check, strongest
+from esol.masks.seeds import check_scores, strongest
 from esol.metrics.confusion import Counts
 
 THRESHOLDS = tuple(step / 100 for step in range(101))
@@ -17,12 +17,12 @@ _CELLS = 1024
 """A power of two, so that a float32 score times it is exact."""
 
 _STRIP = 1 << 15
-"""Pixels counted at a time: what fits a cache and is not given back to the system every time, which
-takes longer than the counting."""
+"""Pixels counted at a time: their arrays fit a cache, and are small enough not to be given back to
+the system every time, which takes longer than the counting."""
 
 
 def thresholds(*fixed: float) -> tuple[float, ...]:
-    """0.00, 0.01 .. 1.00 and the given ones between them, ascending, each once."""
+    """0.00, 0.01 .. 1.00 and the fixed ones, ascending, each once."""
     return tuple(sorted({*THRESHOLDS, *fixed}))
 
 
@@ -31,8 +31,8 @@ class Histogram:
     """Counts over a set of photos, exact at each of the thresholds.
 
     A score's bin is the number of thresholds below it, 0 .. T: ``score > thresholds[i]`` exactly
-    where ``bin > i``, compared in float32 as :func:`esol.masks.seeds.seed` does. Pixels whose truth
-    is 255 are left out.
+    where ``bin > i``, compared in float32 as in :func:`esol.masks.seeds.seed_mask`. Pixels whose
+    truth is 255 are left out.
 
     Attributes:
         classes: K, without background.
@@ -40,7 +40,7 @@ class Histogram:
         joint: (T+1, K, K+1) pixels by bin of the top score, its class, true value.
         positive: (T+1, K) pixels of class k by the bin of the score of k.
         negative: (T+1, K) the other pixels by the bin of the score of k. In both, the pixels of a
-            photo where k is not tagged score 0 (bin 0), so what the tags miss is counted.
+            photo without the tag k score 0 (bin 0), so that missing tags count.
     """
 
     classes: int
@@ -50,14 +50,13 @@ class Histogram:
     negative: Counts = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        given = self.thresholds
-        if not given or min(given) < 0 or max(given) > 1 or list(given) != sorted(set(given)):
-            raise ValueError(f"thresholds are not ascending numbers in 0 .. 1: {given}")
-        bins = len(given) + 1
+        edges = self.thresholds
+        if not edges or min(edges) < 0 or max(edges) > 1 or list(edges) != sorted(set(edges)):
+            raise ValueError(f"thresholds are not ascending numbers in 0 .. 1: {edges}")
+        bins = len(edges) + 1
         self.joint = np.zeros((bins, self.classes, self.classes + 1), np.int64)
-        self.positive = np.zeros((bins, self.classes), np.int64)
-        self.negative = np.zeros((bins, self.classes), np.int64)
-        self._binner = _Binner.of(given)
+        self.positive, self.negative = np.zeros((2, bins, self.classes), np.int64)
+        self._binner = _Binner(edges)
 
     def add(
         self,
@@ -80,14 +79,13 @@ class Histogram:
         size, width = len(self.thresholds) + 1, self.classes + 2
         valid = np.zeros(width, np.int64)
         joint = np.zeros(size * len(tagged) * width, np.int64)
-        own = np.zeros((len(tagged), size * width), np.int64)
+        per_class = np.zeros((len(tagged), size * width), np.int64)
         flat, values = scores.reshape(len(tagged), truth.size), truth.ravel()
         for begin in range(0, values.size, _STRIP):
             part = slice(begin, begin + _STRIP)
             # One more column takes the ignored pixels: cheaper than cutting them out of every map.
-            column = np.where(values[part] == IGNORE, self.classes + 1, values[part]).astype(
-                np.intp
-            )
+            column = values[part].astype(np.intp)
+            column[column == IGNORE] = self.classes + 1
             valid += np.bincount(column, minlength=width)
             if len(tagged):
                 bins = self._binner(flat[:, part])
@@ -95,8 +93,8 @@ class Histogram:
                 # Bins grow with the score, so the top score's bin is the top bin.
                 code = (bins.max(0) * len(tagged) + winner) * width + column
                 joint += np.bincount(code, minlength=joint.size)
-                for counts, places in zip(own, bins, strict=True):
-                    counts += np.bincount(places * width + column, minlength=counts.size)
+                for counts, levels in zip(per_class, bins, strict=True):
+                    counts += np.bincount(levels * width + column, minlength=counts.size)
         valid = valid[:-1]
         if len(tagged):
             self.joint[:, tagged] += joint.reshape(size, len(tagged), width)[..., :-1]
@@ -105,12 +103,12 @@ class Histogram:
         untagged = np.setdiff1d(np.arange(self.classes), tagged)
         self.positive[0, untagged] += valid[untagged + 1]
         self.negative[0, untagged] += valid.sum() - valid[untagged + 1]
-        for index, counts in zip(tagged, own.reshape(len(tagged), size, width), strict=True):
+        for index, counts in zip(tagged, per_class.reshape(-1, size, width), strict=True):
             self.positive[:, index] += counts[:, index + 1]
             self.negative[:, index] += counts[:, :-1].sum(1) - counts[:, index + 1]
 
     def merge(self, other: "Histogram") -> None:
-        """Add the counts of other photos, gathered elsewhere.
+        """Add the counts of other photos.
 
         Raises:
             ValueError: classes or thresholds differ.
@@ -123,6 +121,7 @@ class Histogram:
 
     def confusions(self) -> Counts:
         """(T, K+1, K+1) confusion matrix of the seeds at each threshold, truth along rows."""
+        # A seed has the top class where the top score's bin is above i, and background elsewhere.
         above = _above(self.joint).transpose(0, 2, 1)
         result = np.empty((len(above), self.classes + 1, self.classes + 1), np.int64)
         result[..., 1:] = above
@@ -130,13 +129,13 @@ class Histogram:
         return result
 
     def hits(self) -> tuple[Counts, Counts]:
-        """Pixels whose own score for k exceeds each threshold: (T, K) right and (T, K) wrong."""
+        """Pixels whose score for k exceeds each threshold: (T, K) right and (T, K) wrong."""
         return _above(self.positive), _above(self.negative)
 
     def _check(
         self, scores: NDArray[np.float32], tagged: NDArray[np.intp], truth: NDArray[np.uint8]
     ) -> None:
-        check(scores, tagged)
+        check_scores(scores, tagged)
         if len(tagged) and tagged[-1] >= self.classes:
             raise ValueError(f"class index {tagged[-1]} of {self.classes} classes")
         if truth.shape != scores.shape[1:]:
@@ -152,23 +151,18 @@ def _above(counts: Counts) -> Counts:
     return np.cumsum(counts[:0:-1], axis=0)[::-1]
 
 
-@dataclass(frozen=True, eq=False)
 class _Binner:
     """Counts the thresholds below each score: a table look-up, then exact comparisons.
 
-    Six times as fast as ``np.searchsorted``: the table knows the thresholds below the score's cell
-    (1/1024 wide), and only the few within the cell are compared with the score itself.
+    Six times as fast as ``np.searchsorted``: the table has the count at the start of the score's
+    cell (1/1024 wide), and only the few thresholds within the cell are compared with the score.
     """
 
-    table: NDArray[np.intp]
-    edges: NDArray[np.float32]
-    steps: int
-
-    @staticmethod
-    def of(given: tuple[float, ...]) -> "_Binner":
-        edges = np.asarray(given, np.float32)
-        table = np.searchsorted(edges, np.arange(_CELLS + 2, dtype=np.float32) / _CELLS)
-        return _Binner(table, np.append(edges, np.float32(np.inf)), int(np.diff(table).max()))
+    def __init__(self, thresholds: tuple[float, ...]) -> None:
+        edges = np.asarray(thresholds, np.float32)
+        self.table = np.searchsorted(edges, np.arange(_CELLS + 2, dtype=np.float32) / _CELLS)
+        self.edges = np.append(edges, np.float32(np.inf))  # infinity ends every comparison
+        self.steps = int(np.diff(self.table).max())  # most thresholds in a cell
 
     def __call__(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
         exact = np.asarray(scores, np.float32)

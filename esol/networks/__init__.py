@@ -1,1 +1,1 @@
-"""Networks: plain modules that know nothing of training, files or settings."""
+"""Networks as modules, their losses and weights; they know no stages and no run folders."""

@@ -9,34 +9,33 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses, Mean
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
+from esol.ops.grids import cells, resize
 from esol.ops.pairs import pair_sums
 
-STRIDE = 4
-"""Photo pixels per cell of the results, in each direction."""
+EDGE_STRIDE = 4
+"""Photo pixels per cell of the edge and displacement maps, in each direction."""
 
-_DEEP = 8
-"""Photo pixels per cell where the stages coarser than STRIDE meet in the displacement branch."""
+_COARSE_STRIDE = 8
+"""Photo pixels per cell where stages coarser than EDGE_STRIDE meet in the displacement branch."""
 
 
 class _Stage(NamedTuple):
-    """A stage of the backbone: its channels and its photo pixels per cell."""
+    """Channels and photo pixels per cell of a stage of the backbone."""
 
     channels: int
     stride: int
 
 
 class AffinityNet(nn.Module):
-    """Boundaries between labels, and the way from each cell to the centre of its object.
+    """Boundaries between labels, and the displacement from each cell to its object's centre.
 
     Args:
         backbone: frozen here, always in eval mode; must give its stages' features.
-        displacement: also predict the way to the centre, which only instances need: it is most
-            of the work.
+        displacement: also predict displacements, which only instances need: most of the work.
         width: factor on IRN's branch widths (32 for edges; 64, 128 and 256 for displacement);
             less is faster.
 
@@ -63,14 +62,12 @@ class AffinityNet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N, 3, H, W) normalised images -> edge logits and displacement on the stride-4 grid.
 
-        Returns:
-            (N, h, w) logits and (N, 2, h, w) displacement in cells, (y, x), h = ceil(H / 4) and
-            w = ceil(W / 4). The mean shift is subtracted in eval mode; None without the branch.
+        (N, h, w) logits and (N, 2, h, w) displacement in cells, (y, x), h = ceil(H / 4) and
+        w = ceil(W / 4). The mean shift is subtracted in eval mode; None without the branch.
         """
         with torch.no_grad():
             features = _features(self.backbone.network, images)
-        size = (images.shape[-2], images.shape[-1])
-        return self.branches(features, size)
+        return self.branches(features, (images.shape[-2], images.shape[-1]))
 
     def edge_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the edge branch."""
@@ -90,13 +87,7 @@ class AffinityNet(nn.Module):
 
 
 class Branches(nn.Module):
-    """What learns in ``AffinityNet``.
-
-    Args:
-        stages: of the backbone, from fine to coarse.
-        width: factor on IRN's widths.
-        displacement: whether there is a displacement branch.
-    """
+    """The trained part of ``AffinityNet``, on a backbone's stages from fine to coarse."""
 
     mean_shift: Tensor
 
@@ -110,10 +101,10 @@ class Branches(nn.Module):
         self, features: list[Tensor], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
         """Stage features of photos of ``size`` (H, W) -> edge logits and displacement."""
-        edge: Tensor = self.edge(features, size)
+        edge = self.edge(features, size)
         if self.displacement is None:
             return edge, None
-        displacement: Tensor = self.displacement(features, size)
+        displacement = self.displacement(features, size)
         if not self.training:
             displacement = displacement - self.mean_shift.view(1, 2, 1, 1)
         return edge, displacement
@@ -130,12 +121,9 @@ class EdgeBranch(nn.Module):
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Stage features of photos of ``size`` -> (N, h, w) logits."""
-        grid = _grid(size, STRIDE)
-        parts = [
-            _resized(project, x, grid) for project, x in zip(self.project, features, strict=True)
-        ]
-        logits: Tensor = self.predict(torch.cat(parts, dim=1))
-        return logits.squeeze(1)
+        grid, stages = cells(size, EDGE_STRIDE), zip(self.project, features, strict=True)
+        parts = [_resized(project, x, grid) for project, x in stages]
+        return self.predict(torch.cat(parts, dim=1)).squeeze(1)
 
 
 class DisplacementBranch(nn.Module):
@@ -143,11 +131,8 @@ class DisplacementBranch(nn.Module):
 
     def __init__(self, stages: tuple[_Stage, ...], width: float) -> None:
         super().__init__()
-        self.fine = tuple(stage.stride <= STRIDE for stage in stages)
-        widths = [
-            _scaled(256 if s.stride > STRIDE else 128 if s.stride == STRIDE else 64, width)
-            for s in stages
-        ]
+        self.fine = tuple(stage.stride <= EDGE_STRIDE for stage in stages)
+        widths = [_scaled(_displacement_channels(stage.stride), width) for stage in stages]
         self.project = nn.ModuleList(
             _projection(stage.channels, out, min(16, out // 8))
             for stage, out in zip(stages, widths, strict=True)
@@ -161,15 +146,17 @@ class DisplacementBranch(nn.Module):
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Stage features of photos of ``size`` -> (N, 2, h, w) displacement in cells, (y, x)."""
-        grid, deep = _grid(size, STRIDE), _grid(size, _DEEP)
-        parts = [
-            _resized(project, x, grid if fine else deep)
-            for project, x, fine in zip(self.project, features, self.fine, strict=True)
-        ]
-        coarse = [part for part, fine in zip(parts, self.fine, strict=True) if not fine]
-        shallow = [part for part, fine in zip(parts, self.fine, strict=True) if fine]
-        shallow.append(_resize(self.coarse(torch.cat(coarse, dim=1)), grid))
-        return self.predict(self.joint(torch.cat(shallow, dim=1)))
+        grid, coarse_grid = cells(size, EDGE_STRIDE), cells(size, _COARSE_STRIDE)
+        parts: dict[bool, list[Tensor]] = {True: [], False: []}
+        for project, x, fine in zip(self.project, features, self.fine, strict=True):
+            parts[fine].append(_resized(project, x, grid if fine else coarse_grid))
+        coarse = resize(self.coarse(torch.cat(parts[False], dim=1)), grid)
+        return self.predict(self.joint(torch.cat([*parts[True], coarse], dim=1)))
+
+
+def _displacement_channels(stride: int) -> int:
+    """IRN's channels for a stage of a stride."""
+    return 256 if stride > EDGE_STRIDE else 128 if stride == EDGE_STRIDE else 64
 
 
 def _scaled(channels: int, width: float) -> int:
@@ -179,26 +166,13 @@ def _scaled(channels: int, width: float) -> int:
 
 def _projection(channels: int, out: int, groups: int) -> nn.Sequential:
     groups = next(g for g in range(max(1, groups), 0, -1) if out % g == 0)
-    return nn.Sequential(
-        nn.Conv2d(channels, out, 1, bias=False), nn.GroupNorm(groups, out), nn.ReLU()
-    )
-
-
-def _grid(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return -(-size[0] // stride), -(-size[1] // stride)
-
-
-def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    if x.shape[-2:] == grid:
-        return x
-    return F.interpolate(x, grid, mode="bilinear", align_corners=False)
+    convolution = nn.Conv2d(channels, out, 1, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(groups, out), nn.ReLU())
 
 
 def _resized(project: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """``project`` on whichever side of the resize has fewer cells."""
-    if x.shape[-2] > grid[0]:
-        return project(_resize(x, grid))
-    return _resize(project(x), grid)
+    """``project`` on the side of the resize with fewer cells."""
+    return project(resize(x, grid)) if x.shape[-2] > grid[0] else resize(project(x), grid)
 
 
 def _features(network: Any, images: Tensor) -> list[Tensor]:
@@ -208,11 +182,7 @@ def _features(network: Any, images: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def _stages(network: Any) -> tuple[_Stage, ...]:
-    """Channels and strides, from a blank photo: timm's tables leave out the output stride.
-
-    Raises:
-        InputError: no such features.
-    """
+    """Channels and strides, from a blank photo: timm's tables leave out the output stride."""
     name = network.pretrained_cfg.get("architecture", type(network).__name__)
     blank = next(network.parameters()).new_zeros(1, 3, 64, 64)
     try:
@@ -223,10 +193,10 @@ def _stages(network: Any) -> tuple[_Stage, ...]:
             " affinities needs; use another network, such as resnet50, or skip that refinement"
         ) from error
     stages = tuple(_Stage(x.shape[1], 64 // x.shape[2]) for x in features)
-    if stages[-1].stride <= STRIDE:
+    if stages[-1].stride <= EDGE_STRIDE:
         raise InputError(
             f"backbone.name = {name!r}: refinement by affinities needs a stage with more than"
-            f" {STRIDE} pixels a cell; use another network, such as resnet50"
+            f" {EDGE_STRIDE} pixels a cell; use another network, such as resnet50"
         )
     return stages
 
@@ -240,13 +210,11 @@ def affinity_losses(model: AffinityNet, batch: Batch, *, radius: int) -> Losses:
 def pair_losses(
     edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int
 ) -> Losses:
-    """Means of :func:`esol.ops.pairs.pair_sums`, which says what the arguments are.
+    """Means of :func:`esol.ops.pairs.pair_sums`, which describes the arguments; 0 without a pair.
 
-    Returns:
-        Means, 0 where the batch has no such pair. ``positive``: of pairs of one label, half from
-        background, half from classes. ``negative``: of pairs of two labels. With displacement,
-        ``foreground_displacement`` and ``background_displacement``. ``loss``: half of the sum of
-        all of these.
+    ``positive``: of pairs of one label, half from background, half from classes. ``negative``: of
+    pairs of two labels. With displacement, ``foreground_displacement`` and
+    ``background_displacement``. ``loss``: half of the sum of all of these.
     """
     sums = pair_sums(edge_logits, displacement, labels, radius)
     kind = torch.promote_types(edge_logits.dtype, torch.float32)

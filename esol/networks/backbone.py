@@ -1,4 +1,4 @@
-"""Feature extractors from timm, at any output stride, with weights by name or from a file."""
+"""Feature extractors from timm at any output stride, with weights by name or from a file."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,8 +15,8 @@ from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.weights import classifier_prefixes, read_weights
 from esol.settings import BackboneSettings
 
-OTHER = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
-"""The way out of a network that does not fit; docs/backbones.md has more."""
+_ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
+"""For a network that does not fit; docs/backbones.md has more."""
 
 
 class Keys(NamedTuple):
@@ -32,9 +32,7 @@ _KEYS = Keys()
 
 
 class Backbone(nn.Module):
-    """A convolutional network without its classifier.
-
-    A network that cannot be asked for the stride of the settings is dilated here.
+    """A convolutional network without its classifier, dilated where timm cannot set the stride.
 
     Args:
         settings: name, initial weights, stride, what learns, batch norm.
@@ -44,8 +42,8 @@ class Backbone(nn.Module):
         channels: C, the number of feature channels.
 
     Raises:
-        InputError: unknown name, no feature maps, stride the network cannot have, weights that
-            cannot be had or do not fit, a prefix that matches nothing.
+        InputError: unknown name, no feature maps, impossible stride, weights that are not available
+            or do not fit, a prefix that matches nothing.
     """
 
     def __init__(self, settings: BackboneSettings, keys: Keys = _KEYS) -> None:
@@ -70,16 +68,14 @@ class Backbone(nn.Module):
         for prefix in learn:
             if prefix != "*" and not any(name.startswith(prefix) for name in names):
                 tops = ", ".join(sorted({name.split(".")[0] for name in names}))
-                raise InputError(
-                    f"{keys.learn} = {prefix!r}: no parameter starts so; there are: {tops}, and"
-                    " '*' for all"
-                )
+                fault = f"no parameter begins with that; there are: {tops}, and '*' for all"
+                raise InputError(f"{keys.learn} = {prefix!r}: {fault}")
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(any(p == "*" or name.startswith(p) for p in learn))
 
     @property
     def frozen(self) -> bool:
-        """Whether no parameter learns and no statistic moves."""
+        """Whether no parameter learns and no statistic changes."""
         return self.norm == "frozen" and not any(p.requires_grad for p in self.parameters())
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -107,51 +103,45 @@ class Backbone(nn.Module):
             # The layout in which convolutions are computed.
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            features: Tensor = self._forward(images)
-        return features
+            return self._forward(images)
 
 
 def _create(settings: BackboneSettings, keys: Keys, *, pretrained: bool) -> nn.Module:
-    """Network of timm with the stride of the settings, if it can be asked for one."""
+    """Network of timm with the stride of the settings, if timm can set it."""
     name = settings.name
-    if not timm.is_model(name.split(".")[0]):
-        close = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]) or "resnet50"
-        raise InputError(f"{keys.name} = {name!r}: timm has no such network (near: {close})")
+    model = name.split(".")[0]
+    if not timm.is_model(model):
+        near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5]) or "resnet50"
+        raise InputError(f"{keys.name} = {name!r}: timm has no such network (near: {near})")
     make = partial(timm.create_model, name, pretrained=pretrained, num_classes=0, global_pool="")
     try:
         try:
-            network: nn.Module = make(output_stride=settings.stride)
+            return make(output_stride=settings.stride)
         except (TypeError, AssertionError):
-            # It cannot be asked for this stride, or for any.
-            network = make()
+            return make()  # with the network's own stride
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         reason = one_line(error, lines=1, length=200)
         if not pretrained or isinstance(error, TypeError | AssertionError):
-            raise InputError(f"{keys.name} = {name!r}: {reason}; {OTHER}") from error
+            raise InputError(f"{keys.name} = {name!r}: {reason}; {_ADVICE}") from error
         raise InputError(
             f"{keys.weights} = 'imagenet': {name} could not be downloaded ({reason}); give a"
             " .safetensors file, or 'none' to start from random weights"
         ) from error
-    return network
 
 
 def _fit_stride(network: nn.Module, settings: BackboneSettings, keys: Keys) -> int:
-    """Give a network the stride of the settings, if it lacks it; returns the number of channels.
-
-    Raises:
-        InputError: it gives no feature maps, or cannot have that stride.
-    """
+    """Dilate a network that is coarser than the settings; returns the number of channels."""
     stride = settings.stride
     shape = _shape(network, settings, keys)
-    own = SIDE // shape[-1]
-    if own > stride:
+    native = SIDE // shape[-1]
+    if native > stride:
         shape = _dilated_shape(network, settings, keys) or shape
     if SIDE // shape[-1] != stride:
-        finer = [s for s in (8, 16) if stride < s < own]
+        finer = [s for s in (8, 16) if stride < s < native]
         near = [s for s in finer if _can_have(replace(settings, stride=s), keys)]
         raise InputError(
             f"{keys.name} = {settings.name!r}, {keys.stride} = {stride}: out of reach of this"
-            f" network; set {keys.stride}: {' or '.join(map(str, [*near, own]))}, or {OTHER}"
+            f" network; set {keys.stride}: {' or '.join(map(str, [*near, native]))}, or {_ADVICE}"
         )
     return shape[1]
 
@@ -173,32 +163,27 @@ def _can_have(settings: BackboneSettings, keys: Keys) -> bool:
 
 
 def _shape(network: nn.Module, settings: BackboneSettings, keys: Keys) -> tuple[int, ...]:
-    """(1, C, h, h) of the features of a blank square photo.
-
-    Raises:
-        InputError: they have no such shape.
-    """
+    """(1, C, h, h) of the features of a blank square photo; InputError if they have no such one."""
+    name = f"{keys.name} = {settings.name!r}"
     try:
         shape = tuple(feature_map(network).shape)
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        reason = one_line(error, lines=1, length=200)
-        raise InputError(
-            f"{keys.name} = {settings.name!r}: does not take photos of any size ({reason}); {OTHER}"
-        ) from error
+        fault = f"does not take photos of any size ({one_line(error, lines=1, length=200)})"
+        raise InputError(f"{name}: {fault}; {_ADVICE}") from error
     if len(shape) != 4 or shape[2] != shape[3] or SIDE % shape[3]:
+        fault = f"but {shape} for a photo of {SIDE} x {SIDE} pixels"
         raise InputError(
-            f"{keys.name} = {settings.name!r}: gives no feature maps (N, C, H / stride,"
-            f" W / stride), but {shape} for a photo of {SIDE} x {SIDE} pixels; {OTHER}"
+            f"{name}: gives no feature maps (N, C, H / stride, W / stride), {fault}; {_ADVICE}"
         )
     return shape
 
 
 def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
-    """Strict loading; only the classifier, which we do not use, may be left over in the file."""
+    """Load strictly, without the classifier's parameters, which the file may have."""
     path, name = Path(settings.weights), settings.name
-    state, spare = read_weights(path, keys.weights), classifier_prefixes(name)
+    state, classifier = read_weights(path, keys.weights), classifier_prefixes(name)
     try:
-        network.load_state_dict({k: v for k, v in state.items() if not k.startswith(spare)})
+        network.load_state_dict({k: v for k, v in state.items() if not k.startswith(classifier)})
     except RuntimeError as error:
         reason = one_line(error, lines=2, length=200)
         raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}") from error

@@ -1,9 +1,9 @@
 """Finer features from a network that was not made for it: strides become dilations.
 
-The way of DeepLab (Chen et al., 2015), by which timm's own ``output_stride`` works as well: where a
-convolution or a pooling would make cells coarser than wanted it no longer skips cells, and
-everything after it reads cells as far apart as before. Weights stay; every cell that the network
-had before keeps its value, but for layers that look at the whole map.
+As in DeepLab (Chen et al., 2015) and timm's ``output_stride``, convolutions and poolings that would
+make cells too coarse skip no cells, and everything after them reads cells as far apart as before.
+Weights stay; every cell that the network had before keeps its value, except after layers that read
+the whole map.
 """
 
 from typing import Any
@@ -20,41 +20,32 @@ _Layer = nn.Conv2d | _Pool
 
 
 def dilate(network: nn.Module, stride: int) -> None:
-    """Change a network so that no feature cell is larger than ``stride`` photo pixels.
+    """Change a convolutional network in place: no feature cell is over ``stride`` photo pixels.
 
-    Args:
-        network: convolutional; changed in place where it would be coarser.
-        stride: wanted, a power of 2.
+    ``stride`` is a power of 2.
     """
     coarse = _cells(network)
-    # At run time: children are replaced on the way.
     for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent.named_children()):  # a list, as children are replaced
             if child not in coarse or not isinstance(child, _Layer):
                 continue
             cell = coarse[child]
             apart = max(1, cell // stride)
-            step = max(1, min(_one(child.stride), stride // cell)) if cell < stride else 1
+            step = max(1, min(_side(child.stride), stride // cell)) if cell < stride else 1
             if isinstance(child, nn.Conv2d):
                 _spread(child, apart, step)
-            elif (apart, step) != (1, _one(child.stride)):
+            elif (apart, step) != (1, _side(child.stride)):
                 setattr(parent, name, SpreadPool(child, apart, step))
 
 
 class SpreadPool(nn.Module):
-    """A pooling whose window reads cells that lie apart; with ``step`` 1 the map keeps its size.
-
-    Args:
-        pool: to be replaced.
-        apart: cells from one read cell to the next.
-        step: cells from one result to the next.
-    """
+    """Dilated pooling: reads cells ``apart`` from each other, one result every ``step`` cells."""
 
     def __init__(self, pool: _Pool, apart: int, step: int) -> None:
         super().__init__()
         self.largest = isinstance(pool, nn.MaxPool2d)
-        self.kernel, self.apart, self.step = _one(pool.kernel_size), apart, step
-        self.before = _one(pool.padding) * apart
+        self.kernel, self.apart, self.step = _side(pool.kernel_size), apart, step
+        self.before = _side(pool.padding) * apart
         self.after = (self.kernel - 1) * apart - self.before
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +54,7 @@ class SpreadPool(nn.Module):
         if self.largest:
             padded = F.pad(x, sides, value=float("-inf"))
             return F.max_pool2d(padded, self.kernel, self.step, dilation=self.apart)
-        # What lies outside does not count: the mean is of the map's own border.
+        # Repeats the border, so that zeros beyond it do not enter the mean.
         padded = F.pad(x, sides, mode="replicate")
         weight = x.new_full((x.shape[1], 1, self.kernel, self.kernel), self.kernel**-2)
         return F.conv2d(padded, weight, stride=self.step, dilation=self.apart, groups=x.shape[1])
@@ -82,11 +73,11 @@ def _spread(convolution: nn.Conv2d, apart: int, step: int) -> None:
 
 @torch.no_grad()
 def _cells(network: nn.Module) -> dict[nn.Module, int]:
-    """Photo pixels per cell of what each convolution and pooling reads."""
-    found: dict[nn.Module, int] = {}
+    """Photo pixels per input cell of each convolution and pooling."""
+    cells: dict[nn.Module, int] = {}
 
     def read(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found[module] = SIDE // max(1, inputs[0].shape[-1])
+        cells[module] = SIDE // max(1, inputs[0].shape[-1])
 
     layers = [module for module in network.modules() if isinstance(module, _Layer)]
     hooks = [layer.register_forward_pre_hook(read) for layer in layers]
@@ -95,12 +86,12 @@ def _cells(network: nn.Module) -> dict[nn.Module, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return cells
 
 
 @torch.no_grad()
 def feature_map(network: Any) -> Tensor:
-    """What timm's network makes of a blank photo of SIDE x SIDE pixels; changes nothing in it."""
+    """Features of a blank photo of SIDE x SIDE pixels by timm's network, which stays unchanged."""
     mode = network.training
     try:
         blank = next(network.parameters()).new_zeros(1, 3, SIDE, SIDE)
@@ -109,6 +100,6 @@ def feature_map(network: Any) -> Tensor:
         network.train(mode)
 
 
-def _one(value: int | tuple[int, ...]) -> int:
-    """Equal in both directions, as in every network that photos of any shape go through."""
+def _side(value: int | tuple[int, ...]) -> int:
+    """Equal in both directions, as in every network for photos of any shape."""
     return value if isinstance(value, int) else value[0]

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,45 +38,43 @@ NETWORKS = (
     "Unet",
     "UnetPlusPlus",
 )
-"""DeepLabV2 is this package's own, the others those of segmentation_models_pytorch."""
+"""DeepLabV2 is ours, the others are those of segmentation_models_pytorch."""
 
-_HALVED = {"PAN": 8, "DPT": 2}
-"""By what these divide the encoder's last features once more."""
+_FURTHER_STRIDE = {"PAN": 8, "DPT": 2}
+"""Stride of these networks on the encoder's last features."""
 
 _PLAIN_HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "linear.", "head.")
-"""Names of the classifier in the encoders that segmentation_models_pytorch brings itself."""
+"""Prefixes of the classifier in segmentation_models_pytorch's own encoders."""
 
 
 class Segmenter(nn.Module):
     """A network that gives every pixel a logit per label.
 
     Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN), "auto" is
-    8, and a stride that the network cannot have is refused. The other networks have a stride of
-    their own, and only "auto" and that one are right. 8 is borne, with a warning: it is what
-    settings of earlier versions say where nobody chose a stride.
+    8, and a stride that the network cannot have is refused. The other networks have a fixed stride
+    and accept only that one and "auto", and 8 with a warning: settings of earlier versions say 8
+    where nobody chose a stride.
 
     Args:
         settings: network (one of ``NETWORKS``, case-exact), encoder (a name of
             segmentation_models_pytorch, or tu-NAME for timm's NAME; for DeepLabV2 a name of timm),
-            initial weights (a file is in timm's naming for tu- encoders), stride, batch norm.
+            initial weights (a file uses timm's names for tu- encoders), stride, batch norm.
         labels: L = K + 1, the background (0) included.
 
     Attributes:
-        network, encoder, norm, labels: as given.
+        network, encoder, norm, labels: the arguments.
         stride: that of the settings, 8 for "auto".
 
     Raises:
-        InputError: unknown name, a combination that does not exist, weights that cannot be had or
-            do not fit.
+        InputError: unknown name, impossible combination, weights not available or not fitting.
     """
 
     def __init__(self, settings: Segment, labels: int) -> None:
         super().__init__()
         network = settings.network
         if network not in NETWORKS:
-            raise InputError(
-                f"segment.network = {network!r}: no such network; there are: {', '.join(NETWORKS)}"
-            )
+            known = ", ".join(NETWORKS)
+            raise InputError(f"segment.network = {network!r}: no such network; there are: {known}")
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
         self.stride, self.labels = settings.encoder_stride, labels
         self.body: Any
@@ -84,7 +82,7 @@ class Segmenter(nn.Module):
             self.body = DeepLabV2(_backbone(settings), self.stride, labels)
         else:
             self.body = _library_network(settings, labels)
-            self._multiple = int(self.body.encoder.output_stride) * _HALVED.get(network, 1)
+            self._multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
         self.train(self.training)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -92,18 +90,13 @@ class Segmenter(nn.Module):
         if isinstance(self.body, DeepLabV2):
             return self.body.forward(images)
         height, width = images.shape[-2:]
-        logits: Tensor = self.body(padded(images, self._multiple))
-        return logits[..., :height, :width]
+        return self.body(padded(images, self._multiple))[..., :height, :width]
 
     def all_logits(self, images: Tensor) -> list[Tensor]:
-        """What training averages the cross-entropy over, each at its own resolution.
+        """Outputs whose cross-entropies training averages, each at its own resolution.
 
-        Args:
-            images: (N, 3, H, W) normalised, H and W at least 32.
-
-        Returns:
-            DeepLabV2: four (N, L, ~s H / stride, ~s W / stride) tensors, for s = 1, 3/4, 1/2 and
-            their maximum (s = 1). All others: the (N, L, H, W) result of ``forward``.
+        DeepLabV2: four (N, L, ~s H / stride, ~s W / stride) tensors, for s = 1, 3/4, 1/2 and their
+        maximum (s = 1). All others: the (N, L, H, W) result of ``forward``.
         """
         if isinstance(self.body, DeepLabV2):
             return self.body.all_logits(images)
@@ -127,15 +120,11 @@ class Segmenter(nn.Module):
 
 
 def _backbone(settings: Segment) -> Backbone:
-    keys = Keys("segment.encoder", "segment.weights", "segment.stride")
+    name, stride = settings.encoder.removeprefix("tu-"), settings.encoder_stride
     backbone = BackboneSettings(
-        name=settings.encoder.removeprefix("tu-"),
-        weights=settings.weights,
-        stride=settings.encoder_stride,
-        learn=("*",),
-        norm=settings.norm,
+        name=name, weights=settings.weights, stride=stride, learn=("*",), norm=settings.norm
     )
-    return Backbone(backbone, keys)
+    return Backbone(backbone, Keys("segment.encoder", "segment.weights", "segment.stride"))
 
 
 def _library_network(settings: Segment, labels: int) -> Any:
@@ -148,7 +137,7 @@ def _library_network(settings: Segment, labels: int) -> Any:
     if selectable:
         options["encoder_output_stride"] = settings.encoder_stride
     if network == "DPT":
-        # Vision transformers otherwise take inputs of one size only.
+        # Vision transformers otherwise accept inputs of one size only.
         options["dynamic_img_size"] = True
     body, failure = _attempt(maker, options, "imagenet" if weights == "imagenet" else None)
     if failure:
@@ -158,26 +147,26 @@ def _library_network(settings: Segment, labels: int) -> Any:
                 f"segment.weights = 'imagenet': {encoder} could not be downloaded ({reason}); give"
                 " a .safetensors file, or 'none' to start from random weights"
             ) from failure
-        stride = f", segment.stride = {settings.encoder_stride}" if selectable else ""
-        why = "it needs a vision transformer, tu-vit_..." if network == "DPT" else reason
-        raise InputError(
-            f"segment.network = {network!r}, segment.encoder = {encoder!r}{stride}:"
-            f" cannot be combined ({why})"
-        ) from failure
+        parts = f"segment.network = {network!r}, segment.encoder = {encoder!r}"
+        if selectable:
+            parts += f", segment.stride = {settings.encoder_stride}"
+        if network == "DPT":
+            reason = "it needs a vision transformer, tu-vit_..."
+        raise InputError(f"{parts}: cannot be combined ({reason})") from failure
     if not selectable:
-        _check_own_stride(settings, int(body.encoder.output_stride))
+        _check_fixed_stride(settings, int(body.encoder.output_stride))
     if weights not in ("imagenet", "none"):
         _load(body.encoder, encoder, Path(weights))
     return body
 
 
-def _check_own_stride(settings: Segment, own: int) -> None:
-    """Refuse a stride that a network without a choice does not have, or warn of it."""
-    if settings.stride in ("auto", own):
+def _check_fixed_stride(settings: Segment, fixed: int) -> None:
+    """Refuse another stride than the network's fixed one, or warn of it."""
+    if settings.stride in ("auto", fixed):
         return
     fault = (
         f"segment.stride = {settings.stride}: {settings.network} with {settings.encoder} has stride"
-        f" {own}, which cannot be chosen; leave segment.stride out"
+        f" {fixed}, which cannot be chosen; leave segment.stride out"
     )
     if settings.stride != AUTO_STRIDE:
         raise InputError(fault)
@@ -187,25 +176,28 @@ def _check_own_stride(settings: Segment, own: int) -> None:
 def _attempt(
     maker: Any, options: dict[str, Any], weights: str | None
 ) -> tuple[Any, Exception | None]:
-    """The network, or why it could not be made: constructors raise almost any exception."""
+    """The network, or why there is none: constructors raise almost any exception."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")
             # timm's encoders take a flag, and warn of a name.
-            timms = options["encoder_name"].startswith("tu-")
-            return maker(encoder_weights=weights and (True if timms else weights), **options), None
+            is_timm = options["encoder_name"].startswith("tu-")
+            weights_option = weights and (True if is_timm else weights)
+            return maker(encoder_weights=weights_option, **options), None
     except Exception as error:
         return None, error
 
 
 def _check_encoder(encoder: str) -> None:
     name = encoder.removeprefix("tu-").split(".")[0]
-    known: Iterable[str] = timm.list_models() if encoder.startswith("tu-") else _plain_encoders()
-    if (name if encoder.startswith("tu-") else encoder) in known:
+    if encoder.startswith("tu-"):
+        prefix, known = "tu-", timm.list_models()
+    else:  # without the timm- ones, deprecated doubles of tu- ones, which warn
+        names = smp.encoders.get_encoder_names()
+        prefix, known = "", [plain for plain in names if not plain.startswith("timm-")]
+    if (name if prefix else encoder) in known:
         return
-    near = difflib.get_close_matches(name, known, 4)
-    prefix = "tu-" if encoder.startswith("tu-") else ""
-    near = [prefix + found for found in near]
+    near = [prefix + match for match in difflib.get_close_matches(name, known, 4)]
     if not prefix and timm.is_model(name):
         near.insert(0, f"tu-{encoder}")
     raise InputError(
@@ -214,54 +206,43 @@ def _check_encoder(encoder: str) -> None:
     )
 
 
-def _plain_encoders() -> list[str]:
-    # The timm- ones are deprecated doubles of tu- ones, and warn.
-    return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]
-
-
 def _load(encoder: nn.Module, name: str, path: Path) -> None:
-    """Load an encoder's weights; what the file has more must belong to the layers left out.
+    """Load an encoder's weights; the file may also have those of the layers left out.
 
-    Those are, for tu- encoders, the parameters of timm's whole network that its feature extractor
+    For tu- encoders these are the parameters of timm's whole network that its feature extractor
     lacks (the classifier, the last convolution before it); for the others the classifier.
     """
     state = read_weights(path, "segment.weights")
-    target, spare, unused = _fittings(encoder, name)
+    target, is_spare, unused = _loading(encoder, name)
     if name.startswith("tu-"):
         state = {_flattened(key, target): value for key, value in state.items()}
-    wanted = {
-        key: value for key, value in target.state_dict().items() if not key.startswith(unused)
-    }
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    foreign = [key for key in state if key not in wanted and not spare(key)]
+    needed = {k: tensor for k, tensor in target.state_dict().items() if not k.startswith(unused)}
+    missing = [k for k in needed if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [key for key in state if key not in needed and not is_spare(key)]
     misfit = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in state and state[key].shape != value.shape
+        f"{key} {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
+        for key, tensor in needed.items()
+        if key in state and state[key].shape != tensor.shape
     ]
-    faults = [
-        f"{what} {len(keys)}, first {keys[0]}"
-        for what, keys in (("missing", missing), ("unknown", foreign), ("other shape", misfit))
-        if keys
-    ]
+    kinds = {"missing": missing, "unknown": unknown, "other shape": misfit}
+    faults = [f"{kind} {len(keys)}, first {keys[0]}" for kind, keys in kinds.items() if keys]
     if faults:
         raise InputError(f"segment.weights: {path} does not fit {name}: {'; '.join(faults)}")
     # Of nn.Module: the library's own versions drop or rename entries. All was checked above.
-    fitting = {key: state[key] for key in wanted if key in state}
-    nn.Module.load_state_dict(target, fitting, strict=False)
+    state = {key: state[key] for key in needed if key in state}
+    nn.Module.load_state_dict(target, state, strict=False)
 
 
-def _fittings(
+def _loading(
     encoder: nn.Module, name: str
 ) -> tuple[nn.Module, Callable[[str], bool], tuple[str, ...]]:
-    """The module to load into, what a file may have besides, and prefixes of unused layers."""
+    """The module to load into, which other keys a file may have, and prefixes of unused layers."""
     if not name.startswith("tu-"):
         return encoder, lambda key: key.startswith(_PLAIN_HEADS), ()
-    target = encoder.get_submodule("model")
-    plain = name.removeprefix("tu-")
+    target, model = encoder.get_submodule("model"), name.removeprefix("tu-")
     with torch.device("meta"):
-        whole = {_flattened(key, target) for key in timm.create_model(plain).state_dict()}
-    return target, whole.__contains__, classifier_prefixes(plain)
+        keys = {_flattened(key, target) for key in timm.create_model(model).state_dict()}
+    return target, keys.__contains__, classifier_prefixes(model)
 
 
 def _flattened(key: str, target: nn.Module) -> str:
@@ -269,15 +250,14 @@ def _flattened(key: str, target: nn.Module) -> str:
     key = key.removeprefix("model.")
     first, _, rest = key.partition(".")
     second, _, tail = rest.partition(".")
-    joined = f"{first}_{second}"
-    return f"{joined}.{tail}" if joined in dict(target.named_children()) else key
+    stage = f"{first}_{second}"
+    return f"{stage}.{tail}" if stage in dict(target.named_children()) else key
 
 
 def segment_losses(model: Segmenter, batch: Batch) -> Losses:
     """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs."""
-    outputs = model.all_logits(batch.inputs)
     means = []
-    for logits in outputs:
+    for logits in model.all_logits(batch.inputs):
         labels = batch.labels(logits)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
         means.append(Mean.of(total, (labels != IGNORE).sum()))

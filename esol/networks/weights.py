@@ -17,17 +17,15 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
     """Tensors of a .safetensors file by name.
 
     Raises:
-        InputError: there is no such file, or it is another kind; the message names the setting
-            ``key``.
+        InputError: no such file, or not a safetensors file; the message names the setting ``key``.
     """
     if not path.is_file():
         raise InputError(f"{key} = {path}: no such file; give a .safetensors file")
     try:
         state: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{key}: {path} is not a safetensors file ({one_line(error, 1, 200)})"
-        ) from error
+        reason = one_line(error, lines=1, length=200)
+        raise InputError(f"{key}: {path} is not a safetensors file ({reason})") from error
     if (name := not_finite(state)) is not None:
         raise InputError(f"{key}: {path}: {name} is not finite everywhere; give other weights")
     return state
@@ -39,50 +37,49 @@ def not_finite(state: Mapping[str, Tensor]) -> str | None:
 
 
 def weights_digest(weights: str, key: str = "backbone.weights") -> str:
-    """SHA-256 of the weights file, or the name where the weights are not a file.
+    """SHA-256 of the weights file; imagenet and none as they are.
 
     Raises:
-        InputError: there is no such file; the message names the setting ``key``.
+        InputError: no such file; the message names the setting ``key``.
     """
     if weights in ("imagenet", "none"):
         return weights
     path = Path(weights)
     if not path.is_file():
-        raise InputError(
-            f"{key} = {weights}: no such file; give a .safetensors file, imagenet or none"
-        )
+        fault = "no such file; give a .safetensors file, imagenet or none"
+        raise InputError(f"{key} = {weights}: {fault}")
     stat = path.stat()
     return _digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
 @functools.cache
 def _digest(path: Path, size: int, changed: int) -> str:
-    """Every stage asks for it: read once while size and time of change stay."""
+    """Every stage needs it: computed once while size and time of change stay."""
     return sha256(path)
 
 
 def classifier_prefixes(name: str) -> tuple[str, ...]:
-    """Beginnings of the parameters of the classifier of timm's network ``name``."""
-    found = timm.get_pretrained_cfg_value(name.split(".")[0], "classifier") or "classifier"
-    return tuple(f"{n}." for n in ((found,) if isinstance(found, str) else found))
+    """Prefixes of the classifier's parameters in timm's network ``name``."""
+    layers = timm.get_pretrained_cfg_value(name.split(".")[0], "classifier") or "classifier"
+    return tuple(f"{layer}." for layer in ((layers,) if isinstance(layers, str) else layers))
 
 
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors of any device, at once or not at all, and wait until they are on the disk.
+    """Write tensors of any device atomically, and wait until they are on the disk.
 
     Raises:
         InputError: the file cannot be written.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # As bytes: safetensors' own writing tells of a full disk in a way of its own. Checkpoints are
-    # removed once the weights are written, so these must outlive a power cut.
+    # As bytes: safetensors' own writing reports a full disk differently. Checkpoints are removed
+    # once the weights are written, so these must survive a power cut.
     write_atomic(path, save(state, metadata), sync=True)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write a module's parameters and buffers as safetensors, atomically."""
+    """Write a module's parameters and buffers with :func:`save_tensors`."""
     save_tensors(path, module.state_dict())
 
 
@@ -93,8 +90,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         InputError: the file is missing, damaged or of another network.
     """
     try:
-        state: dict[str, Tensor] = load_file(path)
-        module.load_state_dict(state)
+        module.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be loaded ({reason}); run its stage again") from error

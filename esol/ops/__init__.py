@@ -1,1 +1,1 @@
-"""Pure tensor functions, importing nothing of the project."""
+"""Pure tensor functions: they import nothing of the project and know no settings and no files."""

@@ -3,11 +3,9 @@
 The model is that of Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", 2011: every pixel is joined to every other one, by a Gaussian of the
 distance in place and by one of the distance in place and colour. Sums over all pixels are taken on
-the permutohedral lattice of Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the
-Permutohedral Lattice", 2010: pixels are splatted on the corners of the simplex they lie in, the
-corners are blurred along each axis, and the result is sliced at the pixels.
-
-All three are sums of gathered rows, for which ``embedding_bag`` is PyTorch's fastest operator.
+the permutohedral lattice (:mod:`esol.ops.lattice`): pixels are splatted on the corners of their
+simplex, the corners are blurred along each axis, and the result is sliced at the pixels. All three
+are sums of gathered rows, for which ``embedding_bag`` is PyTorch's fastest operator.
 """
 
 import functools
@@ -24,7 +22,7 @@ from esol.ops.lattice import Codes, elevate, features
 
 BLOCK: Final = 1 << 18  # pixels built at a time: bounds the memory, leaves usual photos whole
 TILE: Final = 1 << 17  # values updated at a time: what fits a processor's cache
-SAFE: Final = 80.0  # exponents up to here overflow in no sum of labels
+SAFE: Final = 80.0  # sums of exponentials up to this exponent do not overflow
 _bag = functools.partial(F.embedding_bag, mode="sum")
 
 
@@ -61,9 +59,9 @@ def dense_crf(
     state = torch.softmax(-unary, dim=0).t().contiguous()
     if iterations:
         blocks = _pieces(slice(0, height * width), BLOCK)
-        # The part of place is that of every photo of this size: kept, unless it is large.
-        of_place = _kept_filter if len(blocks) == 1 else _place_filter
-        filters = [of_place(height, width, *spatial, image.device)]
+        # All photos of one size share the filter of place: cached, unless it is large.
+        place_filter = _cached_place_filter if len(blocks) == 1 else _place_filter
+        filters = [place_filter(height, width, *spatial, image.device)]
         sizes = [bilateral[0]] * 2 + [bilateral[1]] * 3
         filters.append(_Filter(image, sizes, bilateral[2], blocks))
         _mean_field(unary, state, filters, iterations)
@@ -71,14 +69,7 @@ def dense_crf(
 
 
 def unary_from_probabilities(probabilities: Tensor, floor: float = 1e-5) -> Tensor:
-    """Negative log of probabilities.
-
-    Args:
-        probabilities: (L, H, W), in [0, 1].
-        floor: smaller probabilities count as this one.
-
-    Returns:
-        (L, H, W) float32, in nats, at most -log(floor).
+    """(L, H, W) probabilities -> -log of the greater of them and ``floor``, float32, in nats.
 
     Raises:
         ValueError: not three dimensions, or a floor outside (0, 1).
@@ -90,27 +81,22 @@ def unary_from_probabilities(probabilities: Tensor, floor: float = 1e-5) -> Tens
 
 
 def unary_from_labels(labels: Tensor, count: int, confidence: float) -> Tensor:
-    """As ``pydensecrf.utils.unary_from_labels`` with ``zero_unsure=False``.
+    """(H, W) integers in 0..count-1 -> (L, H, W) float32 energies in nats, L = count, at least 2.
 
-    Args:
-        labels: (H, W) integers in 0..count-1.
-        count: number of labels L, at least 2.
-        confidence: probability of the given label, in (0, 1).
-
-    Returns:
-        (L, H, W) float32, in nats.
+    ``confidence`` is the probability of the pixel's label, in (0, 1). Equals
+    ``pydensecrf.utils.unary_from_labels`` with ``zero_unsure=False``.
 
     Raises:
         ValueError: not two dimensions, a label outside 0..count-1, or a value out of range.
     """
     if labels.ndim != 2 or labels.is_floating_point() or count < 2 or not 0 < confidence < 1:
-        given = f"{labels.dtype} {tuple(labels.shape)}, count {count}, confidence {confidence}"
-        raise ValueError(f"need (H, W) integer labels, count > 1, 0 < confidence < 1, not {given}")
+        call = f"{labels.dtype} {tuple(labels.shape)}, count {count}, confidence {confidence}"
+        raise ValueError(f"need (H, W) integer labels, count > 1, 0 < confidence < 1, not {call}")
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < count:
         raise ValueError(f"labels outside 0..{count - 1}")
-    right = labels.unsqueeze(0) == torch.arange(count, device=labels.device).view(-1, 1, 1)
+    one_hot = labels.unsqueeze(0) == torch.arange(count, device=labels.device).view(-1, 1, 1)
     other = -math.log((1 - confidence) / (count - 1))
-    return torch.where(right, -math.log(confidence), other).float()
+    return torch.where(one_hot, -math.log(confidence), other).float()
 
 
 def _check(unary: Tensor, image: Tensor, sizes: Sequence[float], iterations: int) -> None:
@@ -119,7 +105,7 @@ def _check(unary: Tensor, image: Tensor, sizes: Sequence[float], iterations: int
     if image.dtype != torch.uint8 or image.shape != (*unary.shape[1:], 3):
         raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {tuple(image.shape)}")
     if min(sizes) <= 0 or iterations < 0:
-        raise ValueError(f"sizes {tuple(sizes)} must be positive, iterations {iterations} too")
+        raise ValueError(f"sizes {tuple(sizes)} must be positive, iterations {iterations} >= 0")
 
 
 def _pieces(whole: slice, size: int) -> list[slice]:
@@ -127,7 +113,11 @@ def _pieces(whole: slice, size: int) -> list[slice]:
 
 
 def _mean_field(unary: Tensor, state: Tensor, filters: list["_Filter"], iterations: int) -> None:
-    """Update the (N, L) state in place; unary is (L, N). Takes the filters, to free them."""
+    """Update the (N, L) state in place; unary is (L, N). Empties ``filters``, to free them.
+
+    Under Potts a label costs the messages of the other labels: the pixel's sum minus its own one.
+    softmax ignores that sum, which leaves softmax(own message - unary).
+    """
     labels = len(unary)
     tile, ones = max(1, TILE // labels), unary.new_ones(labels, 1)
     least = unary.amin(0).unsqueeze(1)
@@ -146,8 +136,8 @@ def _mean_field(unary: Tensor, state: Tensor, filters: list["_Filter"], iteratio
                     message -= message.amax(1, keepdim=True)
                 message.exp_()
                 torch.div(message, message @ ones, out=state[part])
-        # No message is negative, and a pixel's add up to the same in every iteration. With the
-        # smallest unary 0, the largest exponent of a pixel lies between 0 and that sum.
+        # Messages are not negative, and those of a pixel have the same sum in every iteration. As
+        # the smallest unary is 0 here, a pixel's largest exponent lies between 0 and that sum.
         safe = highest < SAFE
     filters.clear()
 
@@ -155,12 +145,11 @@ def _mean_field(unary: Tensor, state: Tensor, filters: list["_Filter"], iteratio
 def _place_filter(
     height: int, width: int, size: float, weight: float, device: torch.device
 ) -> "_Filter":
-    """The Gaussian of place for photos of a size."""
     blank = torch.empty(height, width, 3, dtype=torch.uint8, device=device)
     return _Filter(blank, [size] * 2, weight, _pieces(slice(0, height * width), BLOCK))
 
 
-_kept_filter = functools.lru_cache(maxsize=4)(_place_filter)
+_cached_place_filter = functools.lru_cache(maxsize=4)(_place_filter)
 """At most 20 MB each."""
 
 
@@ -170,11 +159,11 @@ class _Block:
 
     Attributes:
         vertices: (m,) rows of the lattice that the block's pixels touch.
-        bounds: (m + 1,) int32 where each row's part of ``order`` begins, and the end.
-        order: (n * (d + 1),) int32 entries of the two below, by row.
+        bounds: (m + 1,) int32 start of each row's part of ``order``, and the end.
+        order: (n * (d + 1),) int32 flat indices into the two below, by row.
         corners: (n, d + 1) int32 rows around each pixel.
-        weights: (n, d + 1) float32 their coefficients.
-        ready: what ``entries`` returns, where there is memory for it.
+        weights: (n, d + 1) float32 coefficients of the corners.
+        cache: result of ``entries``, where there is memory for it.
     """
 
     vertices: Tensor
@@ -182,20 +171,16 @@ class _Block:
     order: Tensor
     corners: Tensor
     weights: Tensor
-    ready: tuple[Tensor, Tensor] | None = None
+    cache: tuple[Tensor, Tensor] | None = None
 
     def entries(self) -> tuple[Tensor, Tensor]:
         """Pixels and coefficients, by row."""
         pixels = self.order.div(self.weights.shape[1], rounding_mode="floor")
-        return pixels, self.by_row()
-
-    def by_row(self) -> Tensor:
-        """Coefficients, by row."""
-        return self.weights.view(-1).index_select(0, self.order)
+        return pixels, self.weights.view(-1).index_select(0, self.order)
 
     def splat(self, values: Tensor) -> Tensor:
         """(m + 1, L) sums of (n, L) values, the last row 0."""
-        pixels, weights = self.ready or self.entries()
+        pixels, weights = self.cache or self.entries()
         return _bag(pixels, values, self.bounds, per_sample_weights=weights)
 
 
@@ -210,17 +195,18 @@ class _Filter:
         def elevated() -> Iterator[Tensor]:
             return (elevate(features(image, sizes, block)) for block in pixels)
 
-        # Needed twice; those of a large photo are made twice, to save memory.
-        kept = list(elevated()) if len(pixels) == 1 else None
-        codes = Codes.of(sizes, image.shape, kept or elevated())
-        self.blocks = [_block(*codes.simplices(block)) for block in kept or elevated()]
+        # Needed twice; those of a large photo are computed twice, to save memory.
+        whole = list(elevated()) if len(pixels) == 1 else None
+        codes = Codes.of(sizes, image.shape, whole or elevated())
+        self.blocks = [_block(*codes.simplices(block)) for block in whole or elevated()]
         largest = max(len(block.corners) for block in self.blocks)
         axes = len(sizes) + 1
         self._every = torch.arange(0, largest * axes, axes, dtype=torch.int32, device=image.device)
-        found = self._merge()
-        self.count, self.neighbours = len(found), codes.neighbours(found)
-        # Where their pairs begin: embedding_bag would make that anew in every call.
-        self._pairs = torch.arange(0, 2 * len(found) + 2, 2, dtype=torch.int32, device=image.device)
+        vertices = self._merge()
+        self.count, self.neighbours = len(vertices), codes.neighbours(vertices)
+        # Starts of the pairs of neighbours: embedding_bag would compute them in every call.
+        ends = 2 * self.count + 2
+        self._pairs = torch.arange(0, ends, 2, dtype=torch.int32, device=image.device)
         self._normalise()
         self.weight = weight
 
@@ -233,7 +219,7 @@ class _Filter:
             for block, pixels in zip(self.blocks, self.pixels, strict=True):
                 rows.index_add_(0, block.vertices, block.splat(values[pixels])[:-1])
         for neighbours in self.neighbours:
-            # Twice the taps 1/2, 1, 1/2: the normalisation takes the factor out again.
+            # Twice the taps 1/2, 1, 1/2: the normalisation cancels the factor.
             rows = _bag(neighbours, rows, self._pairs).add_(rows, alpha=2)
         return rows.mul_(self.weight)
 
@@ -246,26 +232,24 @@ class _Filter:
         return _bag(corners.view(-1), rows, bounds, per_sample_weights=weights.view(-1))
 
     def _merge(self) -> Tensor:
-        """Number the vertices of all blocks alike; returns their codes, in order."""
+        """Give the vertices of all blocks common numbers; returns their codes, in order."""
         if len(self.blocks) == 1:
             return self.blocks[0].vertices
-        everything = torch.cat([block.vertices for block in self.blocks]).sort().values
-        found = everything[everything.diff(prepend=everything[:1] - 1) != 0]
+        codes = torch.cat([block.vertices for block in self.blocks]).sort().values
+        codes = codes[codes.diff(prepend=codes[:1] - 1) != 0]
         for block in self.blocks:
-            block.vertices = torch.searchsorted(found, block.vertices)
+            block.vertices = torch.searchsorted(codes, block.vertices)
             corners = block.vertices.int().index_select(0, block.corners.view(-1))
             block.corners = corners.view_as(block.corners)
-        return found
+        return codes
 
     def _normalise(self) -> None:
-        """Fold 1 / sqrt(K 1) into the coefficients."""
-        if len(self.blocks) == 1:
-            self.blocks[0].ready = self.blocks[0].entries()
+        """Fold 1 / sqrt(K 1) into the coefficients, which both sides of the filter multiply."""
         rows = self.gather(self.blocks[0].weights.new_ones(self.pixels[-1].stop, 1))
         for i, block in enumerate(self.blocks):
             block.weights *= self.scatter(rows, i, self.pixels[i]).add_(1e-20).rsqrt_()
-            if block.ready:
-                block.ready = block.ready[0], block.by_row()
+        if len(self.blocks) == 1:
+            self.blocks[0].cache = self.blocks[0].entries()
 
 
 def _block(codes: Tensor, weights: Tensor) -> _Block:

@@ -60,6 +60,7 @@ def _project(input: Tensor, weight: Tensor) -> Tensor:
     n, c, h, w = input.shape
     o, _, k, _ = weight.shape
     cells = input.permute(0, 2, 3, 1).reshape(n * h * w, c)
+    # One product for all taps: row (cell, tap) is what that tap adds where it lies on that cell.
     taps = weight.permute(1, 2, 3, 0).reshape(c, k * k * o)
     return (cells @ taps).view(n * h * w * k * k, o)
 
@@ -68,16 +69,16 @@ def _bilinear(offset: Tensor, h: int, w: int, k: int, padding: int) -> tuple[Ten
     """Rows of the projected input and their coefficients: two (N * H' * W', 4 * k * k) tensors."""
     n, _, out_h, out_w = offset.shape
     shift = offset.view(n, k * k, 2, out_h, out_w)
-    tap = torch.arange(k, device=offset.device, dtype=offset.dtype)
     centre = (k - 1) / 2
-    tap_y = (tap - centre).repeat_interleave(k).view(1, k * k, 1, 1)
-    tap_x = (tap - centre).repeat(k).view(1, k * k, 1, 1)
+    tap = torch.arange(k, device=offset.device, dtype=offset.dtype) - centre
+    tap_y = tap.repeat_interleave(k).view(1, k * k, 1, 1)
+    tap_x = tap.repeat(k).view(1, k * k, 1, 1)
     first = centre - padding
     y = torch.arange(out_h, device=offset.device, dtype=offset.dtype).view(1, 1, -1, 1) + first
     x = torch.arange(out_w, device=offset.device, dtype=offset.dtype).view(1, 1, 1, -1) + first
-    centre_y, centre_x = y + shift[:, :, 0], x + shift[:, :, 1]
-    pos_y, pos_x = centre_y + tap_y, centre_x + tap_x
+    pos_y, pos_x = y + shift[:, :, 0] + tap_y, x + shift[:, :, 1] + tap_x
 
+    # The corner cells are constants; only the bilinear coefficients depend on the offset.
     low_y, low_x = pos_y.detach().floor(), pos_x.detach().floor()
     frac_y, frac_x = pos_y - low_y, pos_x - low_x
     photo = torch.arange(n, device=offset.device).view(n, 1, 1, 1) * (h * w)

@@ -15,7 +15,7 @@ NARROW: Final = 1 << 30  # codes below are 32-bit integers: faster to sort and t
 
 
 def features(image: Tensor, sizes: Sequence[float], block: slice) -> Tensor:
-    """(d, n) place, and colour where there are five sizes, in standard deviations."""
+    """(d, n) x, y and, with five sizes, r, g, b of a block's pixels, in standard deviations."""
     width = image.shape[1]
     index = torch.arange(block.start, block.stop, device=image.device)
     features = torch.empty(len(sizes), len(index), device=image.device)
@@ -46,13 +46,14 @@ class Codes:
     """One integer per vertex of the lattice.
 
     Axis j of the lattice is the step that adds d to coordinate j and takes 1 from the others. The
-    d + 1 axes sum to 0, so d of them reach every vertex; its steps along them, at least ``lowest``,
-    are the digits of its code. A step along an axis adds the axis's stride to any code.
+    d + 1 axes sum to 0, so all but the axis ``omitted`` reach every vertex. The steps along them,
+    counted from ``lowest``, are the digits of its code: a step along an axis adds the axis's stride
+    to any code, a step along the omitted one subtracts all the others.
     """
 
     strides: Tensor
     lowest: Tensor
-    left_out: int
+    omitted: int
 
     @classmethod
     def of(
@@ -62,27 +63,27 @@ class Codes:
         axes = len(sizes) + 1
         height, width, *_ = photo
         extent = torch.tensor([width, height, 255.0, 255, 255])[: len(sizes)] / torch.tensor(sizes)
-        # Steps along axis i, axis j left out: the difference of coordinates i and j by d + 1.
+        # Steps along axis i with axis j omitted: (coordinate i - coordinate j) / (d + 1).
         reach = elevate(extent.diag())
         spread = (reach.unsqueeze(1) - reach).abs().sum(2).fill_diagonal_(1)
-        left_out = int(spread.prod(0).argmin())
+        omitted = int(spread.prod(0).argmin())
         bounds = []
         for block in elevated:
             rounded = (block * (1 / axes)).round_()
-            bounds.append(torch.stack((rounded - rounded[left_out]).aminmax(dim=1)))
+            bounds.append(torch.stack((rounded - rounded[omitted]).aminmax(dim=1)))
         # A difference of roundings is off by up to 2, corners reach 1 further, neighbours 1 more.
         lowest = torch.stack(bounds)[:, 0].amin(0) - 4
         spans = (torch.stack(bounds)[:, 1].amax(0) + 5 - lowest).tolist()
-        strides, place = [0] * axes, 1
+        strides, stride = [0] * axes, 1
         for axis, span in enumerate(spans):
-            if axis != left_out:
-                strides[axis] = place
-                place *= int(span)
-        strides[left_out] = -sum(strides)
-        if place >= 1 << 61:
+            if axis != omitted:
+                strides[axis] = stride
+                stride *= int(span)
+        strides[omitted] = -sum(strides)
+        if stride >= 1 << 61:
             raise ValueError(f"sizes {tuple(sizes)} are too small for a photo of this size")
-        codes = lowest.to(torch.int32 if place < NARROW else torch.int64)
-        return cls(codes.new_tensor(strides), codes, left_out)
+        lowest = lowest.to(torch.int32 if stride < NARROW else torch.int64)
+        return cls(lowest.new_tensor(strides), lowest, omitted)
 
     def simplices(self, elevated: Tensor) -> tuple[Tensor, Tensor]:
         """Codes and barycentric weights of the corners around each point: two (n, d + 1).
@@ -92,7 +93,7 @@ class Codes:
         axes, n = elevated.shape
         quotient = (elevated * (1 / axes)).round_()
         rank = _rank(elevated - quotient * axes)
-        # Rounding may leave the plane; steps of the coordinates furthest off bring it back.
+        # The rounded point may lie off the plane; the coordinates furthest off step back onto it.
         rank += quotient.sum(0).to(torch.int8)
         step = (rank < 0).to(torch.int8) - (rank >= axes).to(torch.int8)
         rank += step * axes
@@ -101,22 +102,22 @@ class Codes:
 
         rest = elevated.sub_(quotient, alpha=axes).mul_(1 / axes)
         ordered = torch.empty_like(rest).scatter_(0, place, rest)
-        weights = elevated.new_empty(n, axes)
+        weights = elevated.new_empty(n, axes)  # differences of consecutive ordered coordinates
         torch.sub(ordered[0], ordered[-1], out=weights[:, 0]).add_(1)
         torch.sub(ordered[1:], ordered[:-1], out=weights.t()[1:])
-        # The corners follow each other by steps back along one axis at a time.
+        # Each corner is one step back along one axis from the corner before it.
         axis = self.strides.unsqueeze(1)
         steps = axis.new_empty(axes, n).scatter_(0, place, axis.expand(-1, n))
         codes = axis.new_empty(n, axes)
-        taken = (quotient - quotient[self.left_out]).to(axis.dtype) - self.lowest.unsqueeze(1)
-        taken[self.left_out] = 0
-        torch.sum(taken.mul_(axis), 0, out=codes[:, 0])
+        digits = (quotient - quotient[self.omitted]).to(axis.dtype) - self.lowest.unsqueeze(1)
+        digits[self.omitted] = 0
+        torch.sum(digits.mul_(axis), 0, out=codes[:, 0])
         for corner in range(1, axes):
             torch.sub(codes[:, corner - 1], steps[corner - 1], out=codes[:, corner])
         return codes, weights
 
     def neighbours(self, codes: Tensor) -> list[Tensor]:
-        """For each axis, the pairs of vertices on both sides: (2 M + 2,) int32, M where none is."""
+        """For each axis, the vertices after and before each: (2 M + 2,) int32, M where none is."""
         count = len(codes)
         numbers = torch.arange(count, dtype=torch.int32, device=codes.device)
         find = _Finder(codes)
@@ -124,6 +125,7 @@ class Codes:
         for stride in self.strides.tolist():
             table = numbers.new_full((2, count + 1), count)
             table[0, :count] = find(codes + stride)
+            # The one relation inverted: v is before w where w is after v.
             table[1].scatter_(0, table[0, :count].long(), numbers)[count] = count
             tables.append(table.t().flatten())
         return tables
@@ -140,10 +142,10 @@ def _rank(values: Tensor) -> Tensor:
 
 
 class _Finder:
-    """Positions of codes in an ordered list, by one look into a hash table.
+    """Positions of codes in an ordered list, by one look-up in a hash table.
 
     Runs of codes get runs of slots, so that ordered look-ups stay in the cache. Of several codes
-    that want a slot one gets it; the others are searched by bisection.
+    with one slot one gets it; the others are searched by bisection.
     """
 
     def __init__(self, codes: Tensor) -> None:
@@ -157,20 +159,19 @@ class _Finder:
         self.contested = torch.zeros_like(self.table, dtype=torch.bool)
         self.contested.index_fill_(0, slots[self.lost], True)
 
-    def __call__(self, wanted: Tensor) -> Tensor:
-        """(K,) int32 positions, the number of codes where there is none."""
-        count = len(self.codes)
-        slots = self._slots(wanted)
-        found = self.table.index_select(0, slots)
-        missing = self.codes.index_select(0, found) != wanted
-        found.masked_fill_(missing, count)
+    def __call__(self, codes: Tensor) -> Tensor:
+        """(K,) int32 positions; the length of the list for codes that are not in it."""
+        slots = self._slots(codes)
+        positions = self.table.index_select(0, slots)
+        missing = self.codes.index_select(0, positions) != codes
+        positions.masked_fill_(missing, len(self.codes))
         if len(self.lost):
             doubtful = (missing & self.contested.index_select(0, slots)).nonzero().view(-1)
-            sought = wanted[doubtful]
-            at = torch.searchsorted(self.lost_codes, sought).clamp_(max=len(self.lost) - 1)
-            hit = self.lost_codes[at] == sought
-            found[doubtful[hit]] = self.lost[at[hit]].int()
-        return found
+            rest = codes[doubtful]
+            at = torch.searchsorted(self.lost_codes, rest).clamp_(max=len(self.lost) - 1)
+            hit = self.lost_codes[at] == rest
+            positions[doubtful[hit]] = self.lost[at[hit]].int()
+        return positions
 
     def _slots(self, codes: Tensor) -> Tensor:
         return (codes + (codes >> self.bits) * 40503) & ((1 << self.bits) - 1)

@@ -4,10 +4,10 @@ Ahn et al., Weakly supervised learning of instance segmentation with inter-pixel
 CVPR 2019, sections 4.2 to 4.5. A map of 80 x 80 cells has a million pairs at radius 10, but no
 logarithm or gradient is needed for a pair:
 
-* A pair's affinity is 1 - the highest edge on its path and its loss is monotone in that edge. So
+* A pair's affinity is 1 - the highest edge on its path, and its loss depends on that cell alone. So
   the loss of all pairs is that of the cells, weighted by how often each is the highest on a path.
-* |a - b| = s * a - s * b, s the sign of a - b. So the L1 of all pairs is a sum over the cells,
-  weighted by how many partners each exceeds, less those that it is exceeded by.
+* |a - b| = s * a - s * b, with s the sign of a - b. So the L1 of all pairs is a sum over the cells,
+  weighted by how many partners each cell exceeds less how many exceed it.
 
 Both weights are constants almost everywhere, so autograd sees only the cells.
 """
@@ -34,7 +34,7 @@ def pair_sums(
     Args:
         edge_logits: (N, h, w); half precision is computed in float32.
         displacement: (N, 2, h, w) from each cell to the centre of its object, cells, (y, x);
-            None: edges alone.
+            None: only edges.
         labels: (N, h, w) int64; 0 background, 1 .. 254 classes, 255 unsure.
         radius: of ``half_plane``.
 
@@ -68,7 +68,8 @@ def pair_sums(
     }
     if displacement is not None:
         target = _towards(displacement.to(kind), labels)
-        # Sums of large terms of both signs, hence the doubles.
+        # Sum of |difference| over pairs = sum of target * balance over cells; large terms of both
+        # signs, hence the doubles.
         gap = (target.double() * _portions(_balance, target, labels, radius)).sum(dim=1)
         for name, cells, pairs in (
             ("foreground_displacement", labels > 0, foreground),
@@ -79,9 +80,7 @@ def pair_sums(
 
 
 def _towards(displacement: Tensor, labels: Tensor) -> Tensor:
-    """What two cells of one label should have in common: the centre they point to, absolute, of
-    an object; the displacement itself, of background.
-    """
+    """What cells of one label share: absolute centres in objects, displacement in background."""
     _, h, w = labels.shape
     y = torch.arange(h, device=labels.device, dtype=displacement.dtype).view(h, 1).expand(h, w)
     x = torch.arange(w, device=labels.device, dtype=displacement.dtype).expand(h, w)
@@ -95,35 +94,36 @@ def _portions(
     """``function`` on a few photos at a time, so that the arrays of all offsets stay in cache."""
     n, h, w = labels.shape
     reach = radius - 1
-    share = n if values.is_cuda else max(1, SERIAL // ((h + reach) * (w + reach)))
-    portions = zip(torch.split(values.detach(), share), torch.split(labels, share), strict=True)
-    return torch.cat([function(value, label, radius) for value, label in portions])
+    count = n if values.is_cuda else max(1, SERIAL // ((h + reach) * (w + reach)))
+    portions = zip(torch.split(values.detach(), count), torch.split(labels, count), strict=True)
+    return torch.cat([function(*portion, radius) for portion in portions])
 
 
 def _codes(labels: Tensor, radius: int) -> Tensor:
-    """Flat uint8 labels as ``path_maxima`` counts cells: 0 unsure or padding, 1 background, ..."""
+    """Flat uint8 labels, cells in the order of ``path_maxima``: 0 unsure or padding, label + 1."""
     reach = radius - 1
     codes = torch.where(labels == UNSURE, 0, labels + 1).to(torch.uint8)
     return lay_flat(codes, radius, 0)[reach:]
 
 
 def _highest(edge: Tensor, labels: Tensor, radius: int) -> Tensor:
-    """How often each cell has the highest edge of a pair's path; any one of several that do.
+    """How often each cell has the highest edge of a pair's path; of equal ones any one counts.
 
     Returns:
-        (N, 4, h * w) pairs, by kind: with an unsure cell, both background, both of one class, of
-        two labels.
+        (N, 4, h * w) pairs, by kind: 0 with an unsure cell, 1 both background, 2 both of one
+        class, 3 of two labels.
     """
     n, h, w = edge.shape
     cells, width = h * w, w + radius - 1
+    # Ranks instead of edges: the maximum rank on a path names its cell.
     order = edge.flatten(1).argsort(dim=1)
     kind = torch.int16 if cells < 2**15 else torch.int32
-    place = torch.arange(cells, device=edge.device, dtype=kind).expand(n, cells)
-    rank = torch.empty_like(order, dtype=kind).scatter_(1, order, place).view(n, h, w)
+    numbers = torch.arange(cells, device=edge.device, dtype=kind).expand(n, cells)
+    rank = torch.empty_like(order, dtype=kind).scatter_(1, order, numbers).view(n, h, w)
 
     code = _codes(labels, radius)
     sure = (code > 0).view(torch.uint8)
-    same = 3 - code.clamp(1, 2)  # 2 background, 1 a class
+    same = 3 - code.clamp(1, 2)  # 2 background, 1 a class: taken from 3 where codes are equal
     offsets = half_plane(radius)
     length = n * (h + radius - 1) * width
     photo = torch.arange(n, device=edge.device, dtype=torch.int32).mul_(4 * cells)
@@ -131,10 +131,10 @@ def _highest(edge: Tensor, labels: Tensor, radius: int) -> Tensor:
     entries = base.new_empty(len(offsets), length)
     for index, highest in path_maxima(lay_flat(rank, radius, 0), width, radius):
         shift = offsets[index][0] * width + offsets[index][1]
-        here, there = slice(0, length), slice(shift, shift + length)
-        equal = (code[here] == code[there]).view(torch.uint8)
-        kinds = equal.mul_(same[here]).neg_().add_(3)
-        kinds.mul_(sure[here]).mul_(sure[there])
+        cell, partner = slice(0, length), slice(shift, shift + length)
+        equal = (code[cell] == code[partner]).view(torch.uint8)
+        kinds = equal.mul_(same[cell]).neg_().add_(3)
+        kinds.mul_(sure[cell]).mul_(sure[partner])
         torch.add(base, highest, out=entries[index]).add_(kinds, alpha=cells)
     count = torch.bincount(entries.flatten(), minlength=4 * n * cells).view(n, 4, cells)
     # Counted by rank; the cell that has it is in ``order``.
@@ -142,17 +142,9 @@ def _highest(edge: Tensor, labels: Tensor, radius: int) -> Tensor:
 
 
 def _balance(target: Tensor, labels: Tensor, radius: int) -> Tensor:
-    """How many partners of its label each cell exceeds, less those that exceed it.
+    """How many partners of its label each cell exceeds, less those that exceed it: (N, 2, h, w).
 
-    Of two equal cells the one further on counts as the higher.
-
-    Args:
-        target: (N, 2, h, w).
-        labels: (N, h, w).
-        radius: of ``half_plane``.
-
-    Returns:
-        (N, 2, h, w), per axis.
+    Of two equal cells the later one counts as the higher. ``target`` is (N, 2, h, w).
     """
     n, h, w = labels.shape
     reach = radius - 1
@@ -161,17 +153,18 @@ def _balance(target: Tensor, labels: Tensor, radius: int) -> Tensor:
     sure = (code > 0).view(torch.uint8)
     values = [lay_flat(target[:, axis], radius, 0)[reach:] for axis in (0, 1)]
     length = n * (h + reach) * width
-    more = [torch.zeros(code.numel(), dtype=torch.int16, device=code.device) for _ in values]
-    partners = torch.zeros_like(more[0])
+    wins = [torch.zeros(code.numel(), dtype=torch.int16, device=code.device) for _ in values]
+    partners = torch.zeros_like(wins[0])
     for dy, dx in half_plane(radius):
         shift = dy * width + dx
-        here, there = slice(0, length), slice(shift, shift + length)
-        same = (code[here] == code[there]).view(torch.uint8).mul_(sure[here])
-        partners[here] += same
-        partners[there] += same
-        for value, total in zip(values, more, strict=True):
-            higher = (value[here] > value[there]).view(torch.uint8).mul_(same)
-            total[here] += higher
-            total[there] += same - higher
-    balance = torch.stack([2 * total - partners for total in more])[:, :length]
+        cell, partner = slice(0, length), slice(shift, shift + length)
+        same = (code[cell] == code[partner]).view(torch.uint8).mul_(sure[cell])
+        partners[cell] += same
+        partners[partner] += same
+        for value, total in zip(values, wins, strict=True):
+            higher = (value[cell] > value[partner]).view(torch.uint8).mul_(same)
+            total[cell] += higher
+            total[partner] += same - higher
+    # Wins less losses, as losses = partners - wins.
+    balance = torch.stack([2 * total - partners for total in wins])[:, :length]
     return balance.view(2, n, h + reach, width)[:, :, :h, :w].transpose(0, 1)

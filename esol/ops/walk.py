@@ -2,17 +2,16 @@
 
 Ahn et al., Weakly supervised learning of instance segmentation with inter-pixel relations (IRN),
 CVPR 2019. IRN squares a dense (cells x cells) transition matrix; here a step of the walk adds up
-shifted differences of a flat array, and a Chebyshev sum takes the place of most steps. Memory
-grows with the number of cells.
+shifted differences of a flat array, and a Chebyshev sum replaces most steps. Memory grows with the
+number of cells.
 
 Flat arrays: rows are padded to the right and photos below by ``radius - 1`` cells, so that a move
-by (dy, dx) is a shift by ``dy * width + dx`` which lands in padding where it would leave the map.
+by (dy, dx) is a shift by ``dy * width + dx``, which lands in padding where it would leave the map.
 """
 
 import math
 from collections.abc import Iterator
 from functools import lru_cache, reduce
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,11 +22,11 @@ SERIAL = 32_767
 in a row wait for their threads longer than they compute, far longer where cores are shared."""
 
 _LEAST = 1e-20
-"""Affinities below this are 0: they carry nothing that shows in any usual number of steps, and
-their products with small differences fall below 1e-38, where a processor is many times slower."""
+"""Affinities below this are 0: they change nothing in any usual number of steps, and their products
+with small differences fall below 1e-38, where a processor is many times slower."""
 
 _TAIL = 1e-7
-"""Sum of the Chebyshev coefficients that are left out; their total is 1."""
+"""Sum of the Chebyshev coefficients that are left out, of a total of 1."""
 
 
 @lru_cache
@@ -42,8 +41,8 @@ def half_plane(radius: int) -> tuple[tuple[int, int], ...]:
     )
 
 
-def segment(dy: int, dx: int) -> frozenset[tuple[int, int]]:
-    """Cells (y, x) of the path from (0, 0) to (dy, dx), both ends among them.
+def path_cells(dy: int, dx: int) -> frozenset[tuple[int, int]]:
+    """Cells (y, x) of the path from (0, 0) to (dy, dx), ends included.
 
     IRN's definition: the cells of the bounding box of both ends whose centre is less than 1 from
     the straight line between them.
@@ -56,47 +55,37 @@ def segment(dy: int, dx: int) -> frozenset[tuple[int, int]]:
     )
 
 
-class _Recipe(NamedTuple):
-    """How to find one offset's path maximum.
-
-    Attributes:
-        place: of the offset in ``half_plane``.
-        parts: (place, dy, dx): the path of an earlier offset, moved; place -1: a single cell.
-    """
-
-    place: int
-    parts: tuple[tuple[int, int, int], ...]
-
-
 @lru_cache
-def _recipes(radius: int) -> tuple[_Recipe, ...]:
-    """Cover every path by few shorter ones: a maximum may count a cell twice.
+def _covers(radius: int) -> dict[int, tuple[tuple[int, int, int], ...]]:
+    """Cover every path by few shorter ones, which may overlap: a maximum may count a cell twice.
 
     Greedy, in order of length: 1.9 parts a path at radius 5 instead of 7.1 cells, 2.1 instead of
     14.0 at radius 10.
+
+    Returns:
+        Place of each offset in ``half_plane`` -> parts (place, dy, dx) of its path: the path of an
+        earlier offset moved by (dy, dx), or, with place -1, the cell (dy, dx).
     """
     offsets = half_plane(radius)
-    paths = [segment(*offset) for offset in offsets]
-    order = sorted(range(len(offsets)), key=lambda i: (len(paths[i]), offsets[i]))
-    recipes: list[_Recipe] = []
-    known: list[int] = []
-    for place in order:
+    paths = [path_cells(*offset) for offset in offsets]
+    covers: dict[int, tuple[tuple[int, int, int], ...]] = {}
+    for place in sorted(range(len(offsets)), key=lambda i: (len(paths[i]), offsets[i])):
         path = paths[place]
-        cover = {(-1, y, x): frozenset([(y, x)]) for y, x in sorted(path)}
-        for earlier in known:
+        candidates = {(-1, y, x): frozenset([(y, x)]) for y, x in sorted(path)}
+        for earlier in covers:
+            dy, dx = offsets[earlier]
             for y, x in sorted(path):
-                if (y + offsets[earlier][0], x + offsets[earlier][1]) in path:
+                if (y + dy, x + dx) in path:
                     moved = frozenset((y + b, x + a) for b, a in paths[earlier])
                     if moved <= path:
-                        cover[earlier, y, x] = moved
-        parts, left = [], path
-        while left:
-            best = max(cover, key=lambda part: len(cover[part] & left))
+                        candidates[earlier, y, x] = moved
+        parts, rest = [], path
+        while rest:
+            best = max(candidates, key=lambda part: len(candidates[part] & rest))
             parts.append(best)
-            left = left - cover[best]
-        recipes.append(_Recipe(place, tuple(parts)))
-        known.append(place)
-    return tuple(recipes)
+            rest = rest - candidates[best]
+        covers[place] = tuple(parts)
+    return covers
 
 
 def lay_flat(maps: Tensor, radius: int, value: float) -> Tensor:
@@ -112,43 +101,35 @@ def lay_flat(maps: Tensor, radius: int, value: float) -> Tensor:
 def path_maxima(flat: Tensor, width: int, radius: int) -> Iterator[tuple[int, Tensor]]:
     """Maximum over the path from every cell to its partner, offset by offset.
 
-    Args:
-        flat: what ``lay_flat`` gives, of any ordered type.
-        width: w + reach, cells in a padded row.
-        radius: of ``half_plane``.
+    ``flat`` is a result of ``lay_flat`` of any ordered type, ``width`` = w + reach, the cells of a
+    padded row.
 
     Yields:
-        The offset's place in ``half_plane`` and its (N * (h + reach) * width,) maxima. The order
-        is one of rising path length.
+        The offset's place in ``half_plane`` and its (N * (h + reach) * width,) maxima, in order of
+        path length.
     """
     reach = radius - 1
     length = flat.numel() - reach - reach * (width + 1)
     offsets = half_plane(radius)
     # A path with dx < 0 reaches back by -dx cells, so its maxima start that far into ``flat``.
     back = [max(0, -dx) for _, dx in offsets]
-    found: dict[int, Tensor] = {}
-    for place, parts in _recipes(radius):
+    maxima: dict[int, Tensor] = {}
+    for place, parts in _covers(radius).items():
         dy, dx = offsets[place]
         size = flat.numel() - back[place] - dy * width - max(dx, 0)
         views = []
         for part, y, x in parts:
-            source, start = (flat, 0) if part < 0 else (found[part], back[part])
+            source, start = (flat, 0) if part < 0 else (maxima[part], back[part])
             views.append(source.narrow(0, back[place] + y * width + x - start, size))
-        highest = reduce(torch.maximum, views)
-        found[place] = highest
-        yield place, highest.narrow(0, reach - back[place], length)
+        maxima[place] = reduce(torch.maximum, views)
+        yield place, maxima[place].narrow(0, reach - back[place], length)
 
 
 def affinities(edge: Tensor, radius: int) -> Tensor:
-    """1 - the highest edge between every cell and its partners; differentiable.
+    """1 - the highest edge on the path from every cell to its partners; differentiable.
 
-    Args:
-        edge: (N, h, w) in 0 .. 1.
-        radius: of ``half_plane``.
-
-    Returns:
-        (N, P, h, w) in 0 .. 1, P the offsets of ``half_plane``; 0 where the partner is off the
-        map.
+    (N, h, w) edges in 0 .. 1 -> (N, P, h, w) in 0 .. 1, for the P offsets of ``half_plane``; 0 for
+    partners off the map.
     """
     n, h, w = edge.shape
     reach = radius - 1
@@ -167,8 +148,8 @@ def random_walk(
 
     A = affinity^beta, 0 below 1e-20, 1 on the diagonal, and T = A with columns that sum to 1; the
     result is ``(scores * (1 - edge)) @ T^steps``, IRN's propagation with ``steps`` a power of two.
-    D the column sums, D^1/2 T D^-1/2 is symmetric with eigenvalues in -1 .. 1, where x^steps is a
-    Chebyshev sum whose terms past about 5.3 * sqrt(steps) do not matter: 84 products, not 256.
+    With D the column sums, D^1/2 T D^-1/2 is symmetric with eigenvalues in -1 .. 1, where x^steps
+    is a Chebyshev sum whose terms past about 5.3 * sqrt(steps) do not matter: 84 products, not 256.
 
     Args:
         scores: (K, h, w) of any range, float32 or float64.
@@ -213,14 +194,13 @@ def random_walk(
 def _chebyshev_power(field: Tensor, planes: list[tuple[int, Tensor]], steps: int) -> Tensor:
     """T^steps on each row, by differences: T_k+1 - T_k = T_k - T_k-1 + 2 (T - 1) T_k.
 
-    The part with T - 1 is what a cell gains from its neighbours, affinity times difference, over
-    its column sum. The plain recurrence would round it to the precision of the cell's value; the
-    slowest exchanges decide the result, and that error grows with the square of the terms.
+    (T - 1) T_k is what a cell gains from its neighbours, the sum of affinity times difference, over
+    its column sum. The plain recurrence, T_k+1 = 2 T T_k - T_k-1, would round this to the precision
+    of the cell's value; the slowest exchanges decide the result, and the error grows with the
+    square of the number of terms.
 
-    Args:
-        field: (K, length + far) scores, 0 in the padding; overwritten.
-        planes: (shift, (length,) affinities to the cell ``shift`` further), shift at most far.
-        steps: 1 or more.
+    ``field``, (K, length + far) scores, 0 in the padding, is overwritten. A plane is a shift, at
+    most ``far``, and the (length,) affinities to the cells so far ahead. ``steps`` is 1 or more.
     """
     k, size = field.shape
     strip = max(1, SERIAL // k) if field.device.type == "cpu" else size
@@ -228,23 +208,23 @@ def _chebyshev_power(field: Tensor, planes: list[tuple[int, Tensor]], steps: int
     for shift, plane in planes:
         column[: len(plane)] += plane
         column[shift : shift + len(plane)] += plane
-    share, twice = _coefficients(steps), 2 / column
+    coefficients, twice = _coefficients(steps), 2 / column
     change, gain = torch.zeros_like(field), torch.empty_like(field)
-    total = share[0] * field
-    for degree in range(1, len(share)):
+    total = coefficients[0] * field
+    for degree, coefficient in enumerate(coefficients[1:], start=1):
         _gain(gain, field, planes, strip)
         weight = 0.5 if degree == 1 else 1.0  # T_1 - T_0 = (T - 1) T_0
         for begin in range(0, size, strip):
             part = (slice(None), slice(begin, begin + strip))
             change[part].addcmul_(gain[part], twice[part[1]], value=weight)
-            now = field[part].add_(change[part])
-            if share[degree]:
-                total[part].add_(now, alpha=share[degree])
+            term = field[part].add_(change[part])
+            if coefficient:
+                total[part].add_(term, alpha=coefficient)
     return total
 
 
 def _gain(gain: Tensor, field: Tensor, planes: list[tuple[int, Tensor]], strip: int) -> None:
-    """Store what flows to every cell: the affinity times the difference, over all neighbours."""
+    """Store in ``gain`` each cell's sum of affinity times difference over its neighbours."""
     size = field.shape[1]
     for begin in range(0, size, strip):
         gain[:, begin : begin + strip].zero_()
@@ -252,26 +232,28 @@ def _gain(gain: Tensor, field: Tensor, planes: list[tuple[int, Tensor]], strip: 
     flow = torch.empty_like(field[:, : min(strip, length)])
     for begin in range(0, length, strip):
         end = min(begin + strip, length)
-        here, near, part = field[:, begin:end], gain[:, begin:end], flow[:, : end - begin]
+        cells, gains, part = field[:, begin:end], gain[:, begin:end], flow[:, : end - begin]
         for shift, plane in planes:
-            torch.sub(field[:, begin + shift : end + shift], here, out=part).mul_(plane[begin:end])
-            near.add_(part)
-            gain[:, begin + shift : end + shift].sub_(part)
+            partners = slice(begin + shift, end + shift)
+            torch.sub(field[:, partners], cells, out=part).mul_(plane[begin:end])
+            gains.add_(part)
+            gain[:, partners].sub_(part)
 
 
 def _coefficients(steps: int) -> list[float]:
-    """x^steps as a sum of Chebyshev polynomials T_0, T_1, ...; cut where ``_TAIL`` is left.
+    """Coefficients of x^steps in Chebyshev polynomials T_0, T_1, ...; cut where ``_TAIL`` is left.
 
-    All are positive or 0 and sum to 1: x = cos(a), and cos^n is a binomial sum of cosines. The
-    last one takes what is left, so that they still do and constant scores stay what they are.
+    With x = cos(a), T_k(x) = cos(k a), and cos(a)^n is a binomial sum of cosines: the coefficients
+    are not negative and sum to 1. The last one takes the rest of the sum, so that constant scores
+    do not change.
     """
-    share = [0.0] * (steps + 1)
+    coefficients = [0.0] * (steps + 1)
     for degree in range(steps % 2, steps + 1, 2):
         ways = math.comb(steps, (steps - degree) // 2)
-        share[degree] = (ways if degree == 0 else 2 * ways) / 2**steps
-    left = 1.0
-    for degree, value in enumerate(share):
-        left -= value
-        if left < _TAIL:
-            return [*share[:degree], value + left]
-    return share
+        coefficients[degree] = (ways if degree == 0 else 2 * ways) / 2**steps
+    rest = 1.0
+    for degree, value in enumerate(coefficients):
+        rest -= value
+        if rest < _TAIL:
+            return [*coefficients[:degree], value + rest]
+    return coefficients

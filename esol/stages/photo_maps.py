@@ -7,7 +7,7 @@ import numpy as np
 
 from esol.data.sample import Sample
 from esol.maps.files import save_maps
-from esol.maps.localize import Network, Photo, batches_of_one_size, localize
+from esol.maps.localize import Network, SizedSample, batches_of_one_size, localize
 from esol.stages.job import Job
 from esol.system.distributed import all_wait, my_share
 from esol.system.progress import track
@@ -58,7 +58,7 @@ def _cache(
     return compute_features(networks[0].backbone, samples, job.settings, job.run.path, key)
 
 
-def _mapped(folder: Path, batch: list[Photo], kinds: Sequence[str]) -> bool:
+def _mapped(folder: Path, batch: list[SizedSample], kinds: Sequence[str]) -> bool:
     """Whether every map of the batch is there."""
     return all(
         (folder / kind / f"{photo.sample.name}.npz").exists() for photo in batch for kind in kinds

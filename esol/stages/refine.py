@@ -12,7 +12,7 @@ from esol.data.images import load_image, save_mask
 from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
 from esol.masks.instances import instances
-from esol.masks.refine import boundaries, confident_labels, crf_mask, walked
+from esol.masks.refine import boundaries, confident_labels, crf_mask, spread_maps
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.runs.manifest import CHECKPOINT
@@ -173,7 +173,7 @@ def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: Affini
         photo, maps = load_image(sample.image), seed_maps(job, sample)
         edge, field = _boundaries(job, network, photo)
         if not path.exists():
-            save_maps(path, walked(maps, edge, settings.walk), maps.classes, maps.size)
+            save_maps(path, spread_maps(maps, edge, settings.walk), maps.classes, maps.size)
         if field is not None:
             refined = load_maps(path)
             mask = seed_mask(refined.full(), refined.classes, settings.threshold)
