@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esol.errors import InputError, one_line
-from esol.networks.backbone import Backbone
-from esol.networks.dilation import dilate, feature_map
+from esol.networks.backbone import SIDE, Backbone, feature_map
+from esol.networks.dilation import dilate
 from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings
 from esol.system.files import sha256
@@ -128,7 +128,7 @@ def test_dilating_is_what_timm_does_where_it_can(name, stride):
     theirs = timm.create_model(name, output_stride=stride).eval()
     ours = timm.create_model(name).eval()
     ours.load_state_dict(theirs.state_dict())
-    dilate(ours, stride)
+    dilate(ours, stride, feature_map, SIDE)
     photo = torch.rand(1, 3, 96, 61)
     assert torch.equal(ours.forward_features(photo), theirs.forward_features(photo))
 
@@ -142,7 +142,7 @@ def test_a_dilated_network_keeps_the_cells_that_it_had(name, stride):
     photo = torch.rand(1, 3, 96, 64)
     with torch.no_grad():
         before = network.forward_features(photo)
-        dilate(network, stride)
+        dilate(network, stride, feature_map, SIDE)
         after = network.forward_features(photo)
     assert after.shape[-2:] == (96 // stride, 64 // stride)
     every = 32 // stride

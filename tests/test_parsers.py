@@ -21,7 +21,7 @@ from pycocotools import mask as run_lengths
 from safetensors.torch import save_file
 
 from esol.data.images import load_mask, save_mask
-from esol.data.labels import read_labels, split_tags
+from esol.data.reading import read_labels, split_tags
 from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.maps.files import grid, load_maps, save_maps

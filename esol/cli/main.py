@@ -347,7 +347,7 @@ def _reproduce(rest: list[str]) -> int:
 def _evaluate_masks(rest: list[str]) -> int:
     import json
 
-    from esol.data.labels import read_names
+    from esol.data.reading import read_names
     from esol.metrics.folders import evaluate_masks
 
     parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")

@@ -6,10 +6,17 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from esol.data.images import IMAGE_SUFFIXES, load_mask
-from esol.data.labels import Row, read_names
-from esol.data.reading import Entry, Reading, mask_folder, require_lists, wanted_lists
+from esol.data.reading import (
+    LISTS,
+    Entry,
+    Reading,
+    Row,
+    mask_folder,
+    read_names,
+    require_lists,
+    wanted_lists,
+)
 from esol.data.tags import LABELS, find_tags, read_tags
-from esol.data.tags.lists import LISTS
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import one_ends_other

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from esol.data.folder import CLASS_NAMES
 from esol.data.images import IMAGE_SUFFIXES, load_mask
-from esol.data.labels import read_labels, read_names
-from esol.data.reading import Entry, Reading, mask_folder, require_lists
+from esol.data.reading import Entry, Reading, mask_folder, read_labels, read_names, require_lists
 from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from esol.errors import InputError, one_line
-from esol.networks.dilation import SIDE, dilate, feature_map
+from esol.networks.dilation import dilate
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.weights import classifier_prefixes, read_weights
 from esol.settings import BackboneSettings
 
 _ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """For a network that does not fit; docs/backbones.md has more."""
+
+
+SIDE = 64
+"""Side of the photo that strides are measured on, pixels; twice the coarsest stride."""
 
 
 class Keys(NamedTuple):
@@ -151,7 +155,7 @@ def _dilated_shape(
 ) -> tuple[int, ...] | None:
     """Shape of the features of the dilated network; None if dilation fails."""
     try:
-        dilate(network, settings.stride)
+        dilate(network, settings.stride, feature_map, SIDE)
         return _shape(network, settings, keys)
     except (InputError, RuntimeError, TypeError, ValueError):
         return None
@@ -187,3 +191,14 @@ def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
     except RuntimeError as error:
         reason = one_line(error, lines=2, length=200)
         raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}") from error
+
+
+@torch.no_grad()
+def feature_map(network: Any) -> Tensor:
+    """Features of a blank photo of SIDE x SIDE pixels by timm's network, which stays unchanged."""
+    mode = network.training
+    try:
+        blank = next(network.parameters()).new_zeros(1, 3, SIDE, SIDE)
+        return network.eval().forward_features(blank)
+    finally:
+        network.train(mode)

@@ -6,25 +6,25 @@ Weights stay; every cell that the network had before keeps its value, except aft
 the whole map.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIDE = 64
-"""Side of the photo that strides are measured on, pixels; twice the coarsest stride."""
+Features = Callable[[nn.Module], Tensor]
+"""What a network makes of a square photo of a known side."""
 
 _Pool = nn.MaxPool2d | nn.AvgPool2d
 _Layer = nn.Conv2d | _Pool
 
 
-def dilate(network: nn.Module, stride: int) -> None:
+def dilate(network: nn.Module, stride: int, features: Features, side: int) -> None:
     """Change a convolutional network in place: no feature cell is over ``stride`` photo pixels.
 
     ``stride`` is a power of 2.
     """
-    coarse = _cells(network)
+    coarse = _cells(network, features, side)
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):  # a list, as children are replaced
             if child not in coarse or not isinstance(child, _Layer):
@@ -72,32 +72,21 @@ def _spread(convolution: nn.Conv2d, apart: int, step: int) -> None:
 
 
 @torch.no_grad()
-def _cells(network: nn.Module) -> dict[nn.Module, int]:
+def _cells(network: nn.Module, features: Features, side: int) -> dict[nn.Module, int]:
     """Photo pixels per input cell of each convolution and pooling."""
     cells: dict[nn.Module, int] = {}
 
     def read(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        cells[module] = SIDE // max(1, inputs[0].shape[-1])
+        cells[module] = side // max(1, inputs[0].shape[-1])
 
     layers = [module for module in network.modules() if isinstance(module, _Layer)]
     hooks = [layer.register_forward_pre_hook(read) for layer in layers]
     try:
-        feature_map(network)
+        features(network)
     finally:
         for hook in hooks:
             hook.remove()
     return cells
-
-
-@torch.no_grad()
-def feature_map(network: Any) -> Tensor:
-    """Features of a blank photo of SIDE x SIDE pixels by timm's network, which stays unchanged."""
-    mode = network.training
-    try:
-        blank = next(network.parameters()).new_zeros(1, 3, SIDE, SIDE)
-        return network.eval().forward_features(blank)
-    finally:
-        network.train(mode)
 
 
 def _side(value: int | tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from esol.data.images import image_size, palette, reading
-from esol.data.labels import read_names
+from esol.data.reading import read_names
 from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
 from esol.predict.model import Model

@@ -9,7 +9,7 @@ from PIL import Image
 
 from esol.data import open_dataset
 from esol.data.images import save_mask
-from esol.data.labels import split_tags
+from esol.data.reading import split_tags
 from esol.errors import InputError
 from esol.settings import Data
 

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
-from esol.data.labels import read_labels, read_names
+from esol.data.reading import read_labels, read_names
 from esol.data.saliency import load_saliency
 from esol.data.tags import read_tags
 from esol.errors import InputError

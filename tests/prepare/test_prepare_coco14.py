@@ -15,7 +15,7 @@ import esol.prepare.coco14
 from esol.data import open_dataset
 from esol.data.check import check
 from esol.data.images import save_mask
-from esol.data.labels import read_labels
+from esol.data.reading import read_labels
 from esol.errors import InputError
 from esol.prepare import prepare_coco14
 from esol.settings import Data

@@ -31,7 +31,7 @@ from esol.cli.main import main
 from esol.data import open_dataset
 from esol.data.check import check
 from esol.data.images import load_mask, palette, save_mask
-from esol.data.labels import read_labels
+from esol.data.reading import read_labels
 from esol.errors import InputError
 from esol.prepare import prepare_voc12
 from esol.settings import Data

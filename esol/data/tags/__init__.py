@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from esol.data.labels import Row, read_labels
+from esol.data.reading import LISTS, Row, folder_of, read_labels
 from esol.data.tags import coco, cvat, imagefolder, labelstudio, voc
-from esol.data.tags.lists import LISTS, folder_of
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import json_or_xml

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.labels import Row
-from esol.data.tags.lists import folder_of, list_of
+from esol.data.reading import Row, folder_of, list_of
 from esol.settings import Data
 from esol.system.read import entry, leads_out, listed, read_json
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.labels import Row, split_tags
-from esol.data.tags.lists import folder_of, list_of
+from esol.data.reading import Row, folder_of, list_of, split_tags
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import entry, leads_out, open_text

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from esol.data.labels import Row
-from esol.data.tags.lists import list_of
+from esol.data.reading import Row, list_of
 from esol.settings import Data
 from esol.system.read import entry, leads_out, read_json
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.labels import Row
-from esol.data.tags.lists import list_of
+from esol.data.reading import Row, list_of
 from esol.settings import Data
 from esol.system.read import entry, json_or_xml, read_xml
 
