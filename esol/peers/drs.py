@@ -9,21 +9,12 @@ from torch.nn import functional as F
 from esol.data.batch import Batch, Losses
 from esol.errors import InputError
 from esol.method.classifier import Head
+from esol.method.expansion import clip_features
 from esol.method.losses import classification_loss, features_of
 from esol.networks.backbone import Backbone
 
 _PROBE = 64
 """Side in pixels of the image that finds a network's activations; two cells at stride 32."""
-
-
-def suppress(x: Tensor, share: float | Tensor) -> Tensor:
-    """Cut every channel at a share of its own maximum over the image.
-
-    Args:
-        x: (N, C, h, w) activations.
-        share: in (0, 1], one for all or (N, C, 1, 1).
-    """
-    return torch.minimum(x, share * x.amax(dim=(2, 3), keepdim=True))
 
 
 class Suppression(nn.Module):
@@ -47,9 +38,9 @@ class Suppression(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) activations, 0 or more -> the same, suppressed."""
         if self.controller is None:
-            return suppress(x, self.delta)
+            return clip_features(x, self.delta)
         share = torch.sigmoid(self.controller(x.mean(dim=(2, 3))))
-        return suppress(x, share[:, :, None, None])
+        return clip_features(x, share[:, :, None, None])
 
     def hook(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """As a forward hook of an activation: its output, suppressed.
