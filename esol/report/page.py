@@ -123,7 +123,7 @@ def build(data: ReportData, path: Path) -> None:
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 .. 1 in percent with one decimal; a dash for None, which stands for NaN."""
+    """A share of 0 .. 1 in percent with one decimal; a dash for None (nothing predicted)."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 

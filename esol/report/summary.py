@@ -8,7 +8,7 @@ from rich.table import Table
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.metrics.curves import never_predicted
-from esol.report import ReportData, Split, build, level
+from esol.report import ReportData, Split, build, level, percent
 from esol.report.photos import gallery
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
@@ -97,7 +97,7 @@ def _table(title: str, found: dict[str, Any], made_from: str) -> Table:
     for protocol, note in (("fixed", "fixed"), ("best_on_ground_truth", "best on ground truth")):
         for kind in (kind for kind in TITLES if protocol in found.get(kind, ())):
             values = found[kind][protocol]
-            cells = [_percent(values[key]) for key in COLUMNS]
+            cells = [percent(values[key]) for key in COLUMNS]
             if left_out := never_predicted(values):
                 table.caption = _LEFT_OUT
                 cells[0] += "*" * (cells[0] != "-")
@@ -106,11 +106,6 @@ def _table(title: str, found: dict[str, Any], made_from: str) -> Table:
             table.add_row(at, TITLES[kind] + (made_from if kind == "masks" else ""), *cells)
         table.add_section()
     return table
-
-
-def _percent(share: float | None) -> str:
-    """A share of 0 .. 1 as a percentage; a dash where it does not exist (nothing predicted)."""
-    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def write_report(run: Path, photos: int = PHOTOS) -> Path:
