@@ -278,10 +278,9 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--overwrite", action="store_true", help="replace masks made before")
     parsed = parser.parse_args(rest)
-    from esol.predict.model import load, predict_folder
+    from esol.predict.model import load
 
-    found = predict_folder(
-        load(Path(parsed.run), parsed.device),
+    found = load(Path(parsed.run), parsed.device).predict_folder(
         parsed.images,
         Path(parsed.out),
         soft=parsed.soft,
