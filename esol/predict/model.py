@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esol.data.images import load_image
-from esol.data.transforms import to_tensor
+from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
 from esol.predict.bundle import LARGEST, load_bundle
@@ -232,7 +232,7 @@ class Model:
         settings = self.crf_settings(crf)
         if settings is None:
             return probabilities
-        from esol.ops.crf import dense_crf, unary_from_probabilities
+        from esol.ops.crf import photo_crf, unary_from_probabilities
 
         present = probabilities[0].amax((1, 2)) > PRESENT
         present[0] = True
@@ -240,21 +240,14 @@ class Model:
             return probabilities
         probabilities = probabilities.to(self.device)
         limit = min(max(CRF_LONGEST, *probabilities.shape[2:]), CRF_MOST)
-        factor = min(1.0, limit / max(photo.size))
-        width, height = (max(1, int(n * factor + 0.5)) for n in photo.size)
-        if photo.size != (width, height):
-            photo = photo.resize((width, height), Image.Resampling.BICUBIC)
+        photo = reduced(photo, limit)
+        size = (photo.height, photo.width)
         start = F.interpolate(
-            probabilities[:, present], (height, width), mode="bilinear", align_corners=False
+            probabilities[:, present], size, mode="bilinear", align_corners=False
         )[0]
         start /= start.sum(0, keepdim=True)
-        marginals = dense_crf(
-            unary_from_probabilities(start),
-            torch.from_numpy(np.array(photo)).to(start.device),
-            **settings.kernels(),
-        )
-        result = probabilities.new_zeros((1, probabilities.shape[1], height, width))
-        result[0, present] = marginals
+        result = probabilities.new_zeros((1, probabilities.shape[1], *size))
+        result[0, present] = photo_crf(unary_from_probabilities(start), photo, settings.kernels())
         return result
 
     def crf_settings(self, crf: bool | None) -> Crf | None:
