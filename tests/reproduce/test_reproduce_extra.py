@@ -127,7 +127,7 @@ def test_masks_lead_from_seeds_to_networks(finished):
 def test_rows_of_masks_differ_where_they_say(finished):
     chosen = plan(finished, config="voc-animals-masks-cpu")
     esol, cam = chosen.settings("esol-whole", 0), chosen.settings("cam-whole", 0)
-    assert (esol.masks.refine.affinity.foreground, esol.masks.refine.affinity.background) == (
+    assert (esol.refine.affinity.foreground, esol.refine.affinity.background) == (
         0.4,
         0.15,
     )
