@@ -8,9 +8,8 @@ from esol.data import layout, open_dataset
 from esol.data.saliency import saliency_folder
 from esol.errors import InputError
 from esol.reproduce.figures import write_figure
-from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan, run_rows
-from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
+from esol.reproduce.specs import ALL, FIGURES, ROWS, TABLES, TARGETS, rows_of, with_sources
 from esol.reproduce.tables import write_table
 from esol.settings import Data
 from esol.settings.load import Parser, load_settings

@@ -1,22 +1,23 @@
 """The paper's figures: curves as SVG, sheets of pictures as PNG."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import colour, load_image, load_mask
 from esol.maps.files import load_maps
 from esol.report.charts import write_chart
-from esol.reproduce.cells import BEST, FIXED
 from esol.reproduce.runs import Plan
-from esol.reproduce.sheets import write_sheet
 from esol.reproduce.specs import ALPHAS, FIGURES
+from esol.reproduce.tables import BEST, FIXED
 from esol.runs.folder import RunFolder
+from esol.system.files import atomic
 
 _LEVELS = (0.0, 0.35, 0.65, 1.0)
 _COLOURS = ((60, 20, 110), (190, 40, 90), (250, 140, 30), (255, 240, 110))
@@ -25,6 +26,11 @@ is seen without telling red from green."""
 
 PHOTOS = 8
 """Photos of a sheet."""
+
+SIDE = 160
+"""Side of the square of a sheet into which each picture is fitted, pixels."""
+
+_GAP, _HEAD = 4, 22
 
 Picture = Callable[[Sample], Image.Image]
 
@@ -203,3 +209,40 @@ def heat(scores: NDArray[np.floating], photo: Image.Image) -> Image.Image:
     share = 0.75 * level[..., None] ** 0.75
     mixed = (1 - share) * np.asarray(photo.convert("RGB"), np.float32) + share * tint
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def write_sheet(path: Path, captions: Sequence[str], rows: Sequence[Sequence[Image.Image]]) -> None:
+    """Write a sheet as PNG.
+
+    Args:
+        path: the file.
+        captions: one per column.
+        rows: pictures of any size and mode, one per caption.
+
+    Raises:
+        ValueError: a row has another number of pictures.
+    """
+    if any(len(row) != len(captions) for row in rows):
+        raise ValueError(f"rows of {sorted({len(row) for row in rows})} for {len(captions)}")
+    step = SIDE + _GAP
+    sheet = Image.new("RGB", (_GAP + step * len(captions), _HEAD + step * len(rows)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, caption in enumerate(captions):
+        middle = _GAP + column * step + SIDE / 2
+        draw.text((middle, _HEAD / 2), caption, fill="black", font=font, anchor="mm")
+    for down, row in enumerate(rows):
+        for across, picture in enumerate(row):
+            fitted = _fitted(picture)
+            x = _GAP + across * step + (SIDE - fitted.width) // 2
+            sheet.paste(fitted, (x, _HEAD + down * step + (SIDE - fitted.height) // 2))
+    with atomic(path) as temporary:
+        sheet.save(temporary)
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    """The picture with its longer side at SIDE. Masks keep their colours: nearest neighbour."""
+    scale = SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if picture.mode == "P":
+        return picture.resize(size, Image.Resampling.NEAREST).convert("RGB")
+    return picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from esol.data import open_dataset
 from esol.data.saliency import saliency_folder
 from esol.errors import InputError
-from esol.reproduce.rows import ROWS, TRUTH, with_sources
+from esol.reproduce.specs import ROWS, TRUTH, with_sources
 from esol.runs.folder import RunFolder
 from esol.runs.work import OtherSettingsError
 from esol.settings import RefineMethod, Settings

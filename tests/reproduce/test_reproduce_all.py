@@ -14,9 +14,8 @@ import esol.reproduce.runs
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.reproduce import command, plan_for, reproduce
-from esol.reproduce.rows import ROWS
 from esol.reproduce.runs import Plan, _copy
-from esol.reproduce.specs import ALPHAS, TABLES
+from esol.reproduce.specs import ALPHAS, ROWS, TABLES
 
 SMOKE = Path(__file__).parents[1] / "smoke.yaml"
 FLAGS = (

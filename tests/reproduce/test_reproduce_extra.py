@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from esol.data.synthetic import write_synthetic
-from esol.reproduce.cells import Cell, cells
-from esol.reproduce.rows import ROWS
 from esol.reproduce.runs import Plan
-from esol.reproduce.specs import TABLES, rows_of
-from esol.reproduce.tables import markdown
+from esol.reproduce.specs import ROWS, TABLES, rows_of
+from esol.reproduce.tables import Cell, cells, markdown
 
 MEASURES = ("precision", "recall", "f1_of_means", "miou", "foreground_precision")
 MAPS = ("cam", "expansion", "shrinkage", "irn")

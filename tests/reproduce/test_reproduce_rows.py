@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from esol.reproduce.rows import ROWS, with_sources
 from esol.reproduce.runs import Plan
-from esol.reproduce.specs import ALL, FIGURES, TABLES, TARGETS, rows_of
+from esol.reproduce.specs import ALL, FIGURES, ROWS, TABLES, TARGETS, rows_of, with_sources
 from esol.runs.stages import STAGES
 from esol.settings import LEARNS
 
