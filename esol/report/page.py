@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from esol.data.images import palette
-from esol.report.charts import Points, line_chart, thin
+from esol.report.charts import Chart, Points, averaged
 from esol.report.gallery import Gallery
 from esol.system.files import plain, write_atomic
 
@@ -105,7 +105,7 @@ def build(data: ReportData, path: Path) -> None:
         columns=COLUMNS,
         charts={split.name: _charts(split) for split in data.splits},
         losses=[
-            (name, line_chart(f"{name}: loss by step", ("step", "loss"), _trend(points)))
+            (name, Chart(f"{name}: loss by step", ("step", "loss"), _trend(points)).html())
             for name, points in data.losses.items()
         ],
         shown=_shown(data),
@@ -134,9 +134,9 @@ def level(threshold: float) -> str:
 
 def _trend(points: Sequence[tuple[int, float]]) -> dict[str, Points]:
     """A loss and, where there are enough steps to average, how it goes on the whole."""
-    lines: dict[str, Points] = {"loss": thin(points)}
+    lines: dict[str, Points] = {"loss": averaged(points)}
     if len(points) >= 5 * TREND:
-        lines["mean of neighbouring steps"] = thin(points, TREND)
+        lines["mean of neighbouring steps"] = averaged(points, TREND)
     return lines
 
 
@@ -187,6 +187,6 @@ def _charts(split: Split) -> list[tuple[str, str]]:
         ),
     ]
     return [
-        (title, line_chart(f"{split.name}: {title}", axes, series, unit=True, mark=mark))
+        (title, Chart(f"{split.name}: {title}", axes, series, unit=True, mark=mark).html())
         for title, axes, series, mark in wanted
     ]

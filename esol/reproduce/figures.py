@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import colour, load_image, load_mask
 from esol.maps.files import load_maps
-from esol.report.charts import write_chart
+from esol.report.charts import Chart
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import ALPHAS, FIGURES
 from esol.reproduce.tables import BEST, FIXED
@@ -101,7 +101,7 @@ def _curves(plan: Plan, split: str) -> str:
             series[title] = list(zip(lines["recall"], lines["precision"], strict=True))
     path = plan.out / f"figure1-{split}.svg"
     title = f"Precision over recall of the seeds, all thresholds: {split}"
-    written = write_chart(path, title, ("recall", "precision"), series, unit=True)
+    written = Chart(title, ("recall", "precision"), series, unit=True).write(path)
     return str(path) if written else f"figure1: nothing measured on {split} (no masks)"
 
 
@@ -124,7 +124,8 @@ def _sweep(plan: Plan, split: str) -> str:
         for title, (protocol, key) in shown.items()
     }
     path = plan.out / f"figure3-{split}.svg"
-    written = write_chart(path, f"Expansion by alpha: {split}", ("log10 of alpha", ""), series)
+    chart = Chart(f"Expansion by alpha: {split}", ("log10 of alpha", ""), series)
+    written = chart.write(path)
     return str(path) if written else f"figure3: nothing measured on {split} (no masks)"
 
 
