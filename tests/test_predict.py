@@ -131,7 +131,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
     with pytest.raises(InputError, match="damaged description"):
         load(bad)
     save_file({"x": torch.zeros(1)}, bad)
-    with pytest.raises(InputError, match="no segmentation model"):
+    with pytest.raises(InputError, match="not a segmentation model"):
         load(bad)
     for changes, message in (
         ({"version": 2}, "newer esol.*upgrade"),
@@ -139,7 +139,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
         ({"scales": 1}, "damaged description"),
         ({"scales": []}, "scales"),
         ({"crf": {"size": 3}}, "damaged description"),
-        ({"classes": ["red"]}, "not those of its network"),
+        ({"classes": ["red"]}, "do not fit its network"),
         ({"encoder": "hf-hub:some/where"}, "no such encoder"),
     ):
         with pytest.raises(InputError, match=message):

@@ -2,6 +2,7 @@
 
 import glob
 import io
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -148,8 +149,8 @@ def save_soft(
     """Write probabilities as a compressed npz without pickles.
 
     It holds ``probabilities`` (K + 1, h, w) uint8, 255 for 1, background first, at the resolution
-    at which the network or the CRF gave them; ``classes`` (K + 1,) names, "background" first;
-    ``size`` (2,) int32, height and width of the photo.
+    of the network or the CRF; ``classes`` (K + 1,) names, "background" first; ``size`` (2,) int32,
+    height and width of the photo.
 
     Args:
         path: the file, usually NAME.npz.
@@ -314,16 +315,10 @@ def _files(item: Path | str, out: Path) -> tuple[Path, list[Path]]:
         return path.parent, [path]
     if not glob.has_magic(str(item)):
         raise InputError(f"{item}: no such file or folder")
-    root = Path(*_fixed_folders(path.parts))
+    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     matches = (Path(match) for match in glob.iglob(str(item), recursive=True))
     photos = (p for p in matches if _is_photo(p) and not _is_inside(p, out))
     return root, sorted(p for p in photos if not any(map(_has_masks, p.parents)))
-
-
-def _fixed_folders(parts: tuple[str, ...]) -> list[str]:
-    """Leading folders of a pattern up to the first that has a wildcard."""
-    wild = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return list(parts[:wild])
 
 
 def _photos_below(root: Path, out: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Probabilities of large photos in parts: tiles that blend, and bands of rows in the last step."""
+"""Probabilities of large photos in parts: tiles that blend, and bands of rows at the end."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 STEP = 32
-"""Tiles begin at multiples of this, so that the network's cells fall where they would untiled."""
+"""Tiles start at multiples of this, so that the network's cells lie as in the untiled photo."""
 
 BAND = 128
-"""Rows of the photo computed at a time in the last step: bounds the memory of large photos."""
+"""Rows of the photo computed at a time at the end: bounds the memory of large photos."""
 
 
 def labelled(
@@ -24,20 +24,23 @@ def labelled(
     Args:
         probabilities: (1, L, h, w).
         size: (H, W) of the photo.
-        with_scores: whether the probabilities are wanted at the photo's size too.
+        with_scores: whether to return the probabilities at the photo's size too.
 
     Returns:
-        (H, W) uint8 mask; (L, H, W) float32 scores, of no rows (L, 0, W) if not wanted.
+        (H, W) uint8 mask; (L, H, W) float32 scores, (L, 0, W) without ``with_scores``.
     """
     mask = np.empty(size, np.uint8)
     same = probabilities.shape[2:] == size
-    height = size[0] if with_scores and not same else 0
-    scores = np.empty((probabilities.shape[1], height, size[1]), np.float32)
+    if with_scores and same:
+        scores = probabilities[0].cpu().numpy()
+    else:
+        height = size[0] if with_scores else 0
+        scores = np.empty((probabilities.shape[1], height, size[1]), np.float32)
     for rows, values in stretched(probabilities, size):
         mask[rows] = values[0].argmax(0).to(torch.uint8).cpu().numpy()
-        if height:
+        if with_scores and not same:
             scores[:, rows] = values[0].cpu().numpy()
-    return mask, probabilities[0].cpu().numpy() if with_scores and same else scores
+    return mask, scores
 
 
 def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
