@@ -1,4 +1,4 @@
-"""DRS (Kim et al., AAAI 2021): suppressed discriminative regions, and the maps learned anew."""
+"""DRS (Kim et al., AAAI 2021): discriminative regions suppressed, then the maps relearned."""
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from esol.method.losses import classification_loss, features_of
 from esol.networks.backbone import Backbone
 
 _PROBE = 64
-"""Side in pixels of the image that finds a network's activations; two cells at stride 32."""
+"""Side in pixels of the image that traces a network's ReLUs; two cells at stride 32."""
 
 
 class Suppression(nn.Module):
-    """Suppression by a fixed share, or by one that a linear layer predicts for each channel.
+    """Suppression by a fixed share, or by a share per channel that a linear layer predicts.
 
     Args:
         channels: C of its input.
@@ -43,9 +43,9 @@ class Suppression(nn.Module):
         return clip_features(x, share[:, :, None, None])
 
     def hook(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """As a forward hook of an activation: its output, suppressed.
+        """Forward hook of an activation: suppresses its output.
 
-        A method and no closure, so that a copy of the network calls the copy of this module.
+        A method rather than a closure: a copy of the network calls the copy of this module.
         """
         return self(output)
 
@@ -53,15 +53,14 @@ class Suppression(nn.Module):
 class SuppressedClassifier(nn.Module):
     """The plain classifier with suppression after its ReLUs.
 
-    What learns: ``backbone``; ``head.w1`` and ``head.w2``; ``head.v``; ``suppressors``, which has
-    no parameters if ``delta`` is fixed.
+    All parts learn; ``suppressors`` has no parameters if ``delta`` is fixed.
 
     Args:
-        backbone: feature extractor; with ``everywhere`` it is changed in place: from then on its
-            features are the suppressed ones, for every holder.
+        backbone: feature extractor; ``everywhere`` changes it in place, so that its features are
+            suppressed for every holder.
         head: the K-way head.
         delta: of ``Suppression`` (published code: 0.55 or 0.6 if fixed).
-        everywhere: also after every ReLU of the backbone that acts on a map; published so.
+        everywhere: also after every ReLU of the backbone that acts on a map, as published.
 
     Attributes:
         suppressors: of W1, of W2, then of the backbone's ReLUs in the order of their first use.
@@ -77,51 +76,51 @@ class SuppressedClassifier(nn.Module):
         self.head = head
         self.delta = delta
         self.everywhere = everywhere
-        found = _relus(backbone) if everywhere else {}
-        widths = [_width(each) if delta == 0 else 0 for each in found.values()]
+        relus = _relus(backbone) if everywhere else {}
+        widths = [_width(channels) if delta == 0 else 0 for channels in relus.values()]
         inside = [Suppression(width, delta) for width in widths]
         of_head = [Suppression(w.out_channels, delta) for w in (head.w1, head.w2)]
         self.suppressors = nn.ModuleList([*of_head, *inside])
-        for module, suppression in zip(found, inside, strict=True):
-            module.register_forward_hook(suppression.hook)
+        for relu, suppression in zip(relus, inside, strict=True):
+            relu.register_forward_hook(suppression.hook)
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, C, h, w) features of its own backbone -> "drs": (N, K, h, w) maps, before ReLU."""
+        """(N, C, h, w) features of this backbone -> "drs": (N, K, h, w) maps, before ReLU."""
         x1 = self.suppressors[0](F.relu(self.head.w1(features)))
         x2 = self.suppressors[1](F.relu(self.head.w2(x1)))
         return {"drs": self.head.v(x2)}
 
 
 def _relus(backbone: Backbone) -> dict[nn.Module, set[int]]:
-    """The network's ReLUs that act on maps -> numbers of channels that pass them.
+    """The network's ReLUs that act on maps -> their numbers of channels.
 
-    ReLUs of gates (squeeze and excitation) see one value per channel, which is its own maximum.
+    Not those of gates (squeeze and excitation), where one value per channel is the maximum itself.
     """
-    found: dict[nn.Module, set[int]] = {}
+    channels: dict[nn.Module, set[int]] = {}
 
     def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         if output.dim() == 4 and output.shape[2:].numel() > 1:
-            found.setdefault(module, set()).add(output.shape[1])
+            channels.setdefault(module, set()).add(output.shape[1])
 
     relus = [m for m in backbone.network.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
     if relus:
-        handles = [module.register_forward_hook(note) for module in relus]
+        hooks = [module.register_forward_hook(note) for module in relus]
         modes = [(module, module.training) for module in backbone.modules()]
         try:
             with torch.no_grad():
-                like = next(backbone.parameters())
-                backbone.eval()(like.new_zeros(1, 3, _PROBE, _PROBE))
+                probe = next(backbone.parameters()).new_zeros(1, 3, _PROBE, _PROBE)
+                backbone.eval()(probe)
         finally:
-            for handle in handles:
-                handle.remove()
+            for hook in hooks:
+                hook.remove()
             for module, training in modes:
                 module.training = training
-    if not found:
+    if not channels:
         raise InputError(
             "drs.everywhere: this backbone has no ReLU to suppress; set drs.everywhere: false, or"
             " backbone.name to a network with ReLUs (resnet50)"
         )
-    return found
+    return channels
 
 
 def _width(channels: set[int]) -> int:
@@ -137,8 +136,8 @@ def drs_losses(model: SuppressedClassifier, batch: Batch) -> Losses:
     """The classification loss of the suppressed maps.
 
     Raises:
-        ValueError: suppression inside the backbone, and the backbone is frozen though shares are
-            to be learned, or the batch holds features, which nothing has suppressed.
+        ValueError: suppression inside the backbone, and the batch holds features, which are not
+            suppressed, or the backbone is frozen although shares should be learned.
     """
     if model.everywhere and batch.cached:
         raise ValueError("drs.everywhere: needs images, not cached features")
@@ -165,7 +164,7 @@ class RefinedClassifier(nn.Module):
 
 
 def refinement_targets(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep at every place the largest class alone; of equal ones, the first.
+    """Keep only the largest class at every place; of equal ones, the first.
 
     Args:
         maps: (K', h, w) maps of a photo's tagged classes, 0 .. 1; K' may be 0.
@@ -182,12 +181,8 @@ def refinement_targets(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 def refine_losses(model: RefinedClassifier, batch: Batch) -> Losses:
     """Mean squared error between the maps, before ReLU, and the targets of all K classes.
 
-    Targets come to the maps' grid by averaging over each cell (area interpolation). Classes
-    without tag count too, with targets 0.
-
-    Args:
-        model: of K classes.
-        batch: with targets, (N, K, h', w').
+    Targets, (N, K, h', w'), are averaged over each cell of the maps' grid (area interpolation).
+    Classes without tag count too, with targets 0.
 
     Raises:
         ValueError: the batch has no targets.

@@ -21,14 +21,14 @@ from esol.system.files import atomic
 
 _LEVELS = (0.0, 0.35, 0.65, 1.0)
 _COLOURS = ((60, 20, 110), (190, 40, 90), (250, 140, 30), (255, 240, 110))
-"""Violet over red and orange to light yellow: brightness rises with the score, so that the order
-is seen without telling red from green."""
+"""From violet over red and orange to light yellow: brightness rises with the score, so that the
+order shows without telling red from green."""
 
 PHOTOS = 8
 """Photos of a sheet."""
 
 SIDE = 160
-"""Side of the square of a sheet into which each picture is fitted, pixels."""
+"""Side of the square that each picture of a sheet is fitted into, pixels."""
 
 _GAP, _HEAD = 4, 22
 
@@ -61,20 +61,16 @@ _SHEETS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "figure5": {"CAM": _CAM, "Expansion": _EXPANSION, "Shrinkage": _SHRINKAGE},
 }
-"""Figure -> caption -> row and kind of maps; the photo stands before them."""
+"""Figure -> caption -> row and kind of maps, in columns after the photo."""
 
 _WITH_TRUTH = ("figure4", "figure5", "figure6")
 
 
 def write_figure(plan: Plan, name: str) -> list[str]:
-    """Write a figure's files into OUT, with the rows of the first seed.
-
-    Args:
-        plan: what the rows share.
-        name: a key of :data:`esol.reproduce.specs.FIGURES`.
+    """Write the files of a figure, a key of :data:`esol.reproduce.specs.FIGURES`, into OUT.
 
     Returns:
-        One line per file, or per thing that is missing and why.
+        One line per file, and one per missing part with the reason. All are of the first seed.
     """
     lines = []
     if name == "figure1":
@@ -95,10 +91,10 @@ def _curves(plan: Plan, split: str) -> str:
     """Figure 1 on one list: precision over recall at every threshold."""
     series = {}
     for title, (row, kind) in _CURVES.items():
-        found = plan.metrics(row, plan.seeds[0])
-        if found and split in found["lists"]:
-            lines = found["lists"][split][kind]["curves"]
-            series[title] = list(zip(lines["recall"], lines["precision"], strict=True))
+        metrics = plan.metrics(row, plan.seeds[0])
+        if metrics and split in metrics["lists"]:
+            curves = metrics["lists"][split][kind]["curves"]
+            series[title] = list(zip(curves["recall"], curves["precision"], strict=True))
     path = plan.out / f"figure1-{split}.svg"
     title = f"Precision over recall of the seeds, all thresholds: {split}"
     written = Chart(title, ("recall", "precision"), series, unit=True).write(path)
@@ -109,19 +105,21 @@ def _sweep(plan: Plan, split: str) -> str:
     """Figure 3's numbers on one list: Expansion by alpha."""
     points = {}
     for row in ALPHAS:
-        found = plan.metrics(row, plan.seeds[0])
-        if found and split in found["lists"]:
+        metrics = plan.metrics(row, plan.seeds[0])
+        if metrics and split in metrics["lists"]:
             alpha = plan.settings(row, plan.seeds[0]).expand.alpha
-            points[alpha] = found["lists"][split]["expansion"]
-    shown = {
+            points[alpha] = metrics["lists"][split]["expansion"]
+    measures = {
         "mIoU, best threshold": (BEST, "miou"),
         "mIoU, fixed threshold": (FIXED, "miou"),
         "precision, fixed threshold": (FIXED, "precision"),
         "recall, fixed threshold": (FIXED, "recall"),
     }
     series = {
-        title: [(math.log10(alpha), one[protocol][key]) for alpha, one in sorted(points.items())]
-        for title, (protocol, key) in shown.items()
+        title: [
+            (math.log10(alpha), point[protocol][key]) for alpha, point in sorted(points.items())
+        ]
+        for title, (protocol, key) in measures.items()
     }
     path = plan.out / f"figure3-{split}.svg"
     chart = Chart(f"Expansion by alpha: {split}", ("log10 of alpha", ""), series)
@@ -130,19 +128,19 @@ def _sweep(plan: Plan, split: str) -> str:
 
 
 def _sheet(plan: Plan, name: str) -> str:
-    """A sheet of the photos with everything that has been made of them."""
+    """A sheet of photos with their maps or masks."""
     data = open_dataset(plan.data, plan.base.data)
     samples = _photos(plan, data, second=name == "figure5")
     columns: dict[str, Picture] = {"photo": lambda sample: load_image(sample.image)}
-    columns |= _made(plan, name)
+    columns |= _pictures(plan, name)
     truth = data.truth
     if name in _WITH_TRUTH and truth is not None and all(s.mask is not None for s in samples):
         columns["ground truth"] = lambda sample: colour(truth(sample))
     if set(columns) <= {"photo", "ground truth"}:
-        return f"{name}: no sheet: none of its rows is there"
+        return f"{name}: no sheet: none of its rows is finished"
     rows = [[picture(sample) for picture in columns.values()] for sample in samples]
     path = plan.out / f"{name}.png"
-    write_sheet(path, list(columns), rows)
+    _write_sheet(path, list(columns), rows)
     return f"{path} ({', '.join(columns)})"
 
 
@@ -153,47 +151,46 @@ def _photos(plan: Plan, data: Dataset, *, second: bool) -> tuple[Sample, ...]:
     """
     lists = [data.samples(split) for split in plan.base.data.evaluate]
     masked = [tuple(s for s in samples if s.mask is not None) for samples in lists]
-    samples = next((found for found in reversed(masked) if found), lists[-1])
+    samples = next((part for part in reversed(masked) if part), lists[-1])
     count = min(PHOTOS, len(samples))
     return tuple(samples[(2 * i + second) * len(samples) // (2 * count)] for i in range(count))
 
 
-def _made(plan: Plan, name: str) -> dict[str, Picture]:
-    """Caption -> picture, as far as the rows are there."""
+def _pictures(plan: Plan, name: str) -> dict[str, Picture]:
+    """Caption -> picture, for the finished rows."""
     if name == "figure6":
-        wanted = {"prediction": ("esol-whole", "segmentation")}
+        columns = {"prediction": ("esol-whole", "segmentation")}
     elif name == "figure3":
         by_alpha = {row: plan.settings(row, plan.seeds[0]).expand.alpha for row in ALPHAS}
-        wanted = {"CAM": _CAM}
+        columns = {"CAM": _CAM}
         for row in sorted(ALPHAS, key=by_alpha.__getitem__):
-            wanted[f"alpha {by_alpha[row]:g}"] = (row, "expansion")
+            columns[f"alpha {by_alpha[row]:g}"] = (row, "expansion")
     else:
-        wanted = _SHEETS[name]
+        columns = _SHEETS[name]
     return {
         caption: partial(_prediction if kind == "segmentation" else _heat, folder, kind)
-        for caption, (row, kind) in wanted.items()
+        for caption, (row, kind) in columns.items()
         if plan.metrics(row, plan.seeds[0]) is not None
         for folder in [plan.folder(row, plan.seeds[0])]
     }
 
 
 def _heat(run: RunFolder, kind: str, sample: Sample) -> Image.Image:
-    """Heat of the strongest tagged class at each pixel."""
+    """The strongest tagged class at each pixel as heat."""
     maps = load_maps(run.maps(kind) / f"{sample.name}.npz")
     return heat(maps.full().max(axis=0), load_image(sample.image))
 
 
 def _prediction(run: RunFolder, _: str, sample: Sample) -> Image.Image:
-    folder = run.masks("segmentation")
-    return colour(load_mask(folder / f"{sample.name}.png"))
+    return colour(load_mask(run.masks("segmentation") / f"{sample.name}.png"))
 
 
 def heat(scores: NDArray[np.floating], photo: Image.Image) -> Image.Image:
-    """Lay scores over a photo, the higher the brighter and the less transparent.
+    """Lay scores over a photo, high ones brighter and less transparent.
 
     Args:
-        scores: (H, W), 0 .. 1; values outside are drawn as the nearer end.
-        photo: the photo, W x H pixels.
+        scores: (H, W), 0 .. 1; values outside are clipped.
+        photo: W x H pixels.
 
     Returns:
         W x H picture in mode "RGB".
@@ -206,42 +203,32 @@ def heat(scores: NDArray[np.floating], photo: Image.Image) -> Image.Image:
     level = np.clip(scores.astype(np.float32), 0, 1)
     ramp = np.asarray(_COLOURS, np.float32)
     tint = np.stack([np.interp(level, _LEVELS, ramp[:, band]) for band in range(3)], -1)
-    # The power lifts weak scores, which a plain share would leave invisible.
+    # The power keeps weak scores visible.
     share = 0.75 * level[..., None] ** 0.75
     mixed = (1 - share) * np.asarray(photo.convert("RGB"), np.float32) + share * tint
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
-def write_sheet(path: Path, captions: Sequence[str], rows: Sequence[Sequence[Image.Image]]) -> None:
-    """Write a sheet as PNG.
-
-    Args:
-        path: the file.
-        captions: one per column.
-        rows: pictures of any size and mode, one per caption.
-
-    Raises:
-        ValueError: a row has another number of pictures.
-    """
-    if any(len(row) != len(captions) for row in rows):
-        raise ValueError(f"rows of {sorted({len(row) for row in rows})} for {len(captions)}")
+def _write_sheet(
+    path: Path, captions: Sequence[str], rows: Sequence[Sequence[Image.Image]]
+) -> None:
+    """Write a sheet as PNG: a caption per column, one row of pictures per photo."""
     step = SIDE + _GAP
     sheet = Image.new("RGB", (_GAP + step * len(captions), _HEAD + step * len(rows)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for column, caption in enumerate(captions):
-        middle = _GAP + column * step + SIDE / 2
-        draw.text((middle, _HEAD / 2), caption, fill="black", font=font, anchor="mm")
-    for down, row in enumerate(rows):
-        for across, picture in enumerate(row):
-            fitted = _fitted(picture)
-            x = _GAP + across * step + (SIDE - fitted.width) // 2
+        middle = (_GAP + column * step + SIDE / 2, _HEAD / 2)
+        draw.text(middle, caption, fill="black", font=font, anchor="mm")
+        for down, row in enumerate(rows):
+            fitted = _fitted(row[column])
+            x = _GAP + column * step + (SIDE - fitted.width) // 2
             sheet.paste(fitted, (x, _HEAD + down * step + (SIDE - fitted.height) // 2))
     with atomic(path) as temporary:
         sheet.save(temporary)
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    """The picture with its longer side at SIDE. Masks keep their colours: nearest neighbour."""
+    """The picture with its longer side at SIDE; masks keep their colours: nearest neighbour."""
     scale = SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     if picture.mode == "P":
