@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
 from esol.errors import InputError
-from esol.method.classifier import Head
+from esol.method.classifier import Classifier, Head
 from esol.method.expansion import clip_features
 from esol.method.losses import classification_loss, features_of
 from esol.networks.backbone import Backbone
@@ -18,14 +18,11 @@ _PROBE = 64
 
 
 class Suppression(nn.Module):
-    """Suppression by a fixed share, or by a share per channel that a linear layer predicts.
+    """Suppression of C ``channels`` by a fixed share, or by one per channel that is learned.
 
     Args:
-        channels: C of its input.
+        channels: C.
         delta: the share, in (0, 1]; 0: sigmoid(linear(mean over the map)), about 0.5 at the start.
-
-    Raises:
-        ValueError: delta is outside 0 .. 1.
     """
 
     def __init__(self, channels: int, delta: float) -> None:
@@ -150,13 +147,8 @@ def drs_losses(model: SuppressedClassifier, batch: Batch) -> Losses:
     return {"loss": classification_loss(maps, batch.tags)}
 
 
-class RefinedClassifier(nn.Module):
+class RefinedClassifier(Classifier):
     """A plain network that learns the suppressed classifier's maps (refinement learning)."""
-
-    def __init__(self, backbone: Backbone, head: Head) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> "drs_refined": (N, K, h, w) maps, before ReLU."""

@@ -1,34 +1,19 @@
 """EPS (Lee et al., CVPR 2021): saliency as feedback on maps of the classes and of background."""
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
-from esol.method.classifier import Head
+from esol.method.classifier import Classifier
 from esol.method.losses import classification_loss, features_of
-from esol.networks.backbone import Backbone
 
 
-class SaliencyClassifier(nn.Module):
-    """The plain classifier with one more channel, the background's.
-
-    Args:
-        backbone: feature extractor.
-        head: of K + 1 outputs, background last.
-    """
-
-    def __init__(self, backbone: Backbone, head: Head) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def outputs(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) features -> (N, K + 1, h, w) logits, background last."""
-        return self.head(features)
+class SaliencyClassifier(Classifier):
+    """The plain classifier with a head of K + 1 outputs, background last."""
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> "eps": (N, K, h, w), of a softmax that includes background."""
-        return {"eps": self.outputs(features).softmax(dim=1)[:, :-1]}
+        return {"eps": self.head(features).softmax(dim=1)[:, :-1]}
 
 
 def saliency_estimate(
@@ -76,7 +61,7 @@ def eps_losses(model: SaliencyClassifier, batch: Batch, *, tau: float, lam: floa
     """
     if batch.targets is None:
         raise ValueError("a batch without targets")
-    logits = model.outputs(features_of(model.backbone, batch))
+    logits = model.head(features_of(model.backbone, batch))
     saliency = F.interpolate(batch.targets, logits.shape[-2:], mode="nearest-exact")
     classification = classification_loss(logits[:, :-1], batch.tags)
     estimate = saliency_estimate(logits.softmax(dim=1), batch.tags, saliency, tau=tau, lam=lam)

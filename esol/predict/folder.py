@@ -128,12 +128,7 @@ def predict_folder(
 
 
 def draw_overlay(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
-    """Blend the classes' colours into a photo; background and 255 leave it unchanged.
-
-    Args:
-        photo: RGB, W x H pixels.
-        mask: (H, W) class numbers.
-    """
+    """Blend the colours of an (H, W) mask into an RGB photo; not those of background and 255."""
     result = photo.copy()
     for top in range(0, photo.height, BAND):
         box = (0, top, photo.width, min(top + BAND, photo.height))
@@ -149,14 +144,8 @@ def save_soft(
     """Write probabilities as a compressed npz without pickles.
 
     It holds ``probabilities`` (K + 1, h, w) uint8, 255 for 1, background first, at the resolution
-    of the network or the CRF; ``classes`` (K + 1,) names, "background" first; ``size`` (2,) int32,
-    height and width of the photo.
-
-    Args:
-        path: the file, usually NAME.npz.
-        probabilities: (K + 1, h, w), 0 .. 1.
-        classes: K names, without the background.
-        size: (H, W) of the photo.
+    of the network or the CRF; ``classes`` (K + 1,) names, "background" first (the argument is
+    without it); ``size`` (2,) int32, height and width of the photo.
     """
     buffer = io.BytesIO()
     np.savez_compressed(

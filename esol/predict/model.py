@@ -157,9 +157,8 @@ class Model:
 
         Raises:
             InputError: no photos, two photos of one name, a mask that would replace a photo, masks
-                of another model or other settings in ``out`` (all of this before anything is
-                written); photos that could not be read (after all others are done; the first ones
-                are named).
+                of another model or other settings in ``out`` (all before anything is written);
+                photos that could not be read (after all others are done; the first are named).
         """
         options = FolderOptions(soft, overlay, overwrite, batch, longest, crf)
         return predict_folder(self, images, Path(out), options)
@@ -174,7 +173,7 @@ class Model:
         """Longest side of photos at scale 1, pixels: ``wanted``, or the model's.
 
         Raises:
-            InputError: ``wanted`` below 32, or above what a model may have.
+            InputError: ``wanted`` is not in 32 .. LARGEST.
         """
         if wanted is not None and not 32 <= wanted <= LARGEST:
             raise InputError(f"longest = {wanted}: must be at least 32 pixels, at most {LARGEST}")
@@ -192,10 +191,8 @@ class Model:
 
     @torch.inference_mode()
     def probabilities(self, photos: Sequence[Image.Image], longest: int | None = None) -> Tensor:
-        """Averaged probabilities of photos of one working size (h, w), before the CRF.
-
-        Returns:
-            (N, K + 1, h, w) float32, on the CPU if they were computed in tiles.
+        """(N, K + 1, h, w) float32 averaged probabilities of photos of one working size (h, w),
+        before the CRF; on the CPU if they were computed in tiles.
         """
         scales = self.description["scales"]
         width, height = self.working_size(photos[0].size, longest)
@@ -219,15 +216,8 @@ class Model:
 
     @torch.inference_mode()
     def refined(self, probabilities: Tensor, photo: Image.Image, crf: bool | None = None) -> Tensor:
-        """One photo's probabilities after the CRF, if it is to run.
-
-        Args:
-            probabilities: (1, K + 1, h, w).
-            photo: the photo.
-            crf: see :meth:`predict`.
-
-        Returns:
-            ``probabilities`` itself, or (1, K + 1, h', w') at the CRF's resolution.
+        """One photo's (1, K + 1, h, w) probabilities after the CRF, (1, K + 1, h', w') at its
+        resolution; ``probabilities`` itself if the CRF does not run.
         """
         settings = self.crf_settings(crf)
         if settings is None:
@@ -239,15 +229,13 @@ class Model:
         if not present[1:].any():
             return probabilities
         probabilities = probabilities.to(self.device)
-        limit = min(max(CRF_LONGEST, *probabilities.shape[2:]), CRF_MOST)
-        photo = reduced(photo, limit)
+        photo = reduced(photo, min(max(CRF_LONGEST, *probabilities.shape[2:]), CRF_MOST))
         size = (photo.height, photo.width)
-        start = F.interpolate(
-            probabilities[:, present], size, mode="bilinear", align_corners=False
-        )[0]
+        start = F.interpolate(probabilities[:, present], size, mode="bilinear")[0]
         start /= start.sum(0, keepdim=True)
+        marginals = photo_crf(unary_from_probabilities(start), photo, settings.kernels())
         result = probabilities.new_zeros((1, probabilities.shape[1], *size))
-        result[0, present] = photo_crf(unary_from_probabilities(start), photo, settings.kernels())
+        result[0, present] = marginals
         return result
 
     def crf_settings(self, crf: bool | None) -> Crf | None:
@@ -255,9 +243,7 @@ class Model:
         stored = Crf(**self.description["crf"])
         if crf is False or (crf is None and not stored.iterations):
             return None
-        if stored.iterations:
-            return stored
-        return replace(stored, iterations=Crf.iterations)
+        return stored if stored.iterations else replace(stored, iterations=Crf.iterations)
 
     def _mirrored(self, photos: Sequence[Image.Image]) -> Tensor:
         """(N, K + 1, h, w) probabilities of photos of one size, averaged with the mirrored ones."""
@@ -270,9 +256,8 @@ class Model:
 
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        missing = [max(0, 32 - width), max(0, 32 - height)]
-        padded = F.pad(images, (0, missing[0], 0, missing[1])) if any(missing) else images
-        logits: Tensor = self._network(padded)
+        padding = (0, max(0, 32 - width), 0, max(0, 32 - height))
+        logits = self._network(F.pad(images, padding) if any(padding) else images)
         return logits[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
@@ -282,9 +267,8 @@ class Model:
         total = torch.zeros(len(photos), len(self.classes) + 1, height, width)
         for (top, bottom), down in zip(rows, weights(rows), strict=True):
             for (left, right), across in zip(columns, weights(columns), strict=True):
-                box = (left, top, right, bottom)
                 for index, photo in enumerate(photos):
-                    part = self._mirrored([photo.crop(box)])[0].cpu()
+                    part = self._mirrored([photo.crop((left, top, right, bottom))])[0].cpu()
                     part *= down[:, None]
                     part *= across
                     total[index, :, top:bottom, left:right] += part

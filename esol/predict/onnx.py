@@ -41,10 +41,8 @@ class _Graph(nn.Module):
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.mean = nn.Buffer(255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.deviation = nn.Buffer(255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.segmenter((image - self.mean) / self.deviation).softmax(1)
@@ -105,14 +103,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
 
 
 def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
-    """Write the network as one safetensors file for ``esol.load``.
-
-    Args:
-        model: the network.
-        path: the file to write or replace, usually NAME.safetensors.
-
-    Returns:
-        ``bytes`` and ``classes``.
+    """Write the network as one safetensors file for ``esol.load``; returns ``bytes``, ``classes``.
 
     Raises:
         InputError: the file cannot be written.

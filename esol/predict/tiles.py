@@ -44,14 +44,8 @@ def labelled(
 
 
 def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Resize bilinearly (align_corners=False), some rows at a time.
-
-    Args:
-        values: (N, L, h, w) float32.
-        size: (H, W) to resize to.
-
-    Yields:
-        Rows of the result, and (N, L, rows, W) values.
+    """Resize (N, L, h, w) float32 values to ``size`` (H, W) bilinearly (align_corners=False), some
+    rows at a time: yields rows of the result, and (N, L, rows, W) values.
     """
     old, new = values.shape[2], size[0]
     for start in range(0, new, BAND):
@@ -72,10 +66,8 @@ def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Te
 
 
 def spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Tiles along one side of ``length`` pixels: evenly spread, at multiples of ``STEP``.
-
-    Returns:
-        (begin, end) of each, at most ``tile`` long, neighbours sharing at least tile / 8 pixels.
+    """(begin, end) of tiles along a side of ``length`` pixels: evenly spread, at multiples of
+    ``STEP``, at most ``tile`` long, neighbours sharing at least tile / 8 pixels.
     """
     if length <= tile:
         return [(0, length)]

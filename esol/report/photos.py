@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
@@ -39,7 +38,15 @@ def gallery(
 
     def read(sample: Sample) -> Shot:
         positions = [place for place, name in enumerate(lists) if sample.name in members[name]]
-        return _shot(data, sample, positions, maps, masks)
+        files = [folder / f"{sample.name}.png" for folder in masks.values()]
+        return shot(
+            sample.name,
+            positions,
+            load_image(sample.image),
+            [load_maps(folder / f"{sample.name}.npz") for folder in maps.values()],
+            {place: load_mask(path) for place, path in enumerate(files) if path.is_file()},
+            data.truth(sample) if data.truth and sample.mask is not None else None,
+        )
 
     with ThreadPoolExecutor(THREADS) as pool:
         results = pool.map(read, samples)
@@ -62,22 +69,3 @@ def _samples(data: Dataset, lists: Sequence[str], number: int) -> list[Sample]:
         share = number // len(lists) + (place < number % len(lists))
         samples |= {sample.name: sample for sample in spaced(data.samples(name), share)}
     return [samples[name] for name in sorted(samples)]
-
-
-def _shot(
-    data: Dataset,
-    sample: Sample,
-    positions: Sequence[int],
-    maps: Mapping[str, Path],
-    masks: Mapping[str, Path],
-) -> Shot:
-    files = [folder / f"{sample.name}.png" for folder in masks.values()]
-    truth = data.truth if sample.mask is not None else None
-    return shot(
-        sample.name,
-        positions,
-        load_image(sample.image),
-        [load_maps(folder / f"{sample.name}.npz") for folder in maps.values()],
-        {place: load_mask(path) for place, path in enumerate(files) if path.is_file()},
-        None if truth is None else truth(sample),
-    )

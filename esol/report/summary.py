@@ -79,10 +79,7 @@ def _source(run: RunFolder) -> str:
     if not run.is_current("masks"):
         return ""
     match run.manifest("masks"):
-        case {
-            "identity": {"masks": {"saliency": saliency}},
-            "results": {"source": source, **rest},
-        }:
+        case {"identity": {"masks": {"saliency": saliency}}, "results": {"source": source, **rest}}:
             threshold = rest.get("threshold")
             at = f" at {threshold:.2f}" if isinstance(threshold, float) else ""
             return f" ({source}{at}{', saliency' if saliency else ''})"
@@ -110,7 +107,7 @@ def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
 
 
 def write_report(run: Path, photos: int = PHOTOS) -> Path:
-    """Build RUN/report.html from the run's files and photos.
+    """Build the page RUN/report.html from a run's files and photos, and return its path.
 
     Args:
         run: run folder.
@@ -118,9 +115,6 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
 
     Raises:
         InputError: not a run folder, evaluation not finished, or the data set is gone.
-
-    Returns:
-        The page.
 
     Examples:
         >>> write_report(Path("runs/mine"), photos=4).as_posix()

@@ -40,7 +40,7 @@ def reproduce(target: str, plan: Plan) -> list[str]:
         plan: what all rows share.
 
     Returns:
-        What to print: the tables as Markdown, the figures' files, and what is missing and why.
+        Texts to print: tables as Markdown, the figures' files, and what is missing and why.
 
     Raises:
         InputError: wrong input, or the folder holds runs with other settings.

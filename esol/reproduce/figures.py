@@ -186,14 +186,9 @@ def _prediction(run: RunFolder, _: str, sample: Sample) -> Image.Image:
 
 
 def heat(scores: NDArray[np.floating], photo: Image.Image) -> Image.Image:
-    """Lay scores over a photo, high ones brighter and less transparent.
+    """Lay (H, W) scores, clipped to 0 .. 1, over a photo of W x H pixels; an RGB picture.
 
-    Args:
-        scores: (H, W), 0 .. 1; values outside are clipped.
-        photo: W x H pixels.
-
-    Returns:
-        W x H picture in mode "RGB".
+    High scores are brighter and less transparent.
 
     Raises:
         ValueError: the sizes differ.

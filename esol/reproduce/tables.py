@@ -20,7 +20,7 @@ PROTOCOLS = {BEST: "best threshold", FIXED: "fixed threshold", "": "masks as the
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of ours beside the paper's; both in percent.
+    """One number of ours beside the paper's, in percent.
 
     Attributes:
         list: photo list of the measurement.
@@ -83,7 +83,7 @@ def _line_cells(
         missing = f"no masks for {split}" if runs else "not run"
     elif len(measured) < len(seeds):
         missing = f"{len(measured)} of {len(seeds)} seeds"
-    printed, source = printed_numbers(spec, line)
+    printed, source = _printed(spec, line.label)
     result = []
     for protocol in ("",) if line.kind in MASKS else (BEST, FIXED):
         points = [curves[protocol or FIXED] for curves in measured]
@@ -122,12 +122,12 @@ def _numbers(
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None, at
 
 
-def printed_numbers(spec: Spec, line: Line) -> tuple[Mapping[str, float], str]:
+def _printed(spec: Spec, label: str) -> tuple[Mapping[str, float], str]:
     """The paper's numbers in a line, and where they are printed."""
     for name in spec.printed:
         table = paper()[name]
-        if line.label in table["rows"]:
-            return table["rows"][line.label], f"{table['where']}, {table['data']} {table['list']}"
+        if label in table["rows"]:
+            return table["rows"][label], f"{table['where']}, {table['data']} {table['list']}"
     return {}, ""
 
 
@@ -176,8 +176,7 @@ def _block(spec: Spec, block: Sequence[Cell], protocols: Sequence[str]) -> list[
 
 
 def _paper_cells(spec: Spec, label: str) -> list[str]:
-    line = next((line for line in spec.lines if line.label == label), None)
-    values = printed_numbers(spec, line)[0] if line else {}
+    values, _ = _printed(spec, label)
     return [f"{values[key]:.1f}" if key in values else "" for key in spec.columns]
 
 
@@ -208,8 +207,15 @@ def notes(plan: Plan, name: str) -> list[str]:
     """The settings that matter, as a Markdown list."""
     base, spec = plan.base, TABLES[name]
     backbone, flags = base.backbone, " ".join(flag.removeprefix("--") for flag in plan.flags)
-    lines = [
-        *_paper_notes(spec),
+    lines = []
+    if spec.printed:
+        table = paper()[spec.printed[0]]
+        where = " and ".join(paper()[key]["where"] for key in spec.printed)
+        lines.append(
+            f"paper: {where}, {table['data']} {table['list']}, ResNet-50 classifier; ours are for"
+            " the photos below, so compare the order of rows first"
+        )
+    lines += [
         f"configuration: {Path(plan.config).name}" + (f", with {flags}" if flags else ""),
         f"backbone: {backbone.name}, initial weights {Path(backbone.weights).name}"
         + ("" if backbone.learn else ", frozen"),
@@ -224,18 +230,6 @@ def notes(plan: Plan, name: str) -> list[str]:
     if any(line.row.startswith("drs") for line in spec.lines) and not backbone.learn:
         lines.append("DRS suppresses in the head alone (drs.everywhere: false): frozen backbone")
     return [f"- {line}" for line in lines]
-
-
-def _paper_notes(spec: Spec) -> list[str]:
-    """What the paper's numbers were measured on."""
-    if not spec.printed:
-        return []
-    table = paper()[spec.printed[0]]
-    where = " and ".join(paper()[key]["where"] for key in spec.printed)
-    return [
-        f"paper: {where}, {table['data']} {table['list']}, ResNet-50 classifier; ours are for"
-        " the photos below, so compare the order of rows first"
-    ]
 
 
 def _measured_notes(plan: Plan, spec: Spec) -> list[str]:
