@@ -40,17 +40,12 @@ class Suppression(nn.Module):
         return clip_features(x, share[:, :, None, None])
 
     def hook(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """Forward hook of an activation: suppresses its output.
-
-        A method rather than a closure: a copy of the network calls the copy of this module.
-        """
+        """Forward hook of an activation. A method: a copied network calls the copied module."""
         return self(output)
 
 
 class SuppressedClassifier(nn.Module):
     """The plain classifier with suppression after its ReLUs.
-
-    All parts learn; ``suppressors`` has no parameters if ``delta`` is fixed.
 
     Args:
         backbone: feature extractor; ``everywhere`` changes it in place, so that its features are
@@ -60,7 +55,8 @@ class SuppressedClassifier(nn.Module):
         everywhere: also after every ReLU of the backbone that acts on a map, as published.
 
     Attributes:
-        suppressors: of W1, of W2, then of the backbone's ReLUs in the order of their first use.
+        suppressors: of W1, of W2, then of the backbone's ReLUs in the order of their first use;
+            without parameters if ``delta`` is fixed.
 
     Raises:
         InputError: ``everywhere`` in a backbone without ReLUs, or, where shares are learned, with

@@ -15,12 +15,7 @@ from esol.networks.backbone import Backbone
 
 
 class BothMaps(NamedTuple):
-    """Maps of one pass, before ReLU.
-
-    Attributes:
-        classes: (N, K, h, w).
-        subcategories: (N, S, h, w).
-    """
+    """Maps of one pass, before ReLU: (N, K, h, w) of classes, (N, S, h, w) of sub-categories."""
 
     classes: Tensor
     subcategories: Tensor

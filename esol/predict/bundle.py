@@ -68,9 +68,7 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
 
 
 def redescribe(path: Path | str, description: dict[str, Any]) -> None:
-    """Replace a model file's description if it differs; arguments and errors as for
-    :func:`save_bundle`, and an InputError if the file cannot be read.
-    """
+    """Replace a model file's description if it differs; errors as of reading and saving it."""
     segmenter, stored = load_bundle(path)
     if stored != _content(segmenter, description):
         save_bundle(path, segmenter, description)

@@ -244,11 +244,10 @@ def _describe(model: _Network, out: Path, jobs: list[_Job], options: FolderOptio
 
     With ``overwrite`` those masks are removed first, so that a stopped call leaves no mixture.
     """
-    colours = palette()
     content = plain(
         {
             "classes": [
-                {"value": value, "name": name, "colour": colours[value]}
+                {"value": value, "name": name, "colour": palette()[value]}
                 for value, name in enumerate(("background", *model.classes))
             ],
             "model": model.digest,

@@ -61,13 +61,11 @@ class Model:
 
     Args:
         segmenter: (N, 3, H, W) normalised images -> (N, K + 1, H, W) logits, in evaluation mode.
-        description: as in ``esol.predict.bundle.save_bundle``.
+        description: as in ``esol.predict.bundle.save_bundle``; ``classes`` holds its K names,
+            without the background.
         device: where to compute.
         source: the network's file.
         tile: side of a tile, pixels; an eighth of it is the least overlap.
-
-    Attributes:
-        classes: K names, without the background.
     """
 
     def __init__(
@@ -170,11 +168,7 @@ class Model:
         return tuple(self.classes[index] for index in order if counts[index])
 
     def longest(self, wanted: int | None = None) -> int:
-        """Longest side of photos at scale 1, pixels: ``wanted``, or the model's.
-
-        Raises:
-            InputError: ``wanted`` is not in 32 .. LARGEST.
-        """
+        """Longest side at scale 1, pixels: ``wanted`` (InputError if too small), or the model's."""
         if wanted is not None and not 32 <= wanted <= LARGEST:
             raise InputError(f"longest = {wanted}: must be at least 32 pixels, at most {LARGEST}")
         return wanted or self.description["size" if self.squash else "longest"]

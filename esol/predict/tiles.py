@@ -19,15 +19,11 @@ BAND = 128
 def labelled(
     probabilities: Tensor, size: tuple[int, int], *, with_scores: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The most probable label of each pixel of the photo.
-
-    Args:
-        probabilities: (1, L, h, w).
-        size: (H, W) of the photo.
-        with_scores: whether to return the probabilities at the photo's size too.
+    """The most probable labels at a photo's ``size`` (H, W), of (1, L, h, w) probabilities.
 
     Returns:
-        (H, W) uint8 mask; (L, H, W) float32 scores, (L, 0, W) without ``with_scores``.
+        (H, W) uint8 mask, and as scores the (L, H, W) float32 probabilities at the photo's size;
+        (L, 0, W) without ``with_scores``.
     """
     mask = np.empty(size, np.uint8)
     same = probabilities.shape[2:] == size

@@ -106,15 +106,12 @@ class Chart:
         return "\n".join([*lines, "</svg>"])
 
 
-def averaged(
-    points: Sequence[tuple[int, float]], most: int = 300
-) -> list[tuple[float, float | None]]:
+def averaged(points: Sequence[tuple[int, float]], most: int = 300) -> Points:
     """Means of neighbouring points so that at most ``most`` remain."""
     width = -(-len(points) // most) if points else 1
     groups = (points[start : start + width] for start in range(0, len(points), width))
     return [
-        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
-        for group in groups
+        (sum(xs) / len(xs), sum(ys) / len(ys)) for xs, ys in (zip(*g, strict=True) for g in groups)
     ]
 
 

@@ -21,8 +21,7 @@ LONGEST = 320
 """Longest side of a drawn photo, in pixels."""
 
 GRID = 160
-"""Longest side of drawn maps, in cells. The cached grid of photos above 640 pixels is finer, and
-such a photo could take megabytes."""
+"""Longest side of drawn maps, in cells; cached ones of photos above 640 pixels are larger."""
 
 BUDGET = 36_000_000
 """Limit for the bytes of all photos in the page; browsers on phones fail above it."""
@@ -153,7 +152,9 @@ def shot(
         "fixed": list(masks),
         "photo": base64.b64encode(buffer.getvalue()).decode(),
         "maps": _packed(planes),
-        "masks": _packed([_resized(mask, size, Image.Resampling.NEAREST) for mask in drawn]),
+        "masks": _packed(
+            [np.asarray(Image.fromarray(m).resize(size, Image.Resampling.NEAREST)) for m in drawn]
+        ),
     }
     return Shot(name, lists, tags, data)
 
@@ -169,13 +170,7 @@ def _reduced(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.ui
     cells = np.rint(plane * 255).astype(np.uint8)
     if cells.shape == (size[1], size[0]):
         return cells
-    return _resized(cells, size, Image.Resampling.BOX)
-
-
-def _resized(
-    plane: NDArray[np.uint8], size: tuple[int, int], how: Image.Resampling
-) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(plane).resize(size, how))
+    return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BOX))
 
 
 def _packed(planes: Sequence[NDArray[np.uint8]]) -> str:

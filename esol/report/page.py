@@ -57,7 +57,6 @@ class ReportData:
     """Contents of a report; every text is plain and escaped when drawn.
 
     Attributes:
-        title: heading.
         splits: measured lists; may be empty, like everything below.
         losses: name ("classify", "expand: area") -> (step, loss).
         gallery: photos with maps and masks, or None.

@@ -19,14 +19,10 @@ THREADS = 4
 def gallery(
     run: RunFolder, data: Dataset, settings: Settings, titles: Mapping[str, str], number: int
 ) -> Gallery:
-    """Read photos with their maps, truth and finished masks.
+    """Read photos of a run with their maps, truth and finished masks.
 
-    Args:
-        run: run folder with finished maps.
-        data: the run's data set.
-        settings: the run's.
-        titles: kind of maps or masks -> title.
-        number: photos to show, an equal share of each evaluated list, evenly spaced; 0 or more.
+    ``titles``: kind of maps or masks -> title. ``number``, 0 or more: photos to show, an equal
+    share of each evaluated list, evenly spaced.
 
     Raises:
         InputError: a photo, map or mask is missing or damaged.

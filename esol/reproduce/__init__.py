@@ -33,11 +33,8 @@ _SET_ELSEWHERE = {
 
 
 def reproduce(target: str, plan: Plan) -> list[str]:
-    """Run what is missing, then write tables and figures into the plan's folder.
-
-    Args:
-        target: one of :data:`esol.reproduce.specs.TARGETS`, or "all": those in ``ALL``.
-        plan: what all rows share.
+    """Run what is missing, then write tables and figures into the plan's folder, those of a target
+    out of :data:`esol.reproduce.specs.TARGETS`, or of "all": those in ``ALL``.
 
     Returns:
         Texts to print: tables as Markdown, the figures' files, and what is missing and why.
@@ -128,21 +125,15 @@ def command(arguments: list[str]) -> int:
         description="The paper's tables and figures: run what is missing, print ours beside the"
         " paper's numbers.",
     )
-    parser.add_argument(
-        "target", choices=[*TARGETS, "all"], help="table or figure; all: all of them but masks"
-    )
+    parser.add_argument("target", choices=[*TARGETS, "all"], help="table or figure; all: not masks")
     parser.add_argument("--data", required=True, help="data folder")
     parser.add_argument("--kind", choices=["auto", "voc", "coco", "folder"], help="its layout")
     parser.add_argument("--config", help="settings file, or the name of one that comes with esol")
     parser.add_argument("--out", default="runs/reproduce", help="folder of the results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
-    parser.add_argument(
-        "--repeat", nargs="+", metavar="ROW", help="only these rows have a run for each seed"
-    )
+    parser.add_argument("--repeat", nargs="+", metavar="ROW", help="rows with a run for each seed")
     parser.add_argument("--saliency", help="folder of saliency maps, for DRS, EPS, tables 3 and 4")
-    parser.add_argument(
-        "--set", nargs="+", default=[], help="settings for every row: group.name=value"
-    )
+    parser.add_argument("--set", nargs="+", default=[], help="group.name=value, for every row")
     parsed = parser.parse_args(arguments)
     plan = plan_for(
         Path(parsed.data),

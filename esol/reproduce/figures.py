@@ -44,24 +44,21 @@ _CURVES = {
 }
 """Series of figure 1 -> row and kind of maps."""
 
-_CAM, _EXPANSION = ("esol", "cam"), ("esol", "expansion")
-_SHRINKAGE, _NO_CLIP = ("esol", "shrinkage"), ("esol-without-fl", "expansion")
-_SHEETS: dict[str, dict[str, tuple[str, str]]] = {
-    "figure2": {
-        "CAM": _CAM,
-        "without clipping": _NO_CLIP,
-        "Expansion": _EXPANSION,
-        "inverse opt. only": ("no-deformable-layer", "expansion"),
-    },
-    "figure4": {
-        "CAM": _CAM,
-        "without clipping": _NO_CLIP,
-        "Expansion": _EXPANSION,
-        "Shrinkage": _SHRINKAGE,
-    },
-    "figure5": {"CAM": _CAM, "Expansion": _EXPANSION, "Shrinkage": _SHRINKAGE},
+_COLUMNS = {
+    "CAM": ("esol", "cam"),
+    "without clipping": ("esol-without-fl", "expansion"),
+    "Expansion": ("esol", "expansion"),
+    "Shrinkage": ("esol", "shrinkage"),
+    "inverse opt. only": ("no-deformable-layer", "expansion"),
 }
-"""Figure -> caption -> row and kind of maps, in columns after the photo."""
+"""Caption of a sheet's column -> row and kind of maps."""
+
+_SHEETS = {
+    "figure2": ("CAM", "without clipping", "Expansion", "inverse opt. only"),
+    "figure4": ("CAM", "without clipping", "Expansion", "Shrinkage"),
+    "figure5": ("CAM", "Expansion", "Shrinkage"),
+}
+"""Figure -> captions of its columns after the photo's."""
 
 _WITH_TRUTH = ("figure4", "figure5", "figure6")
 
@@ -72,11 +69,8 @@ def write_figure(plan: Plan, name: str) -> list[str]:
     Returns:
         One line per file, and one per missing part with the reason. All are of the first seed.
     """
-    lines = []
-    if name == "figure1":
-        lines += [_curves(plan, split) for split in plan.base.data.evaluate]
-    elif name == "figure3":
-        lines += [_sweep(plan, split) for split in plan.base.data.evaluate]
+    charts = {"figure1": _curves, "figure3": _sweep}
+    lines = [charts[name](plan, split) for split in plan.base.data.evaluate if name in charts]
     if name != "figure1":
         lines.append(_sheet(plan, name))
     if name == "figure5" and open_dataset(plan.data, plan.base.data).kind != "coco":
@@ -145,10 +139,7 @@ def _sheet(plan: Plan, name: str) -> str:
 
 
 def _photos(plan: Plan, data: Dataset, *, second: bool) -> tuple[Sample, ...]:
-    """Photos evenly spaced over the last evaluated list with masks; ``second``: those between.
-
-    Where no list has masks: over the last list.
-    """
+    """Photos evenly spaced over the last list with masks, or the last; ``second``: between them."""
     lists = [data.samples(split) for split in plan.base.data.evaluate]
     masked = [tuple(s for s in samples if s.mask is not None) for samples in lists]
     samples = next((part for part in reversed(masked) if part), lists[-1])
@@ -162,11 +153,11 @@ def _pictures(plan: Plan, name: str) -> dict[str, Picture]:
         columns = {"prediction": ("esol-whole", "segmentation")}
     elif name == "figure3":
         by_alpha = {row: plan.settings(row, plan.seeds[0]).expand.alpha for row in ALPHAS}
-        columns = {"CAM": _CAM}
+        columns = {"CAM": _COLUMNS["CAM"]}
         for row in sorted(ALPHAS, key=by_alpha.__getitem__):
             columns[f"alpha {by_alpha[row]:g}"] = (row, "expansion")
     else:
-        columns = _SHEETS[name]
+        columns = {caption: _COLUMNS[caption] for caption in _SHEETS[name]}
     return {
         caption: partial(_prediction if kind == "segmentation" else _heat, folder, kind)
         for caption, (row, kind) in columns.items()

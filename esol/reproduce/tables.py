@@ -105,9 +105,8 @@ def _left_out(
     if ours is None:
         return f"{head}: nothing predicted"
     classes = max(len(never_predicted(point)) for point in points)
-    if not classes or measure not in ("precision", "f1_of_means"):
-        return ""
-    return f"{head}: {classes} classes never predicted, left out"
+    left_out = classes and measure in ("precision", "f1_of_means")
+    return f"{head}: {classes} classes never predicted, left out" if left_out else ""
 
 
 def _numbers(
@@ -137,10 +136,9 @@ def write_table(plan: Plan, name: str) -> str:
     text = markdown(plan, name, table)
     write_atomic(plan.out / f"{name}.md", text)
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Cell))
-    for cell in table:
-        writer.writerow(round(v, 4) if isinstance(v, float) else v for v in astuple(cell))
+    rows = [[round(v, 4) if isinstance(v, float) else v for v in astuple(cell)] for cell in table]
+    head = [field.name for field in fields(Cell)]
+    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
     write_atomic(plan.out / f"{name}.csv", stream.getvalue())
     return text
 
