@@ -167,11 +167,11 @@ class Model:
         order = np.argsort(-counts, kind="stable")
         return tuple(self.classes[index] for index in order if counts[index])
 
-    def longest(self, wanted: int | None = None) -> int:
-        """Longest side at scale 1, pixels: ``wanted`` (InputError if too small), or the model's."""
-        if wanted is not None and not 32 <= wanted <= LARGEST:
-            raise InputError(f"longest = {wanted}: must be at least 32 pixels, at most {LARGEST}")
-        return wanted or self.description["size" if self.squash else "longest"]
+    def longest(self, side: int | None = None) -> int:
+        """Longest side at scale 1, pixels: ``side``, out of 32 .. LARGEST, or the model's own."""
+        if side is not None and not 32 <= side <= LARGEST:
+            raise InputError(f"longest = {side}: must be at least 32 pixels, at most {LARGEST}")
+        return side or self.description["size" if self.squash else "longest"]
 
     def working_size(
         self, size: tuple[int, int], longest: int | None = None, scale: float = 1.0

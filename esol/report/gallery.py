@@ -21,7 +21,7 @@ LONGEST = 320
 """Longest side of a drawn photo, in pixels."""
 
 GRID = 160
-"""Longest side of drawn maps, in cells; cached ones of photos above 640 pixels are larger."""
+"""Longest side of drawn maps, in cells: cached ones of photos above 640 pixels take megabytes."""
 
 BUDGET = 36_000_000
 """Limit for the bytes of all photos in the page; browsers on phones fail above it."""

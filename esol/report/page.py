@@ -82,16 +82,16 @@ def build(data: ReportData, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "level": level}
-    script = "".join((here / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = hashlib.sha256(script.encode()).digest()
     text = environment.get_template("page.html.j2").render(
         data=data,
@@ -107,7 +107,7 @@ def build(data: ReportData, path: Path) -> None:
             for name, row in zip(data.classes, palette()[1:], strict=False)
         ],
         # Both are files of this package and need no escaping.
-        style=Markup((here / "style.css").read_text(encoding="utf-8")),
+        style=Markup((folder / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(digest).decode(),
     )
