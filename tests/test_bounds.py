@@ -123,9 +123,9 @@ def segmenter() -> Segmenter:
 
 def test_predictions_of_a_batch(samples):
     model, photos = Model(segmenter(), DESCRIPTION), [load_image(s.image) for s in samples]
-    together = model.working(photos)
+    together = model.probabilities(photos)
     for photo, many in zip(photos, together, strict=True):
-        (one,) = model.working([photo])
+        (one,) = model.probabilities([photo])
         assert one.amax() - one.amin() > 0.1
         torch.testing.assert_close(many, one, rtol=0, atol=BOUND)
 
@@ -142,8 +142,8 @@ def test_maps_on_a_gpu(samples, backbone):
 @gpu
 def test_predictions_on_a_gpu(samples):
     photos = [load_image(sample.image) for sample in samples]
-    expected = Model(segmenter(), DESCRIPTION).working(photos)
-    result = Model(segmenter(), DESCRIPTION, "cuda").working(photos).cpu()
+    expected = Model(segmenter(), DESCRIPTION).probabilities(photos)
+    result = Model(segmenter(), DESCRIPTION, "cuda").probabilities(photos).cpu()
     torch.testing.assert_close(result, expected, rtol=0, atol=GPU_BOUND)
 
 

@@ -84,7 +84,7 @@ from pathlib import Path
 import esol
 from esol.settings.load import config_folder
 from esol.report.page import ReportData, build
-from esol.reproduce.cells import paper
+from esol.reproduce.tables import paper
 
 site = Path(sys.argv[1])
 assert Path(esol.__file__).is_relative_to(site), esol.__file__

@@ -21,8 +21,8 @@ from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
-from esol.predict.folder import laid_over
-from esol.predict.model import Model, load, predict_folder
+from esol.predict.folder import draw_overlay
+from esol.predict.model import Model, load
 from esol.predict.tiles import labelled, spans, stretched, weights
 from esol.runs.folder import RunFolder
 from esol.runs.work import work_on
@@ -131,7 +131,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
     with pytest.raises(InputError, match="damaged description"):
         load(bad)
     save_file({"x": torch.zeros(1)}, bad)
-    with pytest.raises(InputError, match="no segmentation model"):
+    with pytest.raises(InputError, match="not a segmentation model"):
         load(bad)
     for changes, message in (
         ({"version": 2}, "newer esol.*upgrade"),
@@ -139,7 +139,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
         ({"scales": 1}, "damaged description"),
         ({"scales": []}, "scales"),
         ({"crf": {"size": 3}}, "damaged description"),
-        ({"classes": ["red"]}, "not those of its network"),
+        ({"classes": ["red"]}, "do not fit its network"),
         ({"encoder": "hf-hub:some/where"}, "no such encoder"),
     ):
         with pytest.raises(InputError, match=message):
@@ -334,10 +334,10 @@ def test_crf_of_a_large_photo_runs_at_the_limit(monkeypatch):
     monkeypatch.setattr("esol.predict.model.CRF_LONGEST", 100)
     net = model(Colours(reach=2), crf={"iterations": 2})
     image = photo(300, 200)
-    assert net.finished(net.working([image]), image).shape == (1, 3, 67, 100)
-    assert net.finished(net.working([image]), image, crf=False).shape == (1, 3, 53, 80)
+    assert net.refined(net.probabilities([image]), image).shape == (1, 3, 67, 100)
+    assert net.refined(net.probabilities([image]), image, crf=False).shape == (1, 3, 53, 80)
     monkeypatch.setattr("esol.predict.model.CRF_MOST", 90)
-    assert net.finished(net.working([image], 240), image).shape == (1, 3, 60, 90)
+    assert net.refined(net.probabilities([image], 240), image).shape == (1, 3, 60, 90)
     assert net.predict(image).mask.shape == (200, 300)
 
 
@@ -351,11 +351,11 @@ def write_photos(folder, *names):
 def test_a_photo_put_in_the_place_of_another_is_predicted_again(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_photos(photos, "a.png", "b.png")
-    predict_folder(model(), [photos], out)
+    model().predict_folder([photos], out)
     photo(40, 30).save(photos / "a.png")
     later = (out / "a.png").stat().st_mtime_ns + 1_000_000_000
     os.utime(photos / "a.png", ns=(later, later))
-    assert predict_folder(model(), [photos], out)["skipped"] == 1
+    assert model().predict_folder([photos], out)["skipped"] == 1
     assert load_mask(out / "a.png").shape == (30, 40)
 
 
@@ -365,16 +365,16 @@ def test_photos_without_any_class_are_counted(tmp_path):
     photo().save(photos / "a.png")
     photo(left="black", right="black").save(photos / "b.png")
     photo(left="black", right="black").save(photos / "c.png")
-    found = predict_folder(model(), [photos], out)
+    found = model().predict_folder([photos], out)
     assert (found["classes"], found["empty"]) == ({"red": 1, "green": 1}, 2)
-    assert predict_folder(model(), [photos], out)["empty"] == 0
+    assert model().predict_folder([photos], out)["empty"] == 0
 
 
 def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_photos(photos, "a.png", "deep/b.c.jpg", "deep/d.png", ".hidden.png")
     net = Colours()
-    made = predict_folder(model(net), [photos], out, soft=True, overlay=True)
+    made = model(net).predict_folder([photos], out, soft=True, overlay=True)
     assert (made["photos"], made["predicted"], made["skipped"]) == (3, 3, 0)
     assert made["classes"] == {"red": 1, "green": 3}
     files = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
@@ -395,19 +395,19 @@ def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
     assert described[2] == {"value": 2, "name": "green", "colour": palette()[2].tolist()}
     net.seen.clear()
     (out / "deep/d.png").unlink()
-    again = predict_folder(model(net), [photos], out, soft=True, overlay=True)
+    again = model(net).predict_folder([photos], out, soft=True, overlay=True)
     # With its companion of the same size: a batch is done again as a whole.
     assert (again["predicted"], again["skipped"], len(net.seen)) == (2, 1, 1)
-    assert predict_folder(model(), [photos], out, overwrite=True)["predicted"] == 3
+    assert model().predict_folder([photos], out, overwrite=True)["predicted"] == 3
 
 
 def test_photos_of_one_working_size_go_together(tmp_path):
     write_photos(tmp_path / "in", *(f"{i}.png" for i in range(5)))
     net = Colours()
     together = tmp_path / "together"
-    predict_folder(model(net), [tmp_path / "in"], together, batch=2)
+    model(net).predict_folder([tmp_path / "in"], together, batch=2)
     assert sorted(shape[0] for shape in net.seen) == [1, 2, 2]
-    predict_folder(model(), [tmp_path / "in"], tmp_path / "alone", batch=1)
+    model().predict_folder([tmp_path / "in"], tmp_path / "alone", batch=1)
     for i in range(5):
         one, other = (load_mask(tmp_path / folder / f"{i}.png") for folder in ("together", "alone"))
         assert np.array_equal(one, other)
@@ -417,8 +417,8 @@ def test_large_photos_do_not_go_together(tmp_path, monkeypatch):
     write_photos(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png", "e.png")
     monkeypatch.setattr("esol.predict.folder.TOGETHER", 2 * 88 * 60)
     net = Colours()
-    found = predict_folder(
-        model(net, longest=40, resize="squash"), [tmp_path / "photos"], tmp_path / "out"
+    found = model(net, longest=40, resize="squash").predict_folder(
+        [tmp_path / "photos"], tmp_path / "out"
     )
     assert found["predicted"] == 5
     # Two of 80 or 88 x 60 pixels fit, three do not.
@@ -436,7 +436,7 @@ def test_a_photo_is_given_back_before_the_next_is_read(tmp_path, monkeypatch):
         return image
 
     monkeypatch.setattr("esol.predict.folder.load_image", reading)
-    predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", batch=1, overlay=True)
+    model().predict_folder([tmp_path / "photos"], tmp_path / "out", batch=1, overlay=True)
     assert len(read) == 3
 
 
@@ -447,16 +447,16 @@ def test_no_photo_is_searched_for_among_all_others(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "esol.predict.folder._Job.__eq__", lambda one, other: compared.append(one) or one is other
     )
-    assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 40
+    assert model().predict_folder([tmp_path / "photos"], tmp_path / "out")["predicted"] == 40
     assert len(compared) <= 40
 
 
 def test_an_overlay_is_the_same_in_bands(monkeypatch):
     image, rng = noise(80, 64), np.random.default_rng(0)
     mask = rng.choice([0, 1, 2, 255], (64, 80)).astype(np.uint8)
-    whole = np.asarray(laid_over(image, mask))
+    whole = np.asarray(draw_overlay(image, mask))
     monkeypatch.setattr("esol.predict.folder.BAND", 7)
-    assert np.array_equal(laid_over(image, mask), whole)
+    assert np.array_equal(draw_overlay(image, mask), whole)
     plain, kept = np.asarray(image), ((mask == 0) | (mask == 255))
     assert np.array_equal(whole[kept], plain[kept])
     tinted = (plain[~kept].astype(int) + palette()[mask[~kept]]) // 2
@@ -466,8 +466,8 @@ def test_an_overlay_is_the_same_in_bands(monkeypatch):
 def test_files_and_patterns(tmp_path):
     write_photos(tmp_path, "in/x/a.png", "in/x/note.gif", "in/y/a.png", "single.png")
     (tmp_path / "in/x/readme.txt").write_text("no photo")
-    made = predict_folder(
-        model(), [f"{tmp_path}/in/**/a*", tmp_path / "single.png"], tmp_path / "out"
+    made = model().predict_folder(
+        [f"{tmp_path}/in/**/a*", tmp_path / "single.png"], tmp_path / "out"
     )
     assert made["photos"] == 3
     assert (tmp_path / "out/x/a.png").is_file()
@@ -478,7 +478,7 @@ def test_files_and_patterns(tmp_path):
 def test_results_inside_the_photo_folder_are_not_taken_for_photos(tmp_path):
     write_photos(tmp_path, "a.png")
     for _ in range(2):
-        assert predict_folder(model(), [tmp_path], tmp_path / "masks")["photos"] == 1
+        assert model().predict_folder([tmp_path], tmp_path / "masks")["photos"] == 1
 
 
 def test_mistakes_are_told_before_anything_is_written(tmp_path):
@@ -488,29 +488,29 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path):
         r"two/a\.png would both become a\.png": [tmp_path / "one", tmp_path / "two"],
         r"would both become b\.png": [tmp_path / "three"],
         "no such file or folder": [tmp_path / "four"],
-        r"no photos there": [f"{tmp_path}/*.webp"],
+        r"no photos in it": [f"{tmp_path}/*.webp"],
         "no photos given": [],
     }
     for message, images in cases.items():
         with pytest.raises(InputError, match=message):
-            predict_folder(model(), images, out)
+            model().predict_folder(images, out)
     with pytest.raises(InputError, match="would replace this photo"):
-        predict_folder(model(), [tmp_path / "one/a.png"], tmp_path / "one")
+        model().predict_folder([tmp_path / "one/a.png"], tmp_path / "one")
     with pytest.raises(InputError, match="among the photos"):
-        predict_folder(model(), [tmp_path / "one"], tmp_path / "one")
+        model().predict_folder([tmp_path / "one"], tmp_path / "one")
     with pytest.raises(InputError, match="batch"):
-        predict_folder(model(), [tmp_path / "one"], out, batch=0)
+        model().predict_folder([tmp_path / "one"], out, batch=0)
     assert not out.exists()
     assert not (tmp_path / "one" / "classes.json").exists()
 
 
 def test_masks_of_other_settings_are_not_mixed(tmp_path):
     write_photos(tmp_path, "in/a.png")
-    predict_folder(model(), [tmp_path / "in"], tmp_path / "out")
+    model().predict_folder([tmp_path / "in"], tmp_path / "out")
     for changed, options in ((model(), {"longest": 64}), (model(classes=["x", "y"]), {})):
         with pytest.raises(InputError, match="another model or of other settings"):
-            predict_folder(changed, [tmp_path / "in"], tmp_path / "out", **options)
-    predict_folder(model(), [tmp_path / "in"], tmp_path / "out", longest=64, overwrite=True)
+            changed.predict_folder([tmp_path / "in"], tmp_path / "out", **options)
+    model().predict_folder([tmp_path / "in"], tmp_path / "out", longest=64, overwrite=True)
 
 
 def test_unreadable_photos_are_told_at_the_end(tmp_path):
@@ -519,41 +519,41 @@ def test_unreadable_photos_are_told_at_the_end(tmp_path):
     whole = (tmp_path / "c.png").read_bytes()
     (tmp_path / "d.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"^2 of 4 photos could not be read.*b\.jpg"):
-        predict_folder(model(), [tmp_path], tmp_path / "out")
+        model().predict_folder([tmp_path], tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "c.png", "classes.json"]
 
 
 def test_masks_of_two_models_are_never_mixed(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_photos(photos, "a.png", "b.png")
-    predict_folder(model(), [photos], out, soft=True)
+    model().predict_folder([photos], out, soft=True)
     other = model(longest=64)
     with pytest.raises(InputError, match="another model or of other settings"):
-        predict_folder(other, [photos], out)
+        other.predict_folder([photos], out)
     with pytest.raises(InputError, match=r"b\.png: a mask of another model.*all photos"):
-        predict_folder(other, [photos / "a.png"], out, overwrite=True)
-    assert predict_folder(model(), [photos], out, soft=True)["skipped"] == 2
-    assert predict_folder(other, [photos], out, soft=True, overwrite=True)["predicted"] == 2
-    assert predict_folder(other, [photos], out, soft=True)["skipped"] == 2
+        other.predict_folder([photos / "a.png"], out, overwrite=True)
+    assert model().predict_folder([photos], out, soft=True)["skipped"] == 2
+    assert other.predict_folder([photos], out, soft=True, overwrite=True)["predicted"] == 2
+    assert other.predict_folder([photos], out, soft=True)["skipped"] == 2
 
 
 def test_a_refused_call_leaves_nothing(tmp_path):
     write_photos(tmp_path / "photos", "a.png")
     with pytest.raises(InputError, match="longest = 10"):
-        predict_folder(model(), [tmp_path / "photos"], tmp_path / "out", longest=10)
+        model().predict_folder([tmp_path / "photos"], tmp_path / "out", longest=10)
     with pytest.raises(InputError, match="longest = 0"):
         model().predict_folder([tmp_path / "photos"], str(tmp_path / "out"), longest=0)
     assert not (tmp_path / "out").exists()
-    assert predict_folder(model(), [tmp_path / "photos"], tmp_path / "out")["predicted"] == 1
+    assert model().predict_folder([tmp_path / "photos"], tmp_path / "out")["predicted"] == 1
 
 
 def test_masks_of_earlier_calls_are_never_taken_for_photos(tmp_path):
     photos = tmp_path / "photos"
     write_photos(photos, "a.png", "deep/b.jpg")
     with pytest.raises(InputError, match="among the photos"):
-        predict_folder(model(), [photos / "deep/b.jpg"], photos / "deep")
+        model().predict_folder([photos / "deep/b.jpg"], photos / "deep")
     # A file of that name which is not ours hides nothing.
     (photos / "classes.json").write_text('{"classes": ["cat"]}')
     for images in ([photos], [f"{photos}/**/*.*g"]):
-        assert predict_folder(model(), images, photos / "out", overlay=True)["photos"] == 2
-        assert predict_folder(model(), images, tmp_path / "elsewhere")["photos"] == 2
+        assert model().predict_folder(images, photos / "out", overlay=True)["photos"] == 2
+        assert model().predict_folder(images, tmp_path / "elsewhere")["photos"] == 2

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from esol.data.transforms import reduced
 from esol.maps.files import Maps
-from esol.masks.refine import boundaries, confident_labels, crf_mask, reduced, spread_maps
+from esol.masks.refine import boundaries, confident_labels, crf_mask, spread_maps
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone

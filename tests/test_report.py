@@ -22,7 +22,7 @@ from esol.metrics.curves import curves, summary
 from esol.metrics.histogram import Histogram, thresholds
 from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
 from esol.report import gallery as encoding
-from esol.report.charts import line_chart, thin
+from esol.report.charts import Chart, averaged
 from esol.report.gallery import shot, spaced
 from esol.report.photos import gallery
 from esol.report.summary import write_report
@@ -327,7 +327,7 @@ def test_colour_keeps_the_values() -> None:
 
 
 def test_a_line_goes_through_its_points_and_breaks_at_gaps() -> None:
-    drawn = line_chart("t", ("x", "y"), {"a": [(0, 0), (0.5, 1), (0.6, None), (1, 0)]}, unit=True)
+    drawn = Chart("t", ("x", "y"), {"a": [(0, 0), (0.5, 1), (0.6, None), (1, 0)]}, unit=True).html()
     lines = re.findall(r'<polyline class="s0"[^>]* points="([^"]*)"', drawn.partition("</svg>")[0])
     assert lines == ["46.0,228.0 208.0,10.0"]
     assert re.findall(r'<circle[^>]* cx="([\d.]+)" cy="([\d.]+)"', drawn) == [("370.0", "228.0")]
@@ -335,7 +335,7 @@ def test_a_line_goes_through_its_points_and_breaks_at_gaps() -> None:
 
 @pytest.mark.parametrize("values", [[5.0, 5.0], [0.0], [1e-7, 3e-7], [-2.0, 1e6]])
 def test_any_scale_has_ticks(values: list[float]) -> None:
-    drawn = line_chart("t", ("x", "y"), {"a": list(enumerate(values))})
+    drawn = Chart("t", ("x", "y"), {"a": list(enumerate(values))}).html()
     ticks = re.findall(r"<text[^>]*>([^<]*)<", drawn.split('<g class="y"')[1].split("</g>")[0])
     assert 2 <= len(ticks) <= 7
     assert not re.search(r"nan|inf", drawn)
@@ -343,15 +343,15 @@ def test_any_scale_has_ticks(values: list[float]) -> None:
 
 def test_no_point_no_chart() -> None:
     gaps = [(0.0, float("nan")), (1.0, None)]
-    assert line_chart("t", ("x", "y"), {"a": [], "b": gaps}) == ""
+    assert Chart("t", ("x", "y"), {"a": [], "b": gaps}).html() == ""
 
 
 def test_thin_keeps_the_mean_and_short_lines() -> None:
     points = [(step, float(step % 7)) for step in range(1000)]
-    few = thin(points, 250)
+    few = averaged(points, 250)
     assert len(few) == 250
     assert np.mean([y for _, y in few if y is not None]) == pytest.approx(
         np.mean([y for _, y in points])
     )
-    assert thin(points[:5]) == points[:5]
-    assert thin([]) == []
+    assert averaged(points[:5]) == points[:5]
+    assert averaged([]) == []

@@ -281,10 +281,9 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--overwrite", action="store_true", help="replace existing masks")
     parsed = parser.parse_args(rest)
-    from esol.predict.model import load, predict_folder
+    from esol.predict.model import load
 
-    counts = predict_folder(
-        load(Path(parsed.run), parsed.device),
+    counts = load(Path(parsed.run), parsed.device).predict_folder(
         parsed.images,
         Path(parsed.out),
         soft=parsed.soft,

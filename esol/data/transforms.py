@@ -49,6 +49,12 @@ def scaled(image: Image.Image, scale: float) -> Image.Image:
     return image.resize(_scaled_size(image.size, scale), Image.Resampling.BICUBIC)
 
 
+def reduced(photo: Image.Image, longest: int) -> Image.Image:
+    """The photo, made smaller if its longest side is over ``longest`` pixels (0: never)."""
+    side = max(photo.size)
+    return scaled(photo, longest / side) if 0 < longest < side else photo
+
+
 @dataclass(frozen=True)
 class Crop:
     """One random scale, flip and square window, the same for a photo and its mask.

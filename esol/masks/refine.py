@@ -7,19 +7,13 @@ from PIL import Image
 from torch import Tensor
 
 from esol.data.sample import IGNORE
-from esol.data.transforms import scaled, squash, to_tensor
+from esol.data.transforms import reduced, squash, to_tensor
 from esol.maps.files import Maps, grid
 from esol.networks.affinity import AffinityNet
-from esol.ops.crf import dense_crf, unary_from_labels
+from esol.ops.crf import photo_crf, unary_from_labels
 from esol.ops.grids import resize
 from esol.ops.walk import random_walk
-from esol.settings import Crf, Input, Refine, Walk
-
-
-def reduced(photo: Image.Image, longest: int) -> Image.Image:
-    """The photo, made smaller if its longest side is over ``longest`` pixels (0: never)."""
-    side = max(photo.size)
-    return scaled(photo, longest / side) if 0 < longest < side else photo
+from esol.settings import Input, Refine, Walk
 
 
 def crf_mask(
@@ -74,7 +68,8 @@ def _refined(
     for threshold in thresholds:
         labels = torch.cat([torch.full_like(scores[:1], threshold), scores]).argmax(0)
         unary = unary_from_labels(labels, len(scores) + 1, settings.confidence)
-        masks.append(values[run_crf(unary, small, settings.crf).argmax(0).cpu().numpy()])
+        probabilities = photo_crf(unary, small, settings.crf.kernels())
+        masks.append(values[probabilities.argmax(0).cpu().numpy()])
     return masks
 
 
@@ -83,17 +78,6 @@ def _full_size(mask: NDArray[np.uint8], photo: Image.Image) -> NDArray[np.uint8]
     if mask.shape == (photo.height, photo.width):
         return mask
     return np.array(Image.fromarray(mask).resize(photo.size, Image.Resampling.NEAREST))
-
-
-def run_crf(unary: Tensor, photo: Image.Image, settings: Crf) -> Tensor:
-    """(L, H, W) probabilities of a dense CRF on a photo of W x H pixels."""
-    if not settings.iterations:
-        return torch.softmax(-unary, 0)
-    return dense_crf(
-        unary,
-        torch.from_numpy(np.array(photo)).to(unary.device),
-        **settings.kernels(),
-    )
 
 
 @torch.no_grad()

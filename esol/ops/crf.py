@@ -10,11 +10,13 @@ are sums of gathered rows, for which ``embedding_bag`` is PyTorch's fastest oper
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -66,6 +68,11 @@ def dense_crf(
         filters.append(_Filter(image, sizes, bilateral[2], blocks))
         _mean_field(unary, state, filters, iterations)
     return state.t().contiguous().view(labels, height, width)
+
+
+def photo_crf(unary: Tensor, photo: Image.Image, kernels: Mapping[str, Any]) -> Tensor:
+    """:func:`dense_crf` on an RGB photo of W x H pixels; ``kernels``: its keyword arguments."""
+    return dense_crf(unary, torch.from_numpy(np.array(photo)).to(unary.device), **kernels)
 
 
 def unary_from_probabilities(probabilities: Tensor, floor: float = 1e-5) -> Tensor:

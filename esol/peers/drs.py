@@ -1,4 +1,4 @@
-"""DRS (Kim et al., AAAI 2021): suppressed discriminative regions, and the maps learned anew."""
+"""DRS (Kim et al., AAAI 2021): discriminative regions suppressed, then the maps relearned."""
 
 import numpy as np
 import torch
@@ -8,33 +8,21 @@ from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
 from esol.errors import InputError
-from esol.method.classifier import Head
+from esol.method.classifier import Classifier, Head
+from esol.method.expansion import clip_features
 from esol.method.losses import classification_loss, features_of
 from esol.networks.backbone import Backbone
 
 _PROBE = 64
-"""Side in pixels of the image that finds a network's activations; two cells at stride 32."""
-
-
-def suppress(x: Tensor, share: float | Tensor) -> Tensor:
-    """Cut every channel at a share of its own maximum over the image.
-
-    Args:
-        x: (N, C, h, w) activations.
-        share: in (0, 1], one for all or (N, C, 1, 1).
-    """
-    return torch.minimum(x, share * x.amax(dim=(2, 3), keepdim=True))
+"""Side in pixels of the image that traces a network's ReLUs; two cells at stride 32."""
 
 
 class Suppression(nn.Module):
-    """Suppression by a fixed share, or by one that a linear layer predicts for each channel.
+    """Suppression of C ``channels`` by a fixed share, or by one per channel that is learned.
 
     Args:
-        channels: C of its input.
+        channels: C.
         delta: the share, in (0, 1]; 0: sigmoid(linear(mean over the map)), about 0.5 at the start.
-
-    Raises:
-        ValueError: delta is outside 0 .. 1.
     """
 
     def __init__(self, channels: int, delta: float) -> None:
@@ -47,33 +35,28 @@ class Suppression(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) activations, 0 or more -> the same, suppressed."""
         if self.controller is None:
-            return suppress(x, self.delta)
+            return clip_features(x, self.delta)
         share = torch.sigmoid(self.controller(x.mean(dim=(2, 3))))
-        return suppress(x, share[:, :, None, None])
+        return clip_features(x, share[:, :, None, None])
 
     def hook(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """As a forward hook of an activation: its output, suppressed.
-
-        A method and no closure, so that a copy of the network calls the copy of this module.
-        """
+        """Forward hook of an activation. A method: a copied network calls the copied module."""
         return self(output)
 
 
 class SuppressedClassifier(nn.Module):
     """The plain classifier with suppression after its ReLUs.
 
-    What learns: ``backbone``; ``head.w1`` and ``head.w2``; ``head.v``; ``suppressors``, which has
-    no parameters if ``delta`` is fixed.
-
     Args:
-        backbone: feature extractor; with ``everywhere`` it is changed in place: from then on its
-            features are the suppressed ones, for every holder.
+        backbone: feature extractor; ``everywhere`` changes it in place, so that its features are
+            suppressed for every holder.
         head: the K-way head.
         delta: of ``Suppression`` (published code: 0.55 or 0.6 if fixed).
-        everywhere: also after every ReLU of the backbone that acts on a map; published so.
+        everywhere: also after every ReLU of the backbone that acts on a map, as published.
 
     Attributes:
-        suppressors: of W1, of W2, then of the backbone's ReLUs in the order of their first use.
+        suppressors: of W1, of W2, then of the backbone's ReLUs in the order of their first use;
+            without parameters if ``delta`` is fixed.
 
     Raises:
         InputError: ``everywhere`` in a backbone without ReLUs, or, where shares are learned, with
@@ -86,51 +69,51 @@ class SuppressedClassifier(nn.Module):
         self.head = head
         self.delta = delta
         self.everywhere = everywhere
-        found = _relus(backbone) if everywhere else {}
-        widths = [_width(each) if delta == 0 else 0 for each in found.values()]
+        relus = _relus(backbone) if everywhere else {}
+        widths = [_width(channels) if delta == 0 else 0 for channels in relus.values()]
         inside = [Suppression(width, delta) for width in widths]
         of_head = [Suppression(w.out_channels, delta) for w in (head.w1, head.w2)]
         self.suppressors = nn.ModuleList([*of_head, *inside])
-        for module, suppression in zip(found, inside, strict=True):
-            module.register_forward_hook(suppression.hook)
+        for relu, suppression in zip(relus, inside, strict=True):
+            relu.register_forward_hook(suppression.hook)
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, C, h, w) features of its own backbone -> "drs": (N, K, h, w) maps, before ReLU."""
+        """(N, C, h, w) features of this backbone -> "drs": (N, K, h, w) maps, before ReLU."""
         x1 = self.suppressors[0](F.relu(self.head.w1(features)))
         x2 = self.suppressors[1](F.relu(self.head.w2(x1)))
         return {"drs": self.head.v(x2)}
 
 
 def _relus(backbone: Backbone) -> dict[nn.Module, set[int]]:
-    """The network's ReLUs that act on maps -> numbers of channels that pass them.
+    """The network's ReLUs that act on maps -> their numbers of channels.
 
-    ReLUs of gates (squeeze and excitation) see one value per channel, which is its own maximum.
+    Not those of gates (squeeze and excitation), where one value per channel is the maximum itself.
     """
-    found: dict[nn.Module, set[int]] = {}
+    channels: dict[nn.Module, set[int]] = {}
 
     def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         if output.dim() == 4 and output.shape[2:].numel() > 1:
-            found.setdefault(module, set()).add(output.shape[1])
+            channels.setdefault(module, set()).add(output.shape[1])
 
     relus = [m for m in backbone.network.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
     if relus:
-        handles = [module.register_forward_hook(note) for module in relus]
+        hooks = [module.register_forward_hook(note) for module in relus]
         modes = [(module, module.training) for module in backbone.modules()]
         try:
             with torch.no_grad():
-                like = next(backbone.parameters())
-                backbone.eval()(like.new_zeros(1, 3, _PROBE, _PROBE))
+                probe = next(backbone.parameters()).new_zeros(1, 3, _PROBE, _PROBE)
+                backbone.eval()(probe)
         finally:
-            for handle in handles:
-                handle.remove()
+            for hook in hooks:
+                hook.remove()
             for module, training in modes:
                 module.training = training
-    if not found:
+    if not channels:
         raise InputError(
             "drs.everywhere: this backbone has no ReLU to suppress; set drs.everywhere: false, or"
             " backbone.name to a network with ReLUs (resnet50)"
         )
-    return found
+    return channels
 
 
 def _width(channels: set[int]) -> int:
@@ -146,8 +129,8 @@ def drs_losses(model: SuppressedClassifier, batch: Batch) -> Losses:
     """The classification loss of the suppressed maps.
 
     Raises:
-        ValueError: suppression inside the backbone, and the backbone is frozen though shares are
-            to be learned, or the batch holds features, which nothing has suppressed.
+        ValueError: suppression inside the backbone, and the batch holds features, which are not
+            suppressed, or the backbone is frozen although shares should be learned.
     """
     if model.everywhere and batch.cached:
         raise ValueError("drs.everywhere: needs images, not cached features")
@@ -160,13 +143,8 @@ def drs_losses(model: SuppressedClassifier, batch: Batch) -> Losses:
     return {"loss": classification_loss(maps, batch.tags)}
 
 
-class RefinedClassifier(nn.Module):
+class RefinedClassifier(Classifier):
     """A plain network that learns the suppressed classifier's maps (refinement learning)."""
-
-    def __init__(self, backbone: Backbone, head: Head) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> "drs_refined": (N, K, h, w) maps, before ReLU."""
@@ -174,7 +152,7 @@ class RefinedClassifier(nn.Module):
 
 
 def refinement_targets(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep at every place the largest class alone; of equal ones, the first.
+    """Keep only the largest class at every place; of equal ones, the first.
 
     Args:
         maps: (K', h, w) maps of a photo's tagged classes, 0 .. 1; K' may be 0.
@@ -191,12 +169,8 @@ def refinement_targets(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 def refine_losses(model: RefinedClassifier, batch: Batch) -> Losses:
     """Mean squared error between the maps, before ReLU, and the targets of all K classes.
 
-    Targets come to the maps' grid by averaging over each cell (area interpolation). Classes
-    without tag count too, with targets 0.
-
-    Args:
-        model: of K classes.
-        batch: with targets, (N, K, h', w').
+    Targets, (N, K, h', w'), are averaged over each cell of the maps' grid (area interpolation).
+    Classes without tag count too, with targets 0.
 
     Raises:
         ValueError: the batch has no targets.

@@ -1,64 +1,47 @@
 """EPS (Lee et al., CVPR 2021): saliency as feedback on maps of the classes and of background."""
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
-from esol.method.classifier import Head
+from esol.method.classifier import Classifier
 from esol.method.losses import classification_loss, features_of
-from esol.networks.backbone import Backbone
 
 
-class SaliencyClassifier(nn.Module):
-    """The plain classifier with one more channel, the background's.
-
-    Args:
-        backbone: feature extractor.
-        head: of K + 1 outputs, background last.
-    """
-
-    def __init__(self, backbone: Backbone, head: Head) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def outputs(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) features -> (N, K + 1, h, w) logits, background last."""
-        return self.head(features)
+class SaliencyClassifier(Classifier):
+    """The plain classifier with a head of K + 1 outputs, background last."""
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, C, h, w) features -> "eps": (N, K, h, w) probabilities, of a softmax with
-        background.
-        """
-        return {"eps": self.outputs(features).softmax(dim=1)[:, :-1]}
+        """(N, C, h, w) features -> "eps": (N, K, h, w), of a softmax that includes background."""
+        return {"eps": self.head(features).softmax(dim=1)[:, :-1]}
 
 
 def saliency_estimate(
     probabilities: Tensor, tags: Tensor, saliency: Tensor, *, tau: float, lam: float
 ) -> Tensor:
-    """Saliency that the maps stand for (paper section 3.2).
+    """Saliency that the maps predict (paper section 3.2).
 
-    A tagged class's channel is valid if more than ``tau`` of its area, that is of the cells where
-    it exceeds 0.5, is salient, that is has saliency above 0.5. Without such an area it is not
-    valid: published code divides 0 by 0, which exceeds nothing. The estimate is lam * (sum of the
-    valid channels) + (1 - lam) * (1 - background - sum of the tagged channels that are not valid).
+    A tagged class's channel is valid if more than ``tau`` of its area (the cells where it exceeds
+    0.5) has saliency above 0.5. A channel without area is not valid: published code divides 0 by
+    0, which exceeds nothing. The estimate is lam * (sum of the valid channels)
+    + (1 - lam) * (1 - background - sum of the tagged channels that are not valid).
 
     Args:
-        probabilities: (N, K + 1, h, w) softmax, background last. Only these pass gradients on.
+        probabilities: (N, K + 1, h, w) softmax, background last; the only input with gradients.
         tags: (N, K), 1 where the photo has the class.
         saliency: (N, 1, h, w), 0 .. 1.
         tau: 0 or more, below 1 (published code: 0.4).
         lam: 0 .. 1 (published code: 0.5 for VOC, 0.9 for COCO).
 
     Returns:
-        (N, 1, h, w), 0 .. 1 but for rounding.
+        (N, 1, h, w), 0 .. 1 except for rounding.
     """
     classes, background = probabilities[:, :-1], probabilities[:, -1:]
     tagged = tags.bool()
     valid = tagged & (_salient_share(classes.detach(), saliency) > tau)
-    kept = (classes * valid[:, :, None, None]).sum(dim=1, keepdim=True)
-    doubted = (classes * (tagged & ~valid)[:, :, None, None]).sum(dim=1, keepdim=True)
-    return lam * kept + (1 - lam) * (1 - background - doubted)
+    foreground = (classes * valid[:, :, None, None]).sum(dim=1, keepdim=True)
+    doubtful = (classes * (tagged & ~valid)[:, :, None, None]).sum(dim=1, keepdim=True)
+    return lam * foreground + (1 - lam) * (1 - background - doubtful)
 
 
 def _salient_share(classes: Tensor, saliency: Tensor) -> Tensor:
@@ -70,20 +53,15 @@ def _salient_share(classes: Tensor, saliency: Tensor) -> Tensor:
 def eps_losses(model: SaliencyClassifier, batch: Batch, *, tau: float, lam: float) -> Losses:
     """L_cls of the classes' logits + mean squared error of the estimated saliency.
 
-    The saliency comes to the logits' grid by the pixels nearest to its cells' centres.
-
-    Args:
-        model: of K classes and background.
-        batch: with targets, the saliency (N, 1, h', w').
-        tau: of ``saliency_estimate``.
-        lam: of ``saliency_estimate``.
+    ``batch.targets`` is the saliency, (N, 1, h', w'), sampled at the centres of the logits' cells
+    (nearest pixel); ``tau`` and ``lam`` as in :func:`saliency_estimate`.
 
     Raises:
         ValueError: the batch has no targets.
     """
     if batch.targets is None:
         raise ValueError("a batch without targets")
-    logits = model.outputs(features_of(model.backbone, batch))
+    logits = model.head(features_of(model.backbone, batch))
     saliency = F.interpolate(batch.targets, logits.shape[-2:], mode="nearest-exact")
     classification = classification_loss(logits[:, :-1], batch.tags)
     estimate = saliency_estimate(logits.softmax(dim=1), batch.tags, saliency, tau=tau, lam=lam)

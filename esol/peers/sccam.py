@@ -15,30 +15,22 @@ from esol.networks.backbone import Backbone
 
 
 class BothMaps(NamedTuple):
-    """Maps of one pass, before ReLU.
-
-    Attributes:
-        classes: (N, K, h, w).
-        subcategories: (N, S, h, w).
-    """
+    """Maps of one pass, before ReLU: (N, K, h, w) of classes, (N, S, h, w) of sub-categories."""
 
     classes: Tensor
     subcategories: Tensor
 
 
 class SubcategoryClassifier(nn.Module):
-    """The plain classifier and, on the activations that V reads, a second 1 x 1 classifier.
-
-    ``backbone`` and ``head`` may be those of a trained plain classifier: ``vectors`` then describes
-    photos for the first clustering.
+    """The plain classifier with a second 1 x 1 classifier on the activations that V reads.
 
     Args:
-        backbone: feature extractor.
-        head: the K-way head.
+        backbone: feature extractor, for the first clustering that of a trained plain classifier.
+        head: the K-way head, likewise.
         subcategories: S, columns of the sub-labels.
 
     Attributes:
-        sub: D -> S, no bias; starts like V and may learn at V's rate.
+        sub: D -> S, no bias; starts like V and may learn at its rate.
     """
 
     def __init__(self, backbone: Backbone, head: Head, subcategories: int) -> None:
@@ -70,9 +62,9 @@ def subcategories(
 ) -> Tensor:
     """Sub-labels: k-means within each class, over the photos that have its tag.
 
-    k-means++ and the best of 10 starts, scikit-learn's default when the paper appeared. On one
-    thread, since sums that threads share depend on their number. A class with fewer distinct
-    vectors than ``clusters`` has as many clusters as it has of those; its other columns are 0.
+    k-means++ and the best of 10 starts, scikit-learn's default when the paper appeared, on one
+    thread, because sums depend on the number of threads. A class with fewer distinct vectors than
+    ``clusters`` has one cluster for each; its other columns are 0.
 
     Args:
         vectors: (N, D), finite.
@@ -96,20 +88,20 @@ def subcategories(
     for k in range(tags.shape[1]):
         rows = tags[:, k].nonzero()[:, 0].cpu()
         if len(rows):
-            found = _cluster(vectors.cpu()[rows].float(), clusters, seed, iterations)
-            labels[rows, k * clusters + found] = 1
+            cluster = _cluster(vectors.cpu()[rows].float(), clusters, seed, iterations)
+            labels[rows, k * clusters + cluster] = 1
     return labels
 
 
 def _cluster(vectors: Tensor, clusters: int, seed: int, iterations: int) -> Tensor:
     """(n, D) -> (n,) int64 cluster of each row, from 0 on."""
-    # Here, not above: they take a second to import, and only this function needs them.
+    # Imported here: they take a second to import.
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     means = KMeans(min(clusters, len(vectors)), n_init=10, max_iter=iterations, random_state=seed)
     with threadpool_limits(1), warnings.catch_warnings():
-        # It warns of equal vectors, which leave clusters empty.
+        # KMeans warns of equal vectors, which leave clusters empty.
         warnings.simplefilter("ignore")
         return torch.as_tensor(means.fit_predict(vectors.numpy()), dtype=torch.int64)
 
@@ -119,11 +111,7 @@ def sccam_losses(
 ) -> Losses:
     """L_cls over classes + weight * L_cls over sub-categories (published code: weight 5).
 
-    Args:
-        model: of K classes and S sub-categories.
-        batch: images or features, tags and names.
-        sublabels: name -> (S,) row of ``subcategories``, for every photo of the batch.
-        weight: of the second term.
+    ``sublabels``: name -> (S,) row of :func:`subcategories`, for every photo of the batch.
     """
     maps = model.both(features_of(model.backbone, batch))
     rows = torch.stack([sublabels[name] for name in batch.names]).to(batch.tags)

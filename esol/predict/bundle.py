@@ -1,4 +1,4 @@
-"""One file per trained segmentation network: weights, and all that prediction needs to know."""
+"""One file per trained segmentation network: weights and everything that prediction needs."""
 
 import json
 from pathlib import Path
@@ -15,17 +15,17 @@ from esol.settings.checks import check_ranges
 from esol.system.files import plain
 
 BUNDLE = "model.safetensors"
-"""The file's name in a run folder, in that of the stage segment."""
+"""Name of the file in the stage folder of segment."""
 
 KEY = "esol-segmenter"
-"""The one entry of the file's metadata. One, because safetensors writes several in random order,
-and equal models should be equal files."""
+"""The only entry of the file's metadata: safetensors writes several in random order, and equal
+models should give equal files."""
 
 VERSION = 1
-"""Raised when an older program could no longer read the file rightly."""
+"""Raised when older programs can no longer read the file correctly."""
 
 LARGEST = 2**16
-"""Longest side at which photos may be looked at, pixels."""
+"""Upper limit of the longest side at scale 1, pixels."""
 
 _NETWORK = ("network", "encoder", "stride", "norm")
 _REQUIRED = {
@@ -44,20 +44,19 @@ _REQUIRED = {
 
 
 def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, Any]) -> None:
-    """Write a network as one safetensors file, at once or not at all.
+    """Write a network as one safetensors file, atomically.
 
     Args:
-        path: the file to write or replace, by custom NAME.safetensors.
+        path: the file to write or replace, usually NAME.safetensors.
         segmenter: the network; only its parameters and buffers are stored, as CPU tensors.
-        description: what JSON can hold. Needed are ``classes`` (names without the background, in
-            the order of the labels 1 .. K) and the test settings ``resize`` ("crop" or "squash"),
+        description: JSON values. Required are ``classes`` (names without the background, in the
+            order of the labels 1 .. K) and the test settings ``resize`` ("crop" or "squash"),
             ``size``, ``longest``, ``scales``, ``flip`` and ``crf`` (the fields of
-            ``esol.settings.masks.Crf``). Anything else is kept as it is: initial weights, numbers,
-            where the network comes from. network, encoder, stride and norm are always taken from
-            the segmenter.
+            ``esol.settings.masks.Crf``). Other keys are stored unchanged (initial weights,
+            provenance). network, encoder, stride and norm are always taken from the segmenter.
 
     Raises:
-        ValueError: the description lacks something or does not go with the network.
+        ValueError: the description lacks something or does not fit the network.
         InputError: the file cannot be written.
     """
     content = _content(segmenter, description)
@@ -70,18 +69,9 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
 
 
 def redescribe(path: Path | str, description: dict[str, Any]) -> None:
-    """Give a model file another description, unless it has it already; its weights stay.
-
-    Args:
-        path: what :func:`save_bundle` wrote.
-        description: as for :func:`save_bundle`.
-
-    Raises:
-        ValueError: the description lacks something or does not go with the network.
-        InputError: the file cannot be read or written.
-    """
-    segmenter, there = load_bundle(path)
-    if there != _content(segmenter, description):
+    """Replace a model file's description if it differs; errors as of reading and saving it."""
+    segmenter, stored = load_bundle(path)
+    if stored != _content(segmenter, description):
         save_bundle(path, segmenter, description)
 
 
@@ -89,7 +79,7 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
     """Read what :func:`save_bundle` wrote. Nothing in the file is executed or downloaded.
 
     Returns:
-        The network on the CPU in evaluation mode, no parameter learning, and its description.
+        The network on the CPU in evaluation mode, all parameters frozen, and its description.
 
     Raises:
         InputError: the file is missing, damaged, something else, or of a newer version.
@@ -101,32 +91,32 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
         raise InputError(f"{path}: an ONNX file is for other programs; name the .safetensors file")
     try:
         with safe_open(path, framework="pt") as stored:
-            metadata: dict[str, str] = stored.metadata() or {}
-            if KEY not in metadata:
+            text = (stored.metadata() or {}).get(KEY)
+            if text is None:
                 raise InputError(
-                    f"{path}: no segmentation model of esol; name the model.safetensors that the"
+                    f"{path}: not a segmentation model of esol; name the model.safetensors that the"
                     " stage segment writes"
                 )
             state: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: damaged, or not a model file ({one_line(error)}); copy or make it again"
-        ) from error
-    description = _described(path, metadata[KEY])
+        raise _damaged(path, f"damaged, or not a model file ({one_line(error)})") from error
+    description = _parsed(path, text)
     if (name := not_finite(state)) is not None:
-        raise InputError(f"{path}: {name} is not finite everywhere; copy or make the file again")
+        raise _damaged(path, f"{name} is not finite everywhere")
     try:
         segmenter = Segmenter(_network_settings(description), len(description["classes"]) + 1)
     except InputError as error:
-        raise InputError(f"{path}: {error}; copy or make the file again") from error
+        raise _damaged(path, str(error)) from error
     try:
         segmenter.load_state_dict(state)
     except RuntimeError as error:
         reason = one_line(error, length=200)
-        raise InputError(
-            f"{path}: its weights are not those of its network ({reason}); make it again"
-        ) from error
+        raise _damaged(path, f"its weights do not fit its network ({reason})") from error
     return segmenter.requires_grad_(False).eval(), description
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path}: {reason}; copy or make the file again")
 
 
 def _network_settings(description: dict[str, Any]) -> Segment:
@@ -135,7 +125,7 @@ def _network_settings(description: dict[str, Any]) -> Segment:
         network=description["network"],
         encoder=description["encoder"],
         weights="none",
-        # Files say so, too, where the stride cannot be chosen.
+        # Files store it even where the stride cannot be chosen.
         stride="auto" if stride == AUTO_STRIDE else stride,
         norm=description["norm"],
     )
@@ -146,32 +136,30 @@ def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any
     return {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
 
 
-def _described(path: Path, text: str) -> dict[str, Any]:
+def _parsed(path: Path, text: str) -> dict[str, Any]:
     """The description without its version, checked."""
     try:
         description = json.loads(text)
         version = description.pop("version")
         fault = _fault(description) if version == VERSION else f"version {version!r}"
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: damaged description ({error}); copy or make the file again"
-        ) from error
+        raise _damaged(path, f"damaged description ({error})") from error
     if isinstance(version, int) and version > VERSION:
         raise InputError(
             f"{path}: written by a newer esol (file version {version}, this one reads up to"
             f" {VERSION}); upgrade esol"
         )
     if fault:
-        raise InputError(f"{path}: damaged description ({fault}); copy or make the file again")
+        raise _damaged(path, f"damaged description ({fault})")
     return description
 
 
 def _fault(description: dict[str, Any]) -> str | None:
     for key, kind in _REQUIRED.items():
         if not isinstance(description.get(key), kind):
-            return f"{key} is missing or no {kind.__name__}"
+            return f"{key} is missing or not of type {kind.__name__}"
     if not all(isinstance(name, str) for name in description["classes"]):
-        return "classes are no names"
+        return "classes must be strings"
     if description["resize"] not in ("crop", "squash"):
         return f"resize is {description['resize']!r}"
     scales = description["scales"]

@@ -1,13 +1,14 @@
-"""Many photos into mask files: what is done stays done, what cannot be read is told at the end."""
+"""Resumable prediction of many photos into mask files; reports unreadable photos at the end."""
 
 import glob
 import io
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,6 @@ from esol.system.files import atomic, plain, write_atomic, write_json
 from esol.system.progress import track
 from esol.system.read import read_json
 
-if TYPE_CHECKING:
-    from esol.predict.model import Model
-
 CLASSES = "classes.json"
 """Names and colours of the mask values, and which model and settings made the masks."""
 
@@ -32,9 +30,37 @@ TOGETHER = 100_000_000
 """Pixels that the photos of one batch hold at most, unless it is a single photo: 400 MB."""
 
 
+class _Network(Protocol):
+    """What is used of a network; :class:`esol.predict.model.Model` says what each member means."""
+
+    classes: tuple[str, ...]
+    tile: int
+
+    @property
+    def digest(self) -> str: ...
+    def names(self, mask: NDArray[np.uint8]) -> tuple[str, ...]: ...
+    def longest(self, side: int | None) -> int: ...
+    def crf_settings(self, crf: bool | None) -> object: ...
+    def working_size(self, size: tuple[int, int], longest: int | None) -> tuple[int, int]: ...
+    def probabilities(self, photos: Sequence[Image.Image], longest: int | None) -> Tensor: ...
+    def refined(self, probabilities: Tensor, photo: Image.Image, crf: bool | None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Options of ``Model.predict_folder``."""
+
+    soft: bool = False
+    overlay: bool = False
+    overwrite: bool = False
+    batch: int = 8
+    longest: int | None = None
+    crf: bool | None = None
+
+
 @dataclass(frozen=True)
 class _Job:
-    """One photo and the files that are to be made of it."""
+    """One photo and the files to make from it."""
 
     photo: Path
     mask: Path
@@ -42,14 +68,14 @@ class _Job:
     overlay: Path | None
 
     def remove(self) -> None:
-        """Remove the files, those too that are not asked for now."""
+        """Remove the files."""
         for path in (self.mask, self.soft, self.overlay):
             if path is not None:
                 path.unlink(missing_ok=True)
 
     @property
     def done(self) -> bool:
-        # The mask is written last. A photo that is newer was put in the place of another.
+        # The mask is written last. A photo newer than its mask has replaced another photo.
         if not all(path.is_file() for path in (self.soft, self.overlay, self.mask) if path):
             return False
         try:
@@ -59,94 +85,51 @@ class _Job:
 
 
 def predict_folder(
-    model: "Model",
-    images: Sequence[Path | str],
-    out: Path | str,
-    *,
-    soft: bool = False,
-    overlay: bool = False,
-    overwrite: bool = False,
-    batch: int = 8,
-    longest: int | None = None,
-    crf: bool | None = None,
+    model: _Network, images: Sequence[Path | str], out: Path, options: FolderOptions
 ) -> dict[str, Any]:
-    """Segment photos into mask files.
-
-    Folders are searched with their subfolders (hidden files and ``out`` itself left out) and the
-    masks keep the names below them; so do they below the fixed part of a glob pattern. Photos whose
-    files are all there are skipped: a stopped call can be made again. Several processes share the
-    photos; the result counts those of all.
-
-    Args:
-        model: the network.
-        images: files, folders and glob patterns ("photos/**/left_*.jpg").
-        out: folder of the results: NAME.png masks with the VOC colours, ``classes.json``.
-        soft: also write soft/NAME.npz, see :func:`save_soft`.
-        overlay: also write overlays/NAME.jpg, the mask over the photo.
-        overwrite: replace files that are there.
-        batch: photos of equal working size that go through the network together, at least 1.
-        longest: see ``Model.predict``.
-        crf: see ``Model.predict``.
-
-    Returns:
-        ``photos`` found, ``predicted`` now, ``skipped``, ``seconds``; of the photos predicted now
-        ``classes``: in how many each class was found, and ``empty``: in how many none was.
-
-    Raises:
-        InputError: nothing found, two photos of one name, a mask that would replace a photo, masks
-            of another model or other settings in ``out`` (all of this before anything is written);
-            photos that could not be read (after all others are done; the first ones are named).
-    """
-    if batch < 1:
-        raise InputError(f"batch = {batch}: must be at least 1")
-    begun, out = time.monotonic(), Path(out)
-    jobs = _jobs(images, out, soft, overlay)
-    all_from_main(lambda: _describe(model, out, jobs, longest, crf, overwrite))
-    wanted = {job.mask for job in jobs if overwrite or not job.done}
-    bad: dict[Path, InputError] = {}
-    found, empty = dict.fromkeys(model.classes, 0), 0
-    # Grouped with those that are done: a photo's last bit may depend on its companions.
-    groups = _groups(model, jobs, batch, longest, bad)
-    groups = [group for group in groups if any(job.mask in wanted for job in group)]
-    left = sum(map(len, groups))
-    # Before any file is written, all processes have seen which were there.
+    """Segment photos into mask files: the body of ``Model.predict_folder``."""
+    if options.batch < 1:
+        raise InputError(f"batch = {options.batch}: must be at least 1")
+    start = time.monotonic()
+    jobs = _jobs(images, out, options)
+    all_from_main(lambda: _describe(model, out, jobs, options))
+    pending = {job.mask for job in jobs if options.overwrite or not job.done}
+    work = _Work(model, options)
+    # Finished photos are grouped too: a photo's last bit may depend on its companions.
+    groups = [group for group in work.groups(jobs) if any(job.mask in pending for job in group)]
+    predicted = sum(map(len, groups))
+    # Before any file is written, all processes have seen which files exist.
     all_wait()
-    mine, before = my_share(groups), len(jobs) - left
-    masks = _predicted(model, mine, longest, crf, bad)
-    for mask in track(
-        masks, "predict", total=before + sum(map(len, mine)), start=before, unit="photos"
-    ):
+    share, skipped = my_share(groups), len(jobs) - predicted
+    masks = (mask for group in share for mask in work.predict(group))
+    total = skipped + sum(map(len, share))
+    counts, empty = dict.fromkeys(model.classes, 0), 0
+    for mask in track(masks, "predict", total=total, start=skipped, unit="photos"):
         names = model.names(mask)
         empty += not names
         for name in names:
-            found[name] += 1
-    bad = {photo: error for part in all_gather(bad) for photo, error in part.items()}
-    parts = all_gather(found)
-    found = {name: sum(part[name] for part in parts) for name in found}
+            counts[name] += 1
+    errors = {photo: error for part in all_gather(work.errors) for photo, error in part.items()}
+    parts = all_gather(counts)
     empty = sum(all_gather(empty))
-    if bad:
-        rest = f" (also {', '.join(map(str, sorted(bad)[1:6]))})" if len(bad) > 1 else ""
+    if errors:
+        others = f" (also {', '.join(map(str, sorted(errors)[1:6]))})" if len(errors) > 1 else ""
         raise InputError(
-            f"{len(bad)} of {len(jobs)} photos could not be read, the others are done:"
-            f" {bad[min(bad)]}{rest}"
+            f"{len(errors)} of {len(jobs)} photos could not be read, the others are done:"
+            f" {errors[min(errors)]}{others}"
         )
     return {
         "photos": len(jobs),
-        "predicted": left,
-        "skipped": len(jobs) - left,
-        "seconds": time.monotonic() - begun,
-        "classes": found,
+        "predicted": predicted,
+        "skipped": skipped,
+        "seconds": time.monotonic() - start,
+        "classes": {name: sum(part[name] for part in parts) for name in counts},
         "empty": empty,
     }
 
 
-def laid_over(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
-    """The classes' colours over a photo; background and 255 leave it as it is.
-
-    Args:
-        photo: RGB, W x H pixels.
-        mask: (H, W) class numbers.
-    """
+def draw_overlay(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
+    """Blend the colours of an (H, W) mask into an RGB photo; not those of background and 255."""
     result = photo.copy()
     for top in range(0, photo.height, BAND):
         box = (0, top, photo.width, min(top + BAND, photo.height))
@@ -162,14 +145,8 @@ def save_soft(
     """Write probabilities as a compressed npz without pickles.
 
     It holds ``probabilities`` (K + 1, h, w) uint8, 255 for 1, background first, at the resolution
-    at which the network or the CRF gave them; ``classes`` (K + 1,) names, "background" first;
-    ``size`` (2,) int32, height and width of the photo.
-
-    Args:
-        path: the file, by custom NAME.npz.
-        probabilities: (K + 1, h, w), 0 .. 1.
-        classes: K names, without the background.
-        size: (H, W) of the photo.
+    of the network or the CRF; ``classes`` (K + 1,) names, "background" first (the argument is
+    without it); ``size`` (2,) int32, height and width of the photo.
     """
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -181,15 +158,15 @@ def save_soft(
     write_atomic(path, buffer.getvalue())
 
 
-def _jobs(images: Sequence[Path | str], out: Path, soft: bool, overlay: bool) -> list[_Job]:
+def _jobs(images: Sequence[Path | str], out: Path, options: FolderOptions) -> list[_Job]:
     jobs = [
         _Job(
             photo,
             out / f"{name}.png",
-            out / "soft" / f"{name}.npz" if soft else None,
-            out / "overlays" / f"{name}.jpg" if overlay else None,
+            out / "soft" / f"{name}.npz" if options.soft else None,
+            out / "overlays" / f"{name}.jpg" if options.overlay else None,
         )
-        for name, photo in _gathered(images, out).items()
+        for name, photo in photos_by_name(images, out).items()
     ]
     photos = {job.photo.resolve() for job in jobs}
     if clash := next((job for job in jobs if job.mask.resolve() in photos), None):
@@ -199,147 +176,122 @@ def _jobs(images: Sequence[Path | str], out: Path, soft: bool, overlay: bool) ->
     return jobs
 
 
-def _predicted(
-    model: "Model",
-    groups: Sequence[list[_Job]],
-    longest: int | None,
-    crf: bool | None,
-    bad: dict[Path, InputError],
-) -> Iterator[NDArray[np.uint8]]:
-    """Write the files of each group; the mask of every photo once its files are there."""
-    for group in groups:
-        # A generator of its own: its photos are given back before the next are read.
-        yield from _of_group(model, group, longest, crf, bad)
+@dataclass(frozen=True)
+class _Work:
+    """Prediction in groups; ``errors`` collects the photos that cannot be read."""
 
+    model: _Network
+    options: FolderOptions
+    errors: dict[Path, InputError] = field(default_factory=dict)
 
-def _of_group(
-    model: "Model",
-    group: list[_Job],
-    longest: int | None,
-    crf: bool | None,
-    bad: dict[Path, InputError],
-) -> Iterator[NDArray[np.uint8]]:
-    photos: list[tuple[_Job, Image.Image]] = []
-    for job in group:
-        try:
-            photos.append((job, load_image(job.photo)))
-        except InputError as error:
-            bad[job.photo] = error
-    if not photos:
-        return
-    working = model.working([photo for _, photo in photos], longest)
-    for index, (job, photo) in enumerate(photos):
-        size = (photo.height, photo.width)
-        probabilities = model.finished(working[index : index + 1], photo, crf)
-        mask, _ = labelled(probabilities, size, with_scores=False)
-        if job.soft:
-            save_soft(job.soft, probabilities[0], model.classes, size)
-        if job.overlay:
-            with atomic(job.overlay) as temporary:
-                laid_over(photo, mask).save(temporary, quality=90)
-        save_mask(mask, job.mask)
-        yield mask
+    def groups(self, jobs: list[_Job]) -> list[list[_Job]]:
+        """Photos of one working size together, at most a batch of them; tiled ones alone."""
+        by_size: dict[tuple[int, int], list[tuple[_Job, int]]] = {}
+        for job in jobs:
+            try:
+                height, width = image_size(job.photo)
+            except InputError as error:
+                self.errors[job.photo] = error
+                continue
+            size = self.model.working_size((width, height), self.options.longest)
+            by_size.setdefault(size, []).append((job, width * height))
+        return [
+            group
+            for size, members in by_size.items()
+            for group in _cut(members, self.options.batch if max(size) <= self.model.tile else 1)
+        ]
 
-
-def _groups(
-    model: "Model",
-    jobs: list[_Job],
-    batch: int,
-    longest: int | None,
-    bad: dict[Path, InputError],
-) -> list[list[_Job]]:
-    """Photos of one working size together, at most ``batch`` of them; tiled ones alone."""
-    by_size: dict[tuple[int, int], list[tuple[_Job, int]]] = {}
-    for job in jobs:
-        try:
-            height, width = image_size(job.photo)
-        except InputError as error:
-            bad[job.photo] = error
-            continue
-        size = model.working_size((width, height), longest)
-        by_size.setdefault(size, []).append((job, width * height))
-    return [
-        group
-        for size, members in by_size.items()
-        for group in _cut(members, batch if max(size) <= model.tile else 1)
-    ]
+    def predict(self, group: list[_Job]) -> Iterator[NDArray[np.uint8]]:
+        """Write the files of a group; yields each photo's mask once its files are written."""
+        photos: list[tuple[_Job, Image.Image]] = []
+        for job in group:
+            try:
+                photos.append((job, load_image(job.photo)))
+            except InputError as error:
+                self.errors[job.photo] = error
+        if not photos:
+            return
+        model, options = self.model, self.options
+        batch = model.probabilities([photo for _, photo in photos], options.longest)
+        for index, (job, photo) in enumerate(photos):
+            size = (photo.height, photo.width)
+            probabilities = model.refined(batch[index : index + 1], photo, options.crf)
+            mask, _ = labelled(probabilities, size, with_scores=False)
+            if job.soft:
+                save_soft(job.soft, probabilities[0], model.classes, size)
+            if job.overlay:
+                with atomic(job.overlay) as temporary:
+                    draw_overlay(photo, mask).save(temporary, quality=90)
+            save_mask(mask, job.mask)
+            yield mask
 
 
 def _cut(members: list[tuple[_Job, int]], most: int) -> Iterator[list[_Job]]:
-    """At most so many photos, and no more pixels than ``TOGETHER``, in a group."""
+    """Groups of at most ``most`` photos and ``TOGETHER`` pixels."""
     group: list[_Job] = []
-    held = 0
+    total = 0
     for job, pixels in members:
-        if group and (len(group) == most or held + pixels > TOGETHER):
+        if group and (len(group) == most or total + pixels > TOGETHER):
             yield group
-            group, held = [], 0
+            group, total = [], 0
         group.append(job)
-        held += pixels
+        total += pixels
     if group:
         yield group
 
 
-def _describe(
-    model: "Model",
-    out: Path,
-    jobs: list[_Job],
-    longest: int | None,
-    crf: bool | None,
-    overwrite: bool,
-) -> None:
-    """Write classes.json, unless masks of another kind are there already.
+def _describe(model: _Network, out: Path, jobs: list[_Job], options: FolderOptions) -> None:
+    """Write classes.json, unless ``out`` has masks of another model or of other settings.
 
-    With ``overwrite`` these are removed first, so that a stopped call leaves no mixture.
+    With ``overwrite`` those masks are removed first, so that a stopped call leaves no mixture.
     """
-    colours = palette()
     content = plain(
         {
             "classes": [
-                {"value": value, "name": name, "colour": colours[value]}
+                {"value": value, "name": name, "colour": palette()[value]}
                 for value, name in enumerate(("background", *model.classes))
             ],
             "model": model.digest,
-            "longest": model.longest(longest),
-            "crf": model.crf_settings(crf) is not None,
+            "longest": model.longest(options.longest),
+            "crf": model.crf_settings(options.crf) is not None,
         }
     )
     path = out / CLASSES
     if path.is_file() and read_json(path) != content:
-        if not overwrite:
+        if not options.overwrite:
             raise InputError(
                 f"{out}: has masks of another model or of other settings ({CLASSES}); name another"
                 " folder, or overwrite"
             )
         masks = {job.mask for job in jobs}
-        rest = [file for file in out.rglob("*.png") if file not in masks]
-        if rest:
+        if others := [file for file in out.rglob("*.png") if file not in masks]:
             raise InputError(
-                f"{rest[0]}: a mask of another model or of other settings, of a photo not named"
-                " now; name another folder, or all photos"
+                f"{others[0]}: a mask of another model or of other settings, whose photo is not"
+                " named; name another folder, or all photos"
             )
         for job in jobs:
             job.remove()
     write_json(path, content)
 
 
-def _gathered(images: Sequence[Path | str], out: Path) -> dict[str, Path]:
+def photos_by_name(images: Sequence[Path | str], out: Path) -> dict[str, Path]:
     """Photos by name: their path below the folder or pattern, without suffix."""
-    found: dict[str, Path] = {}
+    photos: dict[str, Path] = {}
     for item in images:
         root, files = _files(item, out)
         if not files:
-            raise InputError(f"{item}: no photos there ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise InputError(f"{item}: no photos in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
         for file in files:
             name = file.relative_to(root).with_suffix("").as_posix()
-            other = found.setdefault(name, file)
+            other = photos.setdefault(name, file)
             if other.resolve() != file.resolve():
                 raise InputError(
                     f"{other} and {file} would both become {name}.png; rename one, or predict them"
                     " into different folders"
                 )
-    if not found:
+    if not photos:
         raise InputError("no photos given: name files, folders or patterns")
-    return found
+    return photos
 
 
 def _files(item: Path | str, out: Path) -> tuple[Path, list[Path]]:
@@ -347,29 +299,23 @@ def _files(item: Path | str, out: Path) -> tuple[Path, list[Path]]:
     if path.is_dir():
         if path.resolve() == out.resolve():
             raise InputError(f"{out}: the masks would lie among the photos; name another folder")
-        return path, sorted(_walk(path, out))
+        return path, sorted(_photos_below(path, out))
     if path.is_file():
         return path.parent, [path]
     if not glob.has_magic(str(item)):
         raise InputError(f"{item}: no such file or folder")
-    root = Path(*_fixed(path.parts))
+    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     matches = (Path(match) for match in glob.iglob(str(item), recursive=True))
-    photos = (p for p in matches if _is_photo(p) and not _inside(p, out))
+    photos = (p for p in matches if _is_photo(p) and not _is_inside(p, out))
     return root, sorted(p for p in photos if not any(map(_has_masks, p.parents)))
 
 
-def _fixed(parts: tuple[str, ...]) -> list[str]:
-    """Leading folders of a pattern up to the first that has a wildcard."""
-    wild = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return list(parts[:wild])
-
-
-def _walk(root: Path, out: Path) -> Iterator[Path]:
+def _photos_below(root: Path, out: Path) -> Iterator[Path]:
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
-        # A link back up must not be walked for ever.
+        # A link to a parent folder must not be followed for ever.
         real = os.path.realpath(folder)
-        if real in seen or _has_masks(Path(folder)) or _inside(Path(folder), out):
+        if real in seen or _has_masks(Path(folder)) or _is_inside(Path(folder), out):
             folders.clear()
             continue
         seen.add(real)
@@ -378,7 +324,7 @@ def _walk(root: Path, out: Path) -> Iterator[Path]:
 
 
 def _has_masks(folder: Path) -> bool:
-    """Whether an earlier call put its masks there, which are no photos."""
+    """Whether an earlier call wrote masks there, which are not photos."""
     try:
         content = read_json(folder / CLASSES)
     except InputError:
@@ -391,5 +337,5 @@ def _is_photo(path: Path) -> bool:
     return visible and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _inside(path: Path, folder: Path) -> bool:
+def _is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())

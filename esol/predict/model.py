@@ -3,23 +3,23 @@
 import copy
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from esol.data.images import load_image
-from esol.data.transforms import to_tensor
+from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
 from esol.predict.bundle import LARGEST, load_bundle
-from esol.predict.folder import predict_folder
+from esol.predict.folder import FolderOptions, predict_folder
 from esol.predict.tiles import labelled, spans, stretched, weights
 from esol.runs.folder import RunFolder
 from esol.settings.masks import Crf
@@ -27,25 +27,23 @@ from esol.system.distributed import device_of
 from esol.system.files import sha256
 from esol.system.progress import log
 
-__all__ = ["Model", "Prediction", "load", "predict_folder"]
-
 TILE = 1024
 """Working images with a longer side are computed in tiles of at most this side, pixels."""
 
 CRF_LONGEST = 1000
-"""The CRF runs at the photo's size, but at most at this longest side, pixels, or at that of the
-working image if it is longer: its reach was chosen for photos of about 500 pixels."""
+"""The CRF runs at the photo's size, but at most at this longest side, pixels, or at the working
+image's if that is longer: its reach was chosen for photos of about 500 pixels."""
 
 CRF_MOST = 2000
-"""Never at a longer side than this: more takes many minutes, and more than 4 GB."""
+"""Upper limit of the CRF's longest side: more takes many minutes, and more than 4 GB."""
 
 PRESENT = 0.05
-"""Classes whose probability nowhere exceeds this take no part in the CRF and get 0 from it."""
+"""Classes whose probability never exceeds this are left out of the CRF and get 0 from it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says of one photo.
+    """Segmentation of one photo.
 
     Attributes:
         mask: (H, W) uint8 at the photo's size: 0 background, class index + 1.
@@ -63,13 +61,11 @@ class Model:
 
     Args:
         segmenter: (N, 3, H, W) normalised images -> (N, K + 1, H, W) logits, in evaluation mode.
-        description: as in ``esol.predict.bundle.save_bundle``.
-        device: where it computes.
-        source: its file.
+        description: as in ``esol.predict.bundle.save_bundle``; ``classes`` holds its K names,
+            without the background.
+        device: where to compute.
+        source: the network's file.
         tile: side of a tile, pixels; an eighth of it is the least overlap.
-
-    Attributes:
-        classes: K names, without the background.
     """
 
     def __init__(
@@ -82,7 +78,7 @@ class Model:
     ) -> None:
         self.device = torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
-        folded = copy.deepcopy(self.segmenter)  # the segmenter itself may have to be saved
+        folded = copy.deepcopy(self.segmenter)  # the segmenter itself may be saved
         self._network = folded if fold_batch_norm(folded) else self.segmenter
         self.description = description
         self.classes: tuple[str, ...] = tuple(description["classes"])
@@ -92,7 +88,7 @@ class Model:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the model's file; empty without one."""
+        """SHA-256 of the model's file; "" without a file."""
         return sha256(self.source) if self.source else ""
 
     def predict(
@@ -108,10 +104,10 @@ class Model:
         of the mirrored photo are averaged at scale 1 and stretched to the photo's size.
 
         Args:
-            image: a photo (as it is: no EXIF orientation is applied), its file, or its RGB pixels
-                as an (H, W, 3) uint8 array.
-            crf: whether the CRF follows; None: as the model's settings say. True where they have
-                0 iterations: 10.
+            image: a photo (its EXIF orientation is ignored), its file, or its RGB pixels as an
+                (H, W, 3) uint8 array.
+            crf: whether to refine by the CRF; None: as the model's settings say. With True, 10
+                iterations if the settings have 0.
             longest: longest side at scale 1, pixels, at least 32, instead of the model's own
                 (resize: squash: the side). Larger finds smaller objects in large photos.
 
@@ -120,11 +116,50 @@ class Model:
             ValueError: an array of another shape or type.
         """
         photo = _photo(image)
-        probabilities = self.finished(self.working([photo], longest), photo, crf)
+        probabilities = self.refined(self.probabilities([photo], longest), photo, crf)
         mask, scores = labelled(probabilities, (photo.height, photo.width), with_scores=True)
         return Prediction(mask, self.names(mask), scores)
 
-    predict_folder = predict_folder
+    def predict_folder(
+        self,
+        images: Sequence[Path | str],
+        out: Path | str,
+        *,
+        soft: bool = False,
+        overlay: bool = False,
+        overwrite: bool = False,
+        batch: int = 8,
+        longest: int | None = None,
+        crf: bool | None = None,
+    ) -> dict[str, Any]:
+        """Segment photos into mask files.
+
+        Folders are searched with their subfolders (except hidden files and ``out`` itself), and
+        the masks keep the names below them, or below the fixed part of a glob pattern. Photos whose
+        files exist are skipped: a stopped call can be repeated. Several processes share the photos;
+        the result counts those of all.
+
+        Args:
+            images: files, folders and glob patterns ("photos/**/left_*.jpg").
+            out: folder of the results: NAME.png masks with the VOC colours, ``classes.json``.
+            soft: also write soft/NAME.npz, see :func:`esol.predict.folder.save_soft`.
+            overlay: also write overlays/NAME.jpg, the mask over the photo.
+            overwrite: replace existing files.
+            batch: photos of equal working size that go through the network together, at least 1.
+            longest: see :meth:`predict`.
+            crf: see :meth:`predict`.
+
+        Returns:
+            ``photos`` in all, ``predicted`` by this call, ``skipped``, ``seconds``; of the photos
+            predicted ``classes``: how many show each class, and ``empty``: how many show none.
+
+        Raises:
+            InputError: no photos, two photos of one name, a mask that would replace a photo, masks
+                of another model or other settings in ``out`` (all before anything is written);
+                photos that could not be read (after all others are done; the first are named).
+        """
+        options = FolderOptions(soft, overlay, overwrite, batch, longest, crf)
+        return predict_folder(self, images, Path(out), options)
 
     def names(self, mask: NDArray[np.uint8]) -> tuple[str, ...]:
         """Names of a mask's classes, without the background, most pixels first."""
@@ -132,25 +167,16 @@ class Model:
         order = np.argsort(-counts, kind="stable")
         return tuple(self.classes[index] for index in order if counts[index])
 
-    def longest(self, wanted: int | None = None) -> int:
-        """Longest side at which photos are computed at scale 1, pixels: as wanted, or the model's.
-
-        Raises:
-            InputError: ``wanted`` below 32, or of no use.
-        """
-        if wanted is not None and not 32 <= wanted <= LARGEST:
-            raise InputError(f"longest = {wanted}: must be at least 32 pixels, at most {LARGEST}")
-        own: int = self.description["size" if self.squash else "longest"]
-        return own if wanted is None else wanted
+    def longest(self, side: int | None = None) -> int:
+        """Longest side at scale 1, pixels: ``side``, out of 32 .. LARGEST, or the model's own."""
+        if side is not None and not 32 <= side <= LARGEST:
+            raise InputError(f"longest = {side}: must be at least 32 pixels, at most {LARGEST}")
+        return side or self.description["size" if self.squash else "longest"]
 
     def working_size(
         self, size: tuple[int, int], longest: int | None = None, scale: float = 1.0
     ) -> tuple[int, int]:
-        """(width, height) at which a photo of ``size`` (width, height) is computed.
-
-        Raises:
-            InputError: ``longest`` below 32.
-        """
+        """(width, height) at which a photo of ``size`` (width, height) is computed."""
         side = scale * self.longest(longest)
         if self.squash:
             return (max(1, int(side + 0.5)),) * 2
@@ -158,22 +184,20 @@ class Model:
         return width, height
 
     @torch.inference_mode()
-    def working(self, photos: Sequence[Image.Image], longest: int | None = None) -> Tensor:
-        """Averaged probabilities of photos that have the same working size (h, w).
-
-        Returns:
-            (N, K + 1, h, w) float32, on the CPU if they were computed in tiles.
+    def probabilities(self, photos: Sequence[Image.Image], longest: int | None = None) -> Tensor:
+        """(N, K + 1, h, w) float32 averaged probabilities of photos of one working size (h, w),
+        before the CRF; on the CPU if they were computed in tiles.
         """
         scales = self.description["scales"]
         width, height = self.working_size(photos[0].size, longest)
         total: Tensor | None = None
         for scale in scales:
             size = self.working_size(photos[0].size, longest, scale)
-            resized = [
+            images = [
                 photo if photo.size == size else photo.resize(size, Image.Resampling.BICUBIC)
                 for photo in photos
             ]
-            part = self._tiled(resized) if max(size) > self.tile else self._mirrored(resized)
+            part = self._tiled(images) if max(size) > self.tile else self._mirrored(images)
             if total is None and size == (width, height):
                 total = part
                 continue
@@ -185,53 +209,35 @@ class Model:
         return total.div_(len(scales)) if len(scales) > 1 else total
 
     @torch.inference_mode()
-    def finished(self, working: Tensor, photo: Image.Image, crf: bool | None = None) -> Tensor:
-        """One photo's probabilities after the CRF, if there is to be one.
-
-        Args:
-            working: (1, K + 1, h, w).
-            photo: the photo.
-            crf: see :meth:`predict`.
-
-        Returns:
-            ``working`` itself, or (1, K + 1, h', w') at the CRF's resolution.
+    def refined(self, probabilities: Tensor, photo: Image.Image, crf: bool | None = None) -> Tensor:
+        """One photo's (1, K + 1, h, w) probabilities after the CRF, (1, K + 1, h', w') at its
+        resolution; ``probabilities`` itself if the CRF does not run.
         """
         settings = self.crf_settings(crf)
         if settings is None:
-            return working
-        from esol.ops.crf import dense_crf, unary_from_probabilities
+            return probabilities
+        from esol.ops.crf import photo_crf, unary_from_probabilities
 
-        present = working[0].amax((1, 2)) > PRESENT
+        present = probabilities[0].amax((1, 2)) > PRESENT
         present[0] = True
         if not present[1:].any():
-            return working
-        working = working.to(self.device)
-        limit = min(max(CRF_LONGEST, *working.shape[2:]), CRF_MOST)
-        factor = min(1.0, limit / max(photo.size))
-        width, height = (max(1, int(n * factor + 0.5)) for n in photo.size)
-        if photo.size != (width, height):
-            photo = photo.resize((width, height), Image.Resampling.BICUBIC)
-        chosen = F.interpolate(
-            working[:, present], (height, width), mode="bilinear", align_corners=False
-        )[0]
-        chosen /= chosen.sum(0, keepdim=True)
-        marginals = dense_crf(
-            unary_from_probabilities(chosen),
-            torch.from_numpy(np.array(photo)).to(chosen.device),
-            **settings.kernels(),
-        )
-        result = working.new_zeros((1, working.shape[1], height, width))
+            return probabilities
+        probabilities = probabilities.to(self.device)
+        photo = reduced(photo, min(max(CRF_LONGEST, *probabilities.shape[2:]), CRF_MOST))
+        size = (photo.height, photo.width)
+        start = F.interpolate(probabilities[:, present], size, mode="bilinear")[0]
+        start /= start.sum(0, keepdim=True)
+        marginals = photo_crf(unary_from_probabilities(start), photo, settings.kernels())
+        result = probabilities.new_zeros((1, probabilities.shape[1], *size))
         result[0, present] = marginals
         return result
 
     def crf_settings(self, crf: bool | None) -> Crf | None:
-        """Settings of the CRF; None: there is to be none."""
+        """Settings of the CRF; None if it does not run."""
         stored = Crf(**self.description["crf"])
         if crf is False or (crf is None and not stored.iterations):
             return None
-        if stored.iterations:
-            return stored
-        return Crf(**{**self.description["crf"], "iterations": Crf.iterations})
+        return stored if stored.iterations else replace(stored, iterations=Crf.iterations)
 
     def _mirrored(self, photos: Sequence[Image.Image]) -> Tensor:
         """(N, K + 1, h, w) probabilities of photos of one size, averaged with the mirrored ones."""
@@ -244,9 +250,8 @@ class Model:
 
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        short = [max(0, 32 - width), max(0, 32 - height)]
-        padded = F.pad(images, (0, short[0], 0, short[1])) if any(short) else images
-        logits: Tensor = self._network(padded)
+        padding = (0, max(0, 32 - width), 0, max(0, 32 - height))
+        logits = self._network(F.pad(images, padding) if any(padding) else images)
         return logits[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
@@ -256,9 +261,8 @@ class Model:
         total = torch.zeros(len(photos), len(self.classes) + 1, height, width)
         for (top, bottom), down in zip(rows, weights(rows), strict=True):
             for (left, right), across in zip(columns, weights(columns), strict=True):
-                box = (left, top, right, bottom)
                 for index, photo in enumerate(photos):
-                    part = self._mirrored([photo.crop(box)])[0].cpu()
+                    part = self._mirrored([photo.crop((left, top, right, bottom))])[0].cpu()
                     part *= down[:, None]
                     part *= across
                     total[index, :, top:bottom, left:right] += part
@@ -269,8 +273,8 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
     """Load a trained segmentation network.
 
     Args:
-        path: a model file, or a run folder whose stage 8 (segment) is done; a warning tells if the
-            masks it learned from have been replaced since.
+        path: a model file, or a run folder whose stage 8 (segment) is done; logs a warning if the
+            masks that the network learned from have been replaced since.
         device: auto: a GPU if there is one.
 
     Raises:
@@ -278,8 +282,8 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
 
     Examples:
         >>> model = load("runs/mine")
-        >>> found = model.predict("photos/images/00002.jpg")
-        >>> found.mask.shape, found.scores.shape, model.classes[0]
+        >>> prediction = model.predict("photos/images/00002.jpg")
+        >>> prediction.mask.shape, prediction.scores.shape, model.classes[0]
         ((64, 49), (7, 64, 49), 'anchor')
     """
     path = Path(path)

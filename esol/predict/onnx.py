@@ -1,4 +1,4 @@
-"""Trained segmentation networks for use elsewhere: one model file, or ONNX with a check."""
+"""Export of trained segmentation networks: one model file, or ONNX with a check."""
 
 import copy
 import importlib
@@ -22,48 +22,44 @@ from esol.predict.model import Model
 from esol.system.files import atomic
 
 OPSET = 20
-"""Operator set of the exported graph; ONNX Runtime reads it from 1.17 on."""
+"""Operator set of the exported graph; ONNX Runtime reads it since 1.17."""
 
 OLDEST_TORCH = (2, 12)
-"""Tried: 2.9.0, whose exporter refuses DeepLab-v2 and whose DeepLabV3 runs at one size only; 2.12.0
-and 2.15.0, which pass the check."""
+"""2.9.0 fails: its exporter refuses DeepLab-v2, and its DeepLabV3 runs at one size only. 2.12.0 and
+2.15.0 pass the check."""
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability between PyTorch and ONNX Runtime that passes."""
+"""Largest allowed difference of a probability between PyTorch and ONNX Runtime."""
 
 _CHECKS = ((1, 96, 160), (3, 75, 101))
-"""Batch, height and width of the inputs of the check: the second needs padding inside."""
+"""Batch, height and width of the check's inputs: the second needs padding inside."""
 
 
-class _Whole(nn.Module):
-    """From 8-bit levels to probabilities: normalisation and softmax belong to the graph."""
+class _Graph(nn.Module):
+    """From 8-bit levels to probabilities: includes normalisation and softmax."""
 
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.mean = nn.Buffer(255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.deviation = nn.Buffer(255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.segmenter((image - self.mean) / self.deviation)
-        return logits.softmax(1)
+        return self.segmenter((image - self.mean) / self.deviation).softmax(1)
 
 
 def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
     """Write the network as one ONNX file and compare it with PyTorch.
 
-    Input "image": (N, 3, H, W) float32, RGB, 0 .. 255, N at least 1, H and W at least 32; it is
-    normalised inside. Output "probabilities": (N, K + 1, H, W) float32, background first. Resizing
-    to the working size (metadata "resize", "size", "longest"), the mirrored photo, further scales
-    and the CRF stay outside. The file's metadata holds all of the model's description as JSON
-    strings, among it "classes", the names without the background.
+    Input "image": (N, 3, H, W) float32, RGB, 0 .. 255, N at least 1, H and W at least 32; the graph
+    normalises it. Output "probabilities": (N, K + 1, H, W) float32, background first. Not in the
+    graph: resizing to the working size (metadata "resize", "size", "longest"), the mirrored photo,
+    further scales, the CRF. The metadata holds the model's description as JSON strings, among it
+    "classes", the names without the background.
 
     Args:
-        model: the network; it is left as it is.
-        path: the file to write or replace, by custom NAME.onnx. It is written only if the check
-            passes.
+        model: the network, which is not changed.
+        path: the file to write or replace, usually NAME.onnx; written only if the check passes.
 
     Returns:
         ``opset``, ``bytes``, ``sizes`` (the checked input shapes) and ``largest_difference`` of a
@@ -74,18 +70,16 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
             exported, or its export differs by more than ``TOLERANCE``; the file cannot be written.
     """
     onnx, runtime = _packages()
-    # A copy: the exporter may leave traces, and the model may be on another device.
-    whole = _Whole(copy.deepcopy(model.segmenter)).cpu().eval()
-    network = model.description["network"]
+    # A copy: the exporter may change the network, and the model may be on another device.
+    network = _Graph(copy.deepcopy(model.segmenter)).cpu().eval()
+    failure = f"{model.description['network']} cannot be exported to ONNX"
     with atomic(Path(path)) as temporary:
         try:
             with _quiet(), torch.no_grad():
-                _write(whole, temporary)
-        # The exporter answers what it cannot translate with almost any exception.
+                _write(network, temporary)
+        # The exporter raises almost any exception for what it cannot translate.
         except Exception as error:
-            raise InputError(
-                f"{network} cannot be exported to ONNX ({one_line(error, 1, 200)})"
-            ) from error
+            raise InputError(f"{failure} ({one_line(error, 1, 200)})") from error
         graph = onnx.load(temporary)
         for key, value in model.description.items():
             entry = graph.metadata_props.add()
@@ -93,17 +87,13 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
         onnx.checker.check_model(graph)
         onnx.save(graph, temporary)
         try:
-            difference = _difference(runtime, whole, temporary)
+            difference = _difference(runtime, network, temporary)
         except Exception as error:
-            raise InputError(
-                f"{network} cannot be exported to ONNX: its graph does not run at other sizes"
-                f" ({one_line(error, 1, 200)})"
-            ) from error
+            reason = f"its graph does not run at other sizes ({one_line(error, 1, 200)})"
+            raise InputError(f"{failure}: {reason}") from error
         if not difference <= TOLERANCE:
-            raise InputError(
-                f"{network} cannot be exported to ONNX: its probabilities differ from PyTorch's by"
-                f" {difference:.2g}, more than {TOLERANCE:g}"
-            )
+            reason = f"its probabilities differ from PyTorch's by {difference:.2g}"
+            raise InputError(f"{failure}: {reason}, more than {TOLERANCE:g}")
     return {
         "opset": graph.opset_import[0].version,
         "bytes": Path(path).stat().st_size,
@@ -113,18 +103,11 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
 
 
 def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
-    """Write the network as one safetensors file, which is all that ``esol.load`` needs.
-
-    Args:
-        model: the network.
-        path: the file to write or replace, by custom NAME.safetensors.
-
-    Returns:
-        ``bytes`` and ``classes``.
+    """Write the network as one safetensors file for ``esol.load``; returns ``bytes``, ``classes``.
 
     Raises:
         InputError: the file cannot be written.
-        ValueError: the model was made of something else than a ``Segmenter``.
+        ValueError: the model's network is not a ``Segmenter``.
     """
     if not isinstance(model.segmenter, Segmenter):
         raise ValueError(f"a Segmenter is needed: got {type(model.segmenter).__name__}")  # noqa: TRY004
@@ -133,7 +116,7 @@ def export_bundle(model: Model, path: Path | str) -> dict[str, Any]:
 
 
 def torch_is_too_old() -> bool:
-    """Whether this is not yet ``OLDEST_TORCH``."""
+    """Whether the installed PyTorch is older than ``OLDEST_TORCH``."""
     return tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH
 
 
@@ -153,12 +136,12 @@ def _packages() -> tuple[Any, Any]:
         ) from error
 
 
-def _write(whole: nn.Module, path: Path) -> None:
+def _write(network: nn.Module, path: Path) -> None:
     axis = torch.export.Dim
     shape = {0: axis("batch", min=1), 2: axis("height", min=32), 3: axis("width", min=32)}
     torch.onnx.export(
-        whole,
-        # Sizes without common factors: nothing can hold for them by chance.
+        network,
+        # Sizes without common factors: the exporter cannot take two for the same by chance.
         (torch.rand(2, 3, 75, 101) * 255,),
         path,
         dynamo=True,
@@ -171,7 +154,7 @@ def _write(whole: nn.Module, path: Path) -> None:
     )
 
 
-def _difference(runtime: Any, whole: nn.Module, path: Path) -> float:
+def _difference(runtime: Any, network: nn.Module, path: Path) -> float:
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     session = runtime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
@@ -179,18 +162,18 @@ def _difference(runtime: Any, whole: nn.Module, path: Path) -> float:
     rng = np.random.default_rng(0)
     for count, height, width in _CHECKS:
         image = rng.uniform(0, 255, (count, 3, height, width)).astype(np.float32)
-        (got,) = session.run(None, {"image": image})
+        (output,) = session.run(None, {"image": image})
         with torch.no_grad():
-            expected = whole(torch.from_numpy(image)).numpy()
-        if got.shape != expected.shape:
-            raise ValueError(f"output {got.shape} instead of {expected.shape}")
-        largest = max(largest, float(np.abs(got - expected).max()))
+            expected = network(torch.from_numpy(image)).numpy()
+        if output.shape != expected.shape:
+            raise ValueError(f"output {output.shape} instead of {expected.shape}")
+        largest = max(largest, float(np.abs(output - expected).max()))
     return largest
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells its own story: deprecations of its parts, sizes that it specialised."""
+    """Silence the exporter: deprecations of its parts, sizes that it specialised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

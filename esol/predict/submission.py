@@ -18,7 +18,7 @@ from esol.system.files import write_atomic
 from esol.system.progress import log
 
 TEST_PHOTOS = 1456
-"""Photos of VOC 2012's list test, the only one that the server measures."""
+"""Photos of VOC 2012's list test, the only list that the server evaluates."""
 
 _ENDINGS = (".tar.gz", ".tgz")
 
@@ -34,31 +34,30 @@ def voc_submission(
     batch: int = 8,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Predict a list of PASCAL VOC 2012 and pack the masks as the evaluation server wants them.
+    """Predict a list of PASCAL VOC 2012 and pack the masks for the evaluation server.
 
     The archive holds results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/NAME.png: palette PNGs of
-    the photos' sizes, 0 background, 1 .. 20 the classes. The masks themselves stay in a folder
-    beside ``out`` (test.tar.gz: test-masks), where a stopped call finds what is done. Equal masks
-    give equal archives.
+    the photos' sizes, 0 background, 1 .. 20 the classes. The masks stay in a folder beside ``out``
+    (test.tar.gz: test-masks), so that a stopped call can go on. Equal masks give equal archives.
 
     Args:
         model: a network trained on VOC's 20 classes in VOC's order.
         data: folder with JPEGImages/NAME.jpg and ImageSets/Segmentation/SPLIT.txt.
         out: the archive to write or replace, NAME.tar.gz or NAME.tgz.
         split: the list.
-        competition: comp6: photos or weights from elsewhere were used, as ImageNet's are; comp5:
-            nothing but VOC 2012.
+        competition: comp6: with other photos or weights, such as ImageNet's; comp5: with VOC 2012
+            only.
         crf: see ``Model.predict``.
-        batch: photos of equal working size that go through the network together, at least 1.
-        overwrite: predict photos again whose masks are there.
+        batch: see ``Model.predict_folder``.
+        overwrite: predict photos again whose masks exist.
 
     Returns:
-        ``photos``, ``masks`` (their folder), ``bytes`` of the archive, and ``classes``: in how many
-        masks each class is.
+        ``photos``, ``masks`` (their folder), ``bytes`` of the archive, and ``classes``: how many
+        masks show each class.
 
     Raises:
-        InputError: other classes, no such list, a photo is missing (all of this before any work), a
-            mask is not what the server takes, a file cannot be read or written.
+        InputError: other classes, no such list, a missing photo (all of this before any work), a
+            mask that the server refuses, a file that cannot be read or written.
         ValueError: another competition.
     """
     if competition not in ("comp5", "comp6"):
@@ -68,13 +67,13 @@ def voc_submission(
     _check_classes(model)
     photos = _photos(Path(data), split)
     model.predict_folder(list(photos.values()), masks, crf=crf, batch=batch, overwrite=overwrite)
-    found = dict.fromkeys(VOC_CLASSES, 0)
+    counts = dict.fromkeys(VOC_CLASSES, 0)
     for name, photo in photos.items():
-        for value in _checked(masks / f"{name}.png", photo):
-            found[VOC_CLASSES[value - 1]] += 1
+        for value in _classes_of(masks / f"{name}.png", photo):
+            counts[VOC_CLASSES[value - 1]] += 1
     folder = f"results/VOC2012/Segmentation/{competition}_{split}_cls"
     write_atomic(out, _packed(masks, folder, list(photos)))
-    return {"photos": len(photos), "masks": masks, "bytes": out.stat().st_size, "classes": found}
+    return {"photos": len(photos), "masks": masks, "bytes": out.stat().st_size, "classes": counts}
 
 
 def _mask_folder(out: Path) -> Path:
@@ -83,18 +82,18 @@ def _mask_folder(out: Path) -> Path:
     if not ending or not name:
         raise InputError(f"{out}: the server takes .tar.gz; name a file NAME.tar.gz")
     if out.is_dir():
-        raise InputError(f"{out}: a folder; name a file NAME.tar.gz")
+        raise InputError(f"{out}: is a folder; name a file NAME.tar.gz")
     return out.with_name(f"{name}-masks")
 
 
 def _check_classes(model: Model) -> None:
     if model.classes == VOC_CLASSES:
         return
-    same = set(model.classes) == set(VOC_CLASSES)
+    reordered = set(model.classes) == set(VOC_CLASSES)
+    difference = "VOC classes in another order" if reordered else "other classes than VOC"
     shown = ", ".join(model.classes[:3]) + (" .." if len(model.classes) > 3 else "")
     raise InputError(
-        f"{model.source or 'this network'}: was trained on"
-        f" {'VOC classes in another order' if same else 'other classes than VOC'}"
+        f"{model.source or 'this network'}: was trained on {difference}"
         f" ({len(model.classes)}: {shown}); train on VOC 2012 with data.classes empty"
     )
 
@@ -106,42 +105,38 @@ def _photos(data: Path, split: str) -> dict[str, Path]:
         known = ", ".join(sorted(path.stem for path in listing.parent.glob("*.txt"))) or "none"
         raise InputError(
             f"{listing}: no such list (there are: {known}); VOC's test photos and their list are a"
-            " download of their own"
+            " separate download"
         )
     photos = {name: data / "JPEGImages" / f"{name}.jpg" for name in read_names(listing)}
     for name, photo in photos.items():
         if len(Path(name).parts) != 1 or not photo.is_file():
             raise InputError(f"{listing}: no photo {photo}; one name per line, without suffix")
     if split == "test" and len(photos) != TEST_PHOTOS:
-        log.warning(
-            "%s: %d photos, where VOC 2012 has %d; the server wants all of them",
-            listing,
-            len(photos),
-            TEST_PHOTOS,
-        )
+        message = "%s: %d photos, where VOC 2012 has %d; the server wants all of them"
+        log.warning(message, listing, len(photos), TEST_PHOTOS)
     return photos
 
 
-def _checked(path: Path, photo: Path) -> list[int]:
-    """The classes of a mask, which the server will take."""
+def _classes_of(path: Path, photo: Path) -> list[int]:
+    """Values of the classes in a mask, after checking what the server checks."""
     fault = ""
     with reading(path) as image:
         values = np.asarray(image)
         if image.format != "PNG" or image.mode != "P":
-            fault = "no PNG with a palette"
+            fault = "not a PNG with a palette"
         elif image.getpalette() != palette().ravel().tolist():
             fault = "not VOC's colours"
         elif values.shape != image_size(photo):
             fault = "not its photo's size"
         elif values.max() > len(VOC_CLASSES):
-            fault = f"value {values.max()}, which is no class"
+            fault = f"value {values.max()}, which is not a class"
     if fault:
         raise InputError(f"{path}: {fault}; remove the file, and it is made again")
     return [int(value) for value in np.unique(values) if value]
 
 
 def _packed(masks: Path, folder: str, names: Sequence[str]) -> bytes:
-    """The archive: no times, no owners, names in order, so that equal masks are equal bytes."""
+    """The archive, without times and owners and in order of names: equal masks, equal bytes."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,

@@ -1,4 +1,4 @@
-"""Probabilities of large photos in parts: tiles that blend, and bands of rows in the last step."""
+"""Probabilities of large photos in parts: tiles that blend, and bands of rows at the end."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,45 +10,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 STEP = 32
-"""Tiles begin at multiples of this, so that the network's cells fall where they would untiled."""
+"""Tiles start at multiples of this, so that the network's cells lie as in the untiled photo."""
 
 BAND = 128
-"""Rows of the photo computed at a time in the last step: bounds the memory of large photos."""
+"""Rows of the photo computed at a time at the end: bounds the memory of large photos."""
 
 
 def labelled(
     probabilities: Tensor, size: tuple[int, int], *, with_scores: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The most probable label of each pixel of the photo.
-
-    Args:
-        probabilities: (1, L, h, w).
-        size: (H, W) of the photo.
-        with_scores: whether the probabilities are wanted at the photo's size too.
+    """The most probable labels at a photo's ``size`` (H, W), of (1, L, h, w) probabilities.
 
     Returns:
-        (H, W) uint8 mask; (L, H, W) float32 scores, of no rows (L, 0, W) if not wanted.
+        (H, W) uint8 mask, and as scores the (L, H, W) float32 probabilities at the photo's size;
+        (L, 0, W) without ``with_scores``.
     """
     mask = np.empty(size, np.uint8)
     same = probabilities.shape[2:] == size
-    height = size[0] if with_scores and not same else 0
-    scores = np.empty((probabilities.shape[1], height, size[1]), np.float32)
+    if with_scores and same:
+        scores = probabilities[0].cpu().numpy()
+    else:
+        height = size[0] if with_scores else 0
+        scores = np.empty((probabilities.shape[1], height, size[1]), np.float32)
     for rows, values in stretched(probabilities, size):
         mask[rows] = values[0].argmax(0).to(torch.uint8).cpu().numpy()
-        if height:
+        if with_scores and not same:
             scores[:, rows] = values[0].cpu().numpy()
-    return mask, probabilities[0].cpu().numpy() if with_scores and same else scores
+    return mask, scores
 
 
 def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Resize bilinearly (align_corners=False), some rows at a time.
-
-    Args:
-        values: (N, L, h, w) float32.
-        size: (H, W) to resize to.
-
-    Yields:
-        Rows of the result, and (N, L, rows, W) values.
+    """Resize (N, L, h, w) float32 values to ``size`` (H, W) bilinearly (align_corners=False), some
+    rows at a time: yields rows of the result, and (N, L, rows, W) values.
     """
     old, new = values.shape[2], size[0]
     for start in range(0, new, BAND):
@@ -69,10 +62,8 @@ def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Te
 
 
 def spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Tiles along one side of ``length`` pixels: evenly spread, at multiples of ``STEP``.
-
-    Returns:
-        (begin, end) of each, at most ``tile`` long, neighbours sharing at least tile / 8 pixels.
+    """(begin, end) of tiles along a side of ``length`` pixels: evenly spread, at multiples of
+    ``STEP``, at most ``tile`` long, neighbours sharing at least tile / 8 pixels.
     """
     if length <= tile:
         return [(0, length)]

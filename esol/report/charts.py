@@ -1,4 +1,4 @@
-"""Line charts as SVG text that takes its colours from the page's style sheet."""
+"""Line charts as SVG: in the page, whose style sheet colours them, and as files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,61 +14,110 @@ Points = Sequence[tuple[float, float | None]]
 
 _WIDTH, _HEIGHT = 380, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 42
+
+_FILE_WIDTH, _FILE_HEIGHT, _ENTRY = 570, 405, 22
+"""Size of a chart in a file, and the height of a line of its legend, pixels."""
+
 STYLES = 6
-"""Line styles (colour and dashes) the page defines: .s0 .. .s5; further series begin again."""
+"""Line styles (colour and dashes), .s0 .. .s5; further series start again."""
+
+_STYLE = """
+text { fill: #444; font-family: sans-serif; }
+line.grid { stroke: #d8d8d8; stroke-opacity: 1; }
+line.mark { stroke: #555; stroke-opacity: 1; stroke-dasharray: 2 3; }
+polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.s0 { stroke: #5b6770; } .s1 { stroke: #b3541e; stroke-dasharray: 7 3; } .s2 { stroke: #0b6e99; }
+.s3 { stroke: #6d3fa0; stroke-dasharray: 2 3; } .s4 { stroke: #2f7d32; stroke-dasharray: 9 3 2 3; }
+.s5 { stroke: #a3194e; }
+"""
 
 
-def line_chart(
-    title: str,
-    axes: tuple[str, str],
-    series: Mapping[str, Points],
-    unit: bool = False,
-    mark: float | None = None,
-) -> Markup:
-    """Draw one chart.
+@dataclass(frozen=True)
+class Chart:
+    """A line chart; every text is escaped when drawn.
 
-    Args:
-        title: what is shown, for readers that cannot see it.
+    Attributes:
+        title: what is shown; in the page only for screen readers.
         axes: names of the horizontal and the vertical axis.
         series: name -> (x, y) in drawing order; y None, NaN or infinite breaks the line.
         unit: both axes run from 0 to 1, otherwise over the data.
         mark: x of a vertical line, None for none.
-
-    Returns:
-        An ``<svg>`` element followed by its legend, every name escaped; "" where no series has a
-        point to draw.
     """
-    runs = {name: _runs(points) for name, points in series.items()}
-    drawn = [point for parts in runs.values() for part in parts for point in part]
-    if not drawn:
-        return Markup("")
-    x = _Axis.over([0.0, 1.0] if unit else [place for place, _ in drawn], _LEFT, _WIDTH - _RIGHT)
-    y = _Axis.over([0.0, 1.0] if unit else [value for _, value in drawn], _HEIGHT - _BOTTOM, _TOP)
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
-        *_grid(x, y, axes),
-    ]
-    if mark is not None:
-        parts.append(_rule(x(mark), _TOP, x(mark), _HEIGHT - _BOTTOM, "mark"))
-    for number, pieces in enumerate(runs.values()):
-        parts += [_line(piece, x, y, number % STYLES) for piece in pieces]
-    # Only escaped names and numbers are in it, so it may stand in the page as it is.
-    return Markup("\n".join([*parts, "</svg>", _legend(list(series))]))
+
+    title: str
+    axes: tuple[str, str]
+    series: Mapping[str, Points]
+    unit: bool = False
+    mark: float | None = None
+
+    def html(self) -> Markup:
+        """An ``<svg>`` element followed by its legend; "" where no series has a point to draw."""
+        if not (chart := self._svg()):
+            return Markup("")
+        entries = "".join(
+            f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="s{number % STYLES}" '
+            f'points="0,4 24,4"/></svg>{escape(name)}</li>'
+            for number, name in enumerate(self.series)
+        )
+        # Names are escaped and the rest are numbers, so the page may hold it unescaped.
+        return Markup(f'{chart}\n<ul class="legend">{entries}</ul>')
+
+    def write(self, path: Path) -> bool:
+        """Write the chart as a file; False, with nothing written, where no series has a point."""
+        place = f'y="30" width="{_FILE_WIDTH}" height="{_FILE_HEIGHT}" '
+        if not (chart := self._svg(place)):
+            return False
+        below = 30 + _FILE_HEIGHT + _ENTRY
+        lines = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_FILE_WIDTH}"'
+            f' height="{below + _ENTRY * -(-len(self.series) // 2)}">',
+            f"<style>{_STYLE}</style>",
+            '<rect width="100%" height="100%" fill="#fff"/>',
+            f'<text x="12" y="20" font-size="14">{escape(self.title)}</text>',
+            chart,
+        ]
+        for number, name in enumerate(self.series):
+            x, y = 20 + number % 2 * _FILE_WIDTH // 2, below + number // 2 * _ENTRY
+            lines += [
+                f'<polyline class="s{number % STYLES}" points="{x},{y - 4} {x + 30},{y - 4}"/>',
+                f'<text x="{x + 38}" y="{y}" font-size="13">{escape(name)}</text>',
+            ]
+        write_atomic(path, "\n".join([*lines, "</svg>", ""]))
+        return True
+
+    def _svg(self, place: str = "") -> str:
+        """The ``<svg>`` element, ``place`` among its attributes; "" without a point to draw."""
+        pieces = [_pieces(points) for points in self.series.values()]
+        drawn = [point for parts in pieces for part in parts for point in part]
+        if not drawn:
+            return ""
+        xs, ys = ([0.0, 1.0], [0.0, 1.0]) if self.unit else zip(*drawn, strict=True)
+        x = _Axis.over(xs, _LEFT, _WIDTH - _RIGHT)
+        y = _Axis.over(ys, _HEIGHT - _BOTTOM, _TOP)
+        lines = [
+            f'<svg {place}viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+            f' aria-label="{escape(self.title)}">',
+            *_grid(x, y, self.axes),
+        ]
+        if self.mark is not None:
+            lines.append(_rule(x(self.mark), _TOP, x(self.mark), _HEIGHT - _BOTTOM, "mark"))
+        for number, parts in enumerate(pieces):
+            lines += [_line(part, x, y, number % STYLES) for part in parts]
+        return "\n".join([*lines, "</svg>"])
 
 
-def thin(points: Sequence[tuple[int, float]], most: int = 300) -> list[tuple[float, float | None]]:
-    """Means of neighbouring points so that at most ``most`` remain; few points stay as they are."""
+def averaged(points: Sequence[tuple[int, float]], most: int = 300) -> Points:
+    """Means of neighbouring points so that at most ``most`` remain."""
     width = -(-len(points) // most) if points else 1
     groups = (points[start : start + width] for start in range(0, len(points), width))
     return [
-        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
-        for group in groups
+        (sum(xs) / len(xs), sum(ys) / len(ys)) for xs, ys in (zip(*g, strict=True) for g in groups)
     ]
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Maps values to places; ticks at round numbers."""
+    """Maps values to pixels; ticks at round numbers."""
 
     low: float
     high: float
@@ -78,13 +127,12 @@ class _Axis:
     @staticmethod
     def over(values: Sequence[float], start: int, end: int) -> "_Axis":
         low, high = min(values), max(values)
-        # A flat line still needs a scale; the margin is relative so that large values keep it.
+        # A flat line still needs a scale; a relative margin survives large values.
         margin = 0.0 if high > low else max(abs(low) * 0.1, 1e-6)
         return _Axis(low - margin, high + margin, start, end)
 
     def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
         rough = (self.high - self.low) / 4
@@ -94,14 +142,15 @@ class _Axis:
         return [number * step for number in range(first, last + 1)]
 
 
-def _runs(points: Points) -> list[list[tuple[float, float]]]:
+def _pieces(points: Points) -> list[list[tuple[float, float]]]:
+    """Points without a gap between them, piece by piece."""
     result: list[list[tuple[float, float]]] = [[]]
     for x, y in points:
         if y is not None and math.isfinite(y):
             result[-1].append((x, y))
         elif result[-1]:
             result.append([])
-    return [run for run in result if run]
+    return [piece for piece in result if piece]
 
 
 def _grid(x: _Axis, y: _Axis, axes: tuple[str, str]) -> list[str]:
@@ -110,7 +159,7 @@ def _grid(x: _Axis, y: _Axis, axes: tuple[str, str]) -> list[str]:
         *(_rule(_LEFT, y(tick), right, y(tick)) for tick in y.ticks()),
         *(_rule(x(tick), _TOP, x(tick), bottom) for tick in x.ticks()),
     ]
-    # Bare attributes serve readers without style sheets; the page's style overrides them.
+    # These attributes serve viewers without style sheets; the page's style overrides them.
     texts = [
         '<g class="y" text-anchor="end">',
         *(f'<text x="{_LEFT - 5}" y="{y(tick) + 4:.1f}">{tick:.4g}</text>' for tick in y.ticks()),
@@ -132,68 +181,7 @@ def _rule(x1: float, y1: float, x2: float, y2: float, kind: str = "grid") -> str
 
 def _line(points: list[tuple[float, float]], x: _Axis, y: _Axis, style: int) -> str:
     if len(points) == 1:
-        (place, value), *_ = points
+        place, value = points[0]
         return f'<circle class="s{style}" cx="{x(place):.1f}" cy="{y(value):.1f}" r="2.5"/>'
     path = " ".join(f"{x(place):.1f},{y(value):.1f}" for place, value in points)
     return f'<polyline class="s{style}" fill="none" stroke="currentColor" points="{path}"/>'
-
-
-def _legend(names: Sequence[str]) -> str:
-    entries = "".join(
-        f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="s{number % STYLES}" '
-        f'points="0,4 24,4"/></svg>{escape(name)}</li>'
-        for number, name in enumerate(names)
-    )
-    return f'<ul class="legend">{entries}</ul>'
-
-
-_FILE_WIDTH, _FILE_HEIGHT, _ENTRY = 570, 405, 22
-"""Pixels of a chart in a file of its own, and the height of a line of its legend."""
-
-_STYLE = """
-text { fill: #444; font-family: sans-serif; }
-line.grid { stroke: #d8d8d8; stroke-opacity: 1; }
-line.mark { stroke: #555; stroke-opacity: 1; stroke-dasharray: 2 3; }
-polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.s0 { stroke: #5b6770; } .s1 { stroke: #b3541e; stroke-dasharray: 7 3; } .s2 { stroke: #0b6e99; }
-.s3 { stroke: #6d3fa0; stroke-dasharray: 2 3; } .s4 { stroke: #2f7d32; stroke-dasharray: 9 3 2 3; }
-.s5 { stroke: #a3194e; }
-"""
-
-
-def write_chart(
-    path: Path,
-    title: str,
-    axes: tuple[str, str],
-    series: Mapping[str, Points],
-    *,
-    unit: bool = False,
-) -> bool:
-    """Write a chart; arguments as of ``line_chart``.
-
-    Returns:
-        False, with nothing written, where no series has a point.
-    """
-    chart, closed, _ = str(line_chart(title, axes, series, unit=unit)).partition("\n</svg>")
-    if not closed:
-        return False
-    placed = chart.replace(
-        "<svg ", f'<svg y="30" width="{_FILE_WIDTH}" height="{_FILE_HEIGHT}" ', 1
-    )
-    below = 30 + _FILE_HEIGHT + _ENTRY
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_FILE_WIDTH}"'
-        f' height="{below + _ENTRY * -(-len(series) // 2)}">',
-        f"<style>{_STYLE}</style>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="12" y="20" font-size="14">{escape(title)}</text>',
-        placed + closed,
-    ]
-    for number, name in enumerate(series):
-        x, y = 20 + number % 2 * _FILE_WIDTH // 2, below + number // 2 * _ENTRY
-        lines += [
-            f'<polyline class="s{number % STYLES}" points="{x},{y - 4} {x + 30},{y - 4}"/>',
-            f'<text x="{x + 38}" y="{y}" font-size="13">{escape(name)}</text>',
-        ]
-    write_atomic(path, "\n".join([*lines, "</svg>", ""]))
-    return True

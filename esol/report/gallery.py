@@ -1,4 +1,4 @@
-"""Photos with maps and masks in the form that the page's script draws."""
+"""Photos with maps and masks, encoded for the page's script."""
 
 import base64
 import io
@@ -21,11 +21,10 @@ LONGEST = 320
 """Longest side of a drawn photo, in pixels."""
 
 GRID = 160
-"""Longest side of drawn maps, in cells. The cached grid of photos above 640 pixels is finer, and
-one such photo could take megabytes."""
+"""Longest side of drawn maps, in cells: cached ones of photos above 640 pixels take megabytes."""
 
 BUDGET = 36_000_000
-"""Bytes of all photos in the page; beyond it browsers on phones give up."""
+"""Limit for the bytes of all photos in the page; browsers on phones fail above it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +33,9 @@ class Shot:
 
     Attributes:
         name: of the photo.
-        lists: positions in :attr:`Gallery.lists` of the lists that it is on.
+        lists: positions of its lists in :attr:`Gallery.lists`.
         tags: strictly increasing class indices, 0 .. K-1.
-        data: what the script draws it from, plain values (:func:`shot`).
+        data: input of the script as plain values (:func:`shot`).
     """
 
     name: str
@@ -52,15 +51,15 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Photos to look at while a threshold moves.
+    """Photos shown at a threshold that the reader moves.
 
     Attributes:
         shots: the photos, in order.
         lists: names of the evaluated lists.
-        kinds: titles of the scored maps, in the order of the maps in each shot.
+        kinds: titles of the maps, in the order of the maps in each shot.
         fixed: titles of the finished masks, which have no threshold.
         seed: position in ``kinds`` of the maps that become seeds.
-        threshold: at which the page opens; must be one of ``thresholds``.
+        threshold: the slider's initial one, out of ``thresholds``.
         thresholds: those of the slider, ascending.
     """
 
@@ -73,8 +72,8 @@ class Gallery:
     thresholds: Sequence[float]
 
     def plain(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Everything as JSON values; photos that would burst the budget are left out evenly."""
-        kept = self._within_budget()
+        """Everything as JSON values; photos beyond the budget are left out evenly."""
+        shots = self._within_budget()
         return {
             "classes": list(classes),
             "colours": palette()[: len(classes) + 1].tolist(),
@@ -85,29 +84,26 @@ class Gallery:
             "seed": self.seed,
             "start": list(self.thresholds).index(self.threshold),
             "thresholds": list(self.thresholds),
-            "left_out": len(self.shots) - len(kept),
+            "left_out": len(self.shots) - len(shots),
             "photos": [
                 {"name": s.name, "lists": list(s.lists), "tags": list(s.tags), **s.data}
-                for s in kept
+                for s in shots
             ],
         }
 
     def _within_budget(self) -> Sequence[Shot]:
-        kept = self.shots
-        while (total := sum(shot.bytes for shot in kept)) > BUDGET:
-            # Of photos unlike in size this share may still be too much; then it shrinks again.
-            kept = spaced(self.shots, min(len(kept) - 1, int(len(kept) * BUDGET / total)))
-        if len(kept) == len(self.shots):
-            return kept
-        log.warning(
-            "report: %d photos would make the page larger than %d MB; it shows %d",
-            *(len(self.shots), BUDGET // 1_000_000, len(kept)),
-        )
-        return kept
+        shots = self.shots
+        while (total := sum(shot.bytes for shot in shots)) > BUDGET:
+            # Photos differ in size: this part may still be too large, and shrinks again.
+            shots = spaced(self.shots, min(len(shots) - 1, int(len(shots) * BUDGET / total)))
+        if len(shots) < len(self.shots):
+            message = "report: %d photos would make the page larger than %d MB; it shows %d"
+            log.warning(message, len(self.shots), BUDGET // 1_000_000, len(shots))
+        return shots
 
 
 def spaced(items: Sequence[T], number: int) -> Sequence[T]:
-    """``number`` of the items, evenly spaced from the first on; all where there are no more."""
+    """``number`` of the items, evenly spaced from the first on; at most all."""
     number = min(number, len(items))
     return [items[place * len(items) // number] for place in range(number)]
 
@@ -123,8 +119,8 @@ def shot(
     """Encode one photo at reduced size.
 
     The photo becomes JPEG. Maps (kinds, then tags, row by row, 0 .. 255) and masks (the truth
-    first, then the finished ones) are deflated bytes: unlike a PNG's, a script reads them back as
-    they are in every browser.
+    first, then the finished ones) are deflated bytes, which scripts of every browser read back
+    exactly, unlike a PNG.
 
     Args:
         name: of the photo.
@@ -135,13 +131,13 @@ def shot(
         truth: (H, W), or None.
 
     Raises:
-        ValueError: the maps are of different tags, or something is not of the photo's size.
+        ValueError: maps of different tags, or maps or masks of another size than the photo.
     """
     tags = maps[0].classes.tolist()
     if any(other.classes.tolist() != tags for other in maps):
         raise ValueError(f"{name}: maps of different tags")
     drawn = [*([] if truth is None else [truth]), *masks.values()]
-    if {*(found.size for found in maps), *(mask.shape for mask in drawn)} != {photo.size[::-1]}:
+    if {*(kind.size for kind in maps), *(mask.shape for mask in drawn)} != {photo.size[::-1]}:
         raise ValueError(f"{name}: maps or masks of another size than the photo's")
     size = _within(photo.size, LONGEST)
     grid = _within((maps[0].maps.shape[2], maps[0].maps.shape[1]), GRID)
@@ -157,8 +153,7 @@ def shot(
         "photo": base64.b64encode(buffer.getvalue()).decode(),
         "maps": _packed(planes),
         "masks": _packed(
-            np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-            for mask in drawn
+            [np.asarray(Image.fromarray(m).resize(size, Image.Resampling.NEAREST)) for m in drawn]
         ),
     }
     return Shot(name, lists, tags, data)
@@ -171,13 +166,13 @@ def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def _reduced(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A map's values as they are cached, 0 .. 255, averaged where the grid shrinks."""
+    """A map's cached values, 0 .. 255, averaged where the grid shrinks."""
     cells = np.rint(plane * 255).astype(np.uint8)
     if cells.shape == (size[1], size[0]):
         return cells
     return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BOX))
 
 
-def _packed(planes: Any) -> str:
+def _packed(planes: Sequence[NDArray[np.uint8]]) -> str:
     content = b"".join(plane.tobytes() for plane in planes)
     return base64.b64encode(zlib.compress(content, 9)).decode()

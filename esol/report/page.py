@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from esol.data.images import palette
-from esol.report.charts import Points, line_chart, thin
+from esol.report.charts import Chart, Points, averaged
 from esol.report.gallery import Gallery
 from esol.system.files import plain, write_atomic
 
@@ -19,7 +19,7 @@ SCRIPTS = ("maps.js", "gallery.js")
 """Files of the page's script, in order."""
 
 TREND = 12
-"""Points of the smoothed line in a loss curve."""
+"""Points of the smoothed line in a loss chart."""
 
 COLUMNS = {
     "precision": "precision",
@@ -31,19 +31,19 @@ COLUMNS = {
     "foreground_recall": "fg recall",
     "foreground_f1": "fg F1",
 }
-"""Key of a metric in ``curves.summary`` -> head of its column."""
+"""Metric in ``curves.summary`` -> head of its column."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Numbers of all kinds of maps on one set of photos.
+    """Numbers of all kinds of maps on one list of photos.
 
     Attributes:
-        name: of the set ("train").
-        truth: what was scored against ("SegmentationClassAug").
-        photos: how many were scored.
-        stages: "CAM", "Expansion" .. -> what ``curves.summary`` gave, in table order; of
-            finished masks, which have no threshold, {"fixed": ``curves.table``} alone.
+        name: of the list ("train").
+        truth: name of the masks measured against ("SegmentationClassAug").
+        photos: number of photos measured.
+        stages: "CAM", "Expansion" .. -> ``curves.summary``, in table order; for finished masks,
+            which have no threshold, only {"fixed": ``curves.table``}.
     """
 
     name: str
@@ -54,17 +54,16 @@ class Split:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report shows; every text is plain and is escaped when drawn.
+    """Contents of a report; every text is plain and escaped when drawn.
 
     Attributes:
-        title: heading.
-        splits: sets that were scored; may be empty, as may all that follows.
+        splits: measured lists; may be empty, like everything below.
         losses: name ("classify", "expand: area") -> (step, loss).
-        gallery: photos to look at, None for none.
+        gallery: photos with maps and masks, or None.
         settings_yaml: the resolved settings.
         provenance: "commit", "device", "data" .. -> value.
-        classes: names of the classes, for the colours' legend.
-        notes: sentences to read before the numbers (deviations, initial weights).
+        classes: names of the classes, for the legend of colours.
+        notes: sentences above the numbers (deviations, initial weights).
     """
 
     title: str
@@ -78,34 +77,28 @@ class ReportData:
 
 
 def build(data: ReportData, path: Path) -> None:
-    """Write the report: one HTML file that needs no network, atomically.
-
-    Equal data gives equal bytes.
-
-    Args:
-        data: what to show.
-        path: the file, by custom "report.html".
+    """Write the report atomically: one HTML file that loads nothing. Equal data, equal bytes.
 
     Raises:
         InputError: the file cannot be written.
     """
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "level": level}
-    script = "".join((here / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = hashlib.sha256(script.encode()).digest()
     text = environment.get_template("page.html.j2").render(
         data=data,
         columns=COLUMNS,
         charts={split.name: _charts(split) for split in data.splits},
         losses=[
-            (name, line_chart(f"{name}: loss by step", ("step", "loss"), _trend(points)))
+            (name, Chart(f"{name}: loss by step", ("step", "loss"), _trend(points)).html())
             for name, points in data.losses.items()
         ],
         shown=_shown(data),
@@ -113,80 +106,77 @@ def build(data: ReportData, path: Path) -> None:
             (name, "#" + bytes(row).hex())
             for name, row in zip(data.classes, palette()[1:], strict=False)
         ],
-        # Both are files of this package, so they may stand in the page as they are.
-        style=Markup((here / "style.css").read_text(encoding="utf-8")),
+        # Both are files of this package and need no escaping.
+        style=Markup((folder / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(digest).decode(),
     )
-    # A file name that is not UTF-8 must not cost the report.
+    # File names may contain what UTF-8 cannot encode.
     write_atomic(path, text.encode(errors="replace"))
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 .. 1 in percent with one decimal; a dash for None, which stands for NaN."""
+    """A share of 0 .. 1 in percent with one decimal; a dash for None (nothing predicted)."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 
 def level(threshold: float) -> str:
-    """A threshold with two decimals, with as many as it needs if these do not suffice."""
+    """A threshold with two decimals, or with more if it needs them."""
     return max(f"{threshold:.2f}", f"{threshold:g}", key=len)
 
 
 def _trend(points: Sequence[tuple[int, float]]) -> dict[str, Points]:
-    """A loss and, where there are enough steps to average, how it goes on the whole."""
-    lines: dict[str, Points] = {"loss": thin(points)}
+    """A loss and, given enough steps, its smoothed line."""
+    lines: dict[str, Points] = {"loss": averaged(points)}
     if len(points) >= 5 * TREND:
-        lines["mean of neighbouring steps"] = thin(points, TREND)
+        lines["mean of neighbouring steps"] = averaged(points, TREND)
     return lines
 
 
 def _shown(data: ReportData) -> dict[str, Any] | None:
-    """What the gallery's script reads; Jinja's ``tojson`` keeps it from ending its element."""
+    """Input of the gallery's script; Jinja's ``tojson`` escapes it."""
     if data.gallery is None or not data.gallery.shots:
         return None
-    found = data.gallery.plain(data.classes)
-    found["measured"] = [
+    gallery = data.gallery
+    measured = [
         {
             "list": split.name,
             "photos": split.photos,
-            "miou": [_at(split.stages.get(kind), data.gallery) for kind in data.gallery.kinds],
+            "miou": [_miou(split.stages.get(kind), gallery.thresholds) for kind in gallery.kinds],
         }
         for split in data.splits
     ]
-    return plain(found)
+    return plain({**gallery.plain(data.classes), "measured": measured})
 
 
-def _at(found: Mapping[str, Any] | None, gallery: Gallery) -> list[float | None]:
+def _miou(summary: Mapping[str, Any] | None, thresholds: Sequence[float]) -> list[float | None]:
     """A kind's mIoU at each threshold of the slider; None where it was not measured."""
-    curves = {"threshold": (), "miou": ()} if found is None else found["curves"]
+    curves = summary["curves"] if summary else {"threshold": (), "miou": ()}
     known = dict(zip(curves["threshold"], curves["miou"], strict=True))
-    return [known.get(threshold) for threshold in gallery.thresholds]
+    return [known.get(threshold) for threshold in thresholds]
 
 
 def _charts(split: Split) -> list[tuple[str, str]]:
-    def lines(x: str, y: str) -> dict[str, list[tuple[float, float | None]]]:
-        return {
-            name: [
-                (place, value)
-                for place, value in zip(found["curves"][x], found["curves"][y], strict=True)
-                if place is not None
-            ]
-            for name, found in split.stages.items()
-            if "curves" in found
-        }
+    curves = {name: s["curves"] for name, s in split.stages.items() if "curves" in s}
 
-    fixed = next((f["threshold"] for f in split.stages.values() if "threshold" in f), None)
-    wanted = [
-        ("mIoU by threshold", ("threshold", "mIoU"), lines("threshold", "miou"), fixed),
-        ("Precision by recall", ("recall", "precision"), lines("recall", "precision"), None),
-        (
-            "Foreground precision by recall",
-            ("foreground recall", "foreground precision"),
-            lines("foreground_recall", "foreground_precision"),
-            None,
-        ),
-    ]
+    def chart(
+        title: str, keys: tuple[str, str], axes: tuple[str, str], mark: float | None = None
+    ) -> tuple[str, Markup]:
+        series = {
+            name: [
+                (x, y) for x, y in zip(lines[keys[0]], lines[keys[1]], strict=True) if x is not None
+            ]
+            for name, lines in curves.items()
+        }
+        return title, Chart(f"{split.name}: {title}", axes, series, unit=True, mark=mark).html()
+
+    fixed = next((s["threshold"] for s in split.stages.values() if "threshold" in s), None)
     return [
-        (title, line_chart(f"{split.name}: {title}", axes, series, unit=True, mark=mark))
-        for title, axes, series, mark in wanted
+        chart("mIoU by threshold", ("threshold", "miou"), ("threshold", "mIoU"), fixed),
+        chart("Precision by recall", ("recall", "precision"), ("recall", "precision")),
+        chart(
+            "Foreground precision by recall",
+            ("foreground_recall", "foreground_precision"),
+            ("foreground recall", "foreground precision"),
+        ),
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
@@ -14,20 +13,16 @@ from esol.settings import Settings
 from esol.system.progress import track
 
 THREADS = 4
-"""Photos read at a time: decoding leaves Python's lock, and few large ones fit into memory."""
+"""Photos read at a time: decoding releases Python's lock, and few large ones fit into memory."""
 
 
 def gallery(
     run: RunFolder, data: Dataset, settings: Settings, titles: Mapping[str, str], number: int
 ) -> Gallery:
-    """Read photos with their maps, truth and finished masks.
+    """Read photos of a run with their maps, truth and finished masks.
 
-    Args:
-        run: run folder with finished maps.
-        data: the data set the run was made from.
-        settings: the run's.
-        titles: kind of maps or masks -> what to call it.
-        number: photos to show, an equal share of each evaluated list, evenly spaced; 0 or more.
+    ``titles``: kind of maps or masks -> title. ``number``, 0 or more: photos to show, an equal
+    share of each evaluated list, evenly spaced.
 
     Raises:
         InputError: a photo, map or mask is missing or damaged.
@@ -35,17 +30,25 @@ def gallery(
     maps, masks = run.map_folders(settings), run.mask_folders(settings)
     lists = settings.data.evaluate
     members = {name: {sample.name for sample in data.samples(name)} for name in lists}
-    samples = _chosen(data, lists, number)
+    samples = _samples(data, lists, number)
 
     def read(sample: Sample) -> Shot:
-        on = [place for place, name in enumerate(lists) if sample.name in members[name]]
-        return _read(data, sample, on, maps, masks)
+        positions = [place for place, name in enumerate(lists) if sample.name in members[name]]
+        files = [folder / f"{sample.name}.png" for folder in masks.values()]
+        return shot(
+            sample.name,
+            positions,
+            load_image(sample.image),
+            [load_maps(folder / f"{sample.name}.npz") for folder in maps.values()],
+            {place: load_mask(path) for place, path in enumerate(files) if path.is_file()},
+            data.truth(sample) if data.truth and sample.mask is not None else None,
+        )
 
     with ThreadPoolExecutor(THREADS) as pool:
-        shots = pool.map(read, samples)
-        read_all = list(track(shots, "report", total=len(samples), unit="photos"))
+        results = pool.map(read, samples)
+        shots = list(track(results, "report", total=len(samples), unit="photos"))
     return Gallery(
-        shots=read_all,
+        shots=shots,
         lists=lists,
         kinds=[titles[kind] for kind in maps],
         fixed=[titles[kind] for kind in masks],
@@ -55,29 +58,10 @@ def gallery(
     )
 
 
-def _chosen(data: Dataset, lists: Sequence[str], number: int) -> list[Sample]:
+def _samples(data: Dataset, lists: Sequence[str], number: int) -> list[Sample]:
     """An equal share of each list; a photo on several of them once."""
-    found: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
     for place, name in enumerate(lists):
         share = number // len(lists) + (place < number % len(lists))
-        found |= {sample.name: sample for sample in spaced(data.samples(name), share)}
-    return [found[name] for name in sorted(found)]
-
-
-def _read(
-    data: Dataset,
-    sample: Sample,
-    on: Sequence[int],
-    maps: Mapping[str, Path],
-    masks: Mapping[str, Path],
-) -> Shot:
-    files = [folder / f"{sample.name}.png" for folder in masks.values()]
-    truth = data.truth if sample.mask is not None else None
-    return shot(
-        sample.name,
-        on,
-        load_image(sample.image),
-        [load_maps(folder / f"{sample.name}.npz") for folder in maps.values()],
-        {place: load_mask(path) for place, path in enumerate(files) if path.is_file()},
-        None if truth is None else truth(sample),
-    )
+        samples |= {sample.name: sample for sample in spaced(data.samples(name), share)}
+    return [samples[name] for name in sorted(samples)]

@@ -8,7 +8,7 @@ from rich.table import Table
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.metrics.curves import never_predicted
-from esol.report import ReportData, Split, build, level
+from esol.report import ReportData, Split, build, level, percent
 from esol.report.photos import gallery
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
@@ -31,7 +31,8 @@ TITLES = {
     "corrected": "pseudo masks, corrected",
     "segmentation": "segmentation",
 }
-"""What is measured, in the order in which it is made."""
+"""Kind of maps or masks -> title, in the order in which they are made."""
+
 COLUMNS = {
     "precision": "P",
     "recall": "R",
@@ -40,8 +41,9 @@ COLUMNS = {
     "foreground_precision": "fg P",
     "foreground_recall": "fg R",
 }
+
 PHOTOS = 200
-"""Photos in the report's gallery unless another number is asked for."""
+"""Default number of photos in the report's gallery."""
 
 NOTES = (
     "Maps and pseudo masks use the photos' tags: only tagged classes can occur (the field's"
@@ -52,21 +54,20 @@ NOTES = (
     "A threshold marked 'best on ground truth' was chosen on the very masks it is measured on.",
 )
 
-
 _LEFT_OUT = "* without the classes that are never predicted; in brackets, how many"
 
 
 def print_summary(folder: Path) -> None:
-    """Print the numbers of a run's evaluation, if it has one, and where its files are."""
+    """Print the numbers of a run's evaluation, if it is finished, and where its files are."""
     run = RunFolder(folder)
     if run.is_finished("evaluate"):
         content = run.metrics()
         console = Screen()
         if not console.is_terminal:
             console.width = 100
-        for split, found in content["lists"].items():
-            title = f"{split}: {found['photos']} photos, masks {content['mask_set']}, percent"
-            console.print(_table(title, found, _source(run)))
+        for split, kinds in content["lists"].items():
+            title = f"{split}: {kinds['photos']} photos, masks {content['mask_set']}, percent"
+            console.print(_table(title, kinds, _source(run)))
         for name, weights in _weights(run, run.settings()).items():
             print(f"{name}: {weights}")
     report = folder / "report.html"
@@ -74,57 +75,46 @@ def print_summary(folder: Path) -> None:
 
 
 def _source(run: RunFolder) -> str:
-    """What pseudo masks were made from, which their numbers cannot be read without."""
+    """What the pseudo masks were made from, to stand beside their numbers."""
     if not run.is_current("masks"):
         return ""
     match run.manifest("masks"):
-        case {
-            "identity": {"masks": {"saliency": saliency}},
-            "results": {"source": source, **made},
-        }:
-            level = made.get("threshold")
-            at = f" at {level:.2f}" if isinstance(level, float) else ""
+        case {"identity": {"masks": {"saliency": saliency}}, "results": {"source": source, **rest}}:
+            threshold = rest.get("threshold")
+            at = f" at {threshold:.2f}" if isinstance(threshold, float) else ""
             return f" ({source}{at}{', saliency' if saliency else ''})"
     raise run.damaged("masks")
 
 
-def _table(title: str, found: dict[str, Any], made_from: str) -> Table:
+def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("threshold")
     table.add_column("maps")
     for name in COLUMNS.values():
         table.add_column(name, justify="right")
     for protocol, note in (("fixed", "fixed"), ("best_on_ground_truth", "best on ground truth")):
-        for kind in (kind for kind in TITLES if protocol in found.get(kind, ())):
-            values = found[kind][protocol]
-            cells = [_percent(values[key]) for key in COLUMNS]
+        for kind in (kind for kind in TITLES if protocol in kinds.get(kind, ())):
+            values = kinds[kind][protocol]
+            cells = [percent(values[key]) for key in COLUMNS]
             if left_out := never_predicted(values):
                 table.caption = _LEFT_OUT
                 cells[0] += "*" * (cells[0] != "-")
                 cells[2] += f"* ({len(left_out)})"
             at = f"{level(values['threshold'])} {note}" if "threshold" in values else ""
-            table.add_row(at, TITLES[kind] + (made_from if kind == "masks" else ""), *cells)
+            table.add_row(at, TITLES[kind] + (source if kind == "masks" else ""), *cells)
         table.add_section()
     return table
 
 
-def _percent(share: float | None) -> str:
-    """A share of 0 .. 1 as a percentage; a dash where it does not exist (nothing predicted)."""
-    return "-" if share is None else f"{100 * share:.1f}"
-
-
 def write_report(run: Path, photos: int = PHOTOS) -> Path:
-    """Build RUN/report.html from the run's files and the photos it was made from.
+    """Build the page RUN/report.html from a run's files and photos, and return its path.
 
     Args:
         run: run folder.
-        photos: most photos in the gallery, an equal share of each evaluated list; 0 for none.
+        photos: maximum in the gallery, an equal share of each evaluated list; 0 for none.
 
     Raises:
         InputError: not a run folder, evaluation not finished, or the data set is gone.
-
-    Returns:
-        The page.
 
     Examples:
         >>> write_report(Path("runs/mine"), photos=4).as_posix()
@@ -138,20 +128,16 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
     evaluated = run_folder.manifest("evaluate")
     content = run_folder.metrics()
     data = open_dataset(root, settings.data)
-    for earlier, digest in run_folder.made_from("evaluate").items():
-        if digest != run_folder.outputs_of(earlier):
-            raise InputError(f"{run}: {earlier} changed since it was measured; run evaluate again")
+    for stage, digest in run_folder.made_from("evaluate").items():
+        if digest != run_folder.outputs_of(stage):
+            raise InputError(f"{run}: {stage} changed since it was measured; run evaluate again")
     if evaluated["identity"].get("data") != plain(data.fingerprint(*settings.data.evaluate)):
         raise InputError(f"{root}: photos or tags changed since they were measured; run again")
-    splits = [
-        Split(
-            name,
-            content["mask_set"],
-            found["photos"],
-            {title: found[kind] for kind, title in TITLES.items() if kind in found},
-        )
-        for name, found in content["lists"].items()
-    ]
+    splits = []
+    for name, kinds in content["lists"].items():
+        stages = {title: kinds[kind] for kind, title in TITLES.items() if kind in kinds}
+        splits.append(Split(name, content["mask_set"], kinds["photos"], stages))
+    lists = ", ".join(f"{name}: {len(members)} photos" for name, members in data.splits.items())
     build(
         ReportData(
             title=f"ESOL: {run.resolve().name}",
@@ -161,8 +147,7 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
             settings_yaml=(run / "settings.yaml").read_text(encoding="utf-8"),
             provenance={
                 **{name: str(value) for name, value in evaluated["record"].items()},
-                "data set": f"{data.kind}; "
-                + ", ".join(f"{name}: {len(list_)} photos" for name, list_ in data.splits.items()),
+                "data set": f"{data.kind}; {lists}",
                 **_weights(run_folder, settings),
             },
             classes=data.classes,
@@ -175,17 +160,17 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
 
 def _weights(run: RunFolder, settings: Settings) -> dict[str, str]:
     """Initial weights of the networks, to stand beside every number."""
-    chosen = settings.backbone
-    found = {"initial weights": f"{chosen.name}, {Path(chosen.weights).name}"}
+    backbone = settings.backbone
+    weights = {"initial weights": f"{backbone.name}, {Path(backbone.weights).name}"}
     if "segmentation" in run.mask_folders(settings):
-        # What the network was made with, whatever the last command's settings were.
+        # As recorded when the network was trained: settings.yaml is of the last command.
         match run.manifest("segment")["results"]:
             case {"network": net, "encoder": name, "initial_weights": start, "learned_from": masks}:
                 truth = ", trained on the GROUND TRUTH" if masks == "ground truth" else ""
-                found["initial weights of the segmentation"] = f"{net}, {name}, {start}{truth}"
+                weights["initial weights of the segmentation"] = f"{net}, {name}, {start}{truth}"
             case _:
                 raise run.damaged("segment")
-    return found
+    return weights
 
 
 def _losses(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
@@ -195,13 +180,9 @@ def _losses(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
         folder = run.stage(stage)
         for path in sorted(folder.rglob(METRICS)):
             # Stages of several trainings have a folder for each.
-            name = ": ".join((stage, *path.relative_to(folder).parts[:-1]))
-            _add_losses(curves, path, name)
+            training = ": ".join((stage, *path.relative_to(folder).parts[:-1]))
+            for row in read_steps(path):
+                for name in row.keys() - {"step", "rate"}:
+                    title = training if name == "loss" else f"{training}: {name}"
+                    curves.setdefault(title, []).append((int(row["step"]), row[name]))
     return dict(sorted(curves.items()))
-
-
-def _add_losses(curves: dict[str, list[tuple[int, float]]], path: Path, stage: str) -> None:
-    for row in read_steps(path):
-        for name in row.keys() - {"step", "rate"}:
-            title = stage if name == "loss" else f"{stage}: {name}"
-            curves.setdefault(title, []).append((int(row["step"]), row[name]))

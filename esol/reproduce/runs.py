@@ -1,4 +1,4 @@
-"""Running the rows: one run folder per row and seed, made from what other rows have of it."""
+"""Running the rows: one run folder per row and seed, finished stages copied from other rows."""
 
 import shutil
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from esol.data import open_dataset
 from esol.data.saliency import saliency_folder
 from esol.errors import InputError
-from esol.reproduce.rows import ROWS, TRUTH, with_sources
+from esol.reproduce.specs import ROWS, TRUTH, with_sources
 from esol.runs.folder import RunFolder
 from esol.runs.work import OtherSettingsError
 from esol.settings import RefineMethod, Settings
@@ -20,7 +20,7 @@ from esol.system.files import TEMPORARY, make_folder
 from esol.system.progress import log
 
 _load = cache(load_settings)
-"""A row's settings are asked for many times, and each reading takes a fifth of a second."""
+"""Cached: a row's settings are needed many times, and reading them takes a fifth of a second."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Plan:
         config: settings file, or the name of one that comes with esol.
         data: data folder.
         out: folder of the results.
-        seeds: one run of every repeated row for each; the other rows have the first alone.
+        seeds: each gives one run of every repeated row; the other rows have the first alone.
         flags: settings for every row, as on the command line.
-        saliency: folder of saliency maps, inside the data folder or by itself.
-        repeat: the repeated rows, and all that they copy from; None: every row.
+        saliency: folder of saliency maps, inside or outside the data folder.
+        repeat: the repeated rows with their sources; None: every row.
     """
 
     config: str
@@ -46,7 +46,7 @@ class Plan:
     repeat: tuple[str, ...] | None = None
 
     def seeds_of(self, row: str) -> tuple[int, ...]:
-        """Seeds with which a row is run."""
+        """Seeds of a row's runs."""
         return self.seeds if self.repeat is None or row in self.repeat else self.seeds[:1]
 
     def folder(self, row: str, seed: int) -> RunFolder:
@@ -55,15 +55,11 @@ class Plan:
 
     @cached_property
     def base(self) -> Settings:
-        """Settings of the row esol, with the first seed."""
+        """Settings of the row esol with the first seed."""
         return self.settings("esol", self.seeds[0])
 
     def settings(self, row: str, seed: int) -> Settings:
-        """Settings of a row.
-
-        Raises:
-            InputError: no such settings file, or a wrong setting.
-        """
+        """Settings of a row; an InputError if the file or a setting is wrong."""
         flags = [f"--machine.cache={self.out / 'cache'}", *self.flags, f"--seed={seed}"]
         flags += ["--method=esol", "--seeds.kind=auto", *ROWS[row].flags]
         if ROWS[row].saliency:
@@ -74,22 +70,22 @@ class Plan:
 
     def missing(self, row: str) -> str:
         """Why a row cannot be run on these data with this configuration; "" if it can."""
-        chosen, train = ROWS[row], self.base.data.train
-        if chosen.saliency:
+        spec, train = ROWS[row], self.base.data.train
+        if spec.saliency:
             try:
                 saliency_folder(self.data, self.saliency)
             except InputError:
                 return f"no folder {self.saliency} of saliency maps"
-        if chosen.until == "segment" and self.base.segment.network == "none":
+        if spec.until == "segment" and self.base.segment.network == "none":
             return "the configuration has no segmentation network"
-        if TRUTH in chosen.flags:
+        if TRUTH in spec.flags:
             return "" if self.labelled else f"{train} has no masks to learn from"
-        if chosen.until == "segment" and train not in (self.base.cams.lists or (train,)):
+        if spec.until == "segment" and train not in (self.base.cams.lists or (train,)):
             return f"cams.lists leaves out {train}, from which networks learn"
-        return self.unrefined(chosen.refined) or (chosen.source and self.missing(chosen.source))
+        return self.unrefined(spec.refined) or (spec.source and self.missing(spec.source))
 
     def unrefined(self, refined: RefineMethod | Literal[""]) -> str:
-        """Why the configuration does not refine so; "" if it does, or if nothing is asked for."""
+        """Why the configuration lacks a refinement; "" if it has it, or for ""."""
         if refined and refined not in self.base.refine.methods:
             return f"the configuration's refine.methods leave out {refined}"
         if refined == "irn" and self.base.masks.source != "irn":
@@ -98,12 +94,12 @@ class Plan:
 
     @cached_property
     def labelled(self) -> bool:
-        """Whether photos to learn from have masks."""
+        """Whether any photo to learn from has a mask."""
         data = open_dataset(self.data, self.base.data)
         return any(sample.mask is not None for sample in data.samples(self.base.data.train))
 
     def metrics(self, row: str, seed: int) -> dict[str, Any] | None:
-        """A row's metrics.json; None where the row is not run or cannot be."""
+        """A row's metrics.json; None if the row is not run or cannot be."""
         if self.missing(row) or not self.folder(row, seed).is_current("evaluate"):
             return None
         return self.folder(row, seed).metrics()
@@ -114,21 +110,21 @@ class Plan:
 
 
 def run_rows(plan: Plan, names: Iterable[str]) -> None:
-    """Run the rows and what they copy from, as far as they are not done.
+    """Run the rows and their sources, except what is finished.
 
     Raises:
-        InputError: a folder was made with other settings, or something given is wrong.
+        InputError: wrong input, or a folder holds a run with other settings.
     """
     for name in with_sources(names):
-        if why := plan.missing(name):
-            log.warning("row %s: not run: %s", name, why)
+        if reason := plan.missing(name):
+            log.warning("row %s: not run: %s", name, reason)
             continue
         for seed in plan.seeds_of(name):
             _run_row(plan, name, seed)
 
 
 def _run_row(plan: Plan, name: str, seed: int) -> None:
-    """Run one row with one seed, unless that is done."""
+    """Run one row with one seed, unless that is finished."""
     row, target, settings = ROWS[name], plan.folder(name, seed), plan.settings(name, seed)
     if _is_done(plan, target, settings):
         return
@@ -143,21 +139,21 @@ def _run_row(plan: Plan, name: str, seed: int) -> None:
 
 
 def _is_done(plan: Plan, target: RunFolder, settings: Settings) -> bool:
-    """Whether the folder holds this very run up to its evaluation."""
+    """Whether the folder holds this run, evaluated."""
     if not target.is_current("evaluate") or not (target.path / "settings.yaml").is_file():
         return False
-    # Read back, so that a setting which came later has its default.
+    # Read as settings: those that did not exist then get their defaults.
     stored = target.settings().resolved()
     same = replace(stored, machine=settings.machine) == settings.resolved()
     return same and target.data_root() == plan.data.resolve()
 
 
-def _copy(there: Path, here: Path) -> None:
-    """Copy a finished stage, whole or not at all."""
-    if here.exists():
+def _copy(source: Path, target: Path) -> None:
+    """Copy a finished stage atomically, unless the target exists."""
+    if target.exists():
         return
-    part = here.with_name(f"{TEMPORARY}{here.name}")
+    part = target.with_name(f"{TEMPORARY}{target.name}")
     shutil.rmtree(part, ignore_errors=True)
-    make_folder(here.parent)
-    shutil.copytree(there, part)
-    part.replace(here)
+    make_folder(target.parent)
+    shutil.copytree(source, part)
+    part.replace(target)

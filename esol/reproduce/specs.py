@@ -1,11 +1,124 @@
-"""What each table and figure shows: which row's maps or masks under which label."""
+"""What is run and what is shown: rows, each a run per seed, and the tables and figures of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from esol.report.summary import COLUMNS
 from esol.settings import RefineMethod
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a comparison: a run per seed.
+
+    Attributes:
+        source: the row from which finished stages are copied, "" for none.
+        shared: names of these stages.
+        flags: settings that differ from the configuration.
+        until: the last stage before evaluate.
+        saliency: whether it needs a folder of saliency maps.
+        refined: the refinement that the configuration must have; "" for none.
+    """
+
+    source: str = ""
+    shared: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    until: Literal["cams", "masks", "segment"] = "cams"
+    saliency: bool = False
+    refined: RefineMethod | Literal[""] = ""
+
+
+_MAPS = ("classify", "expand", "shrink", "cams")
+_PEER_MAPS = ("peer", "cams")
+_UNTIL_REFINE = (*_MAPS, "seeds", "refine")
+_NO_SAMPLER, _NO_CLIP = "--expand.learn=nothing", "--expand.clip=1"
+_SEEDS = ("--refine.methods=[]", "--masks.source=seeds")
+_JOINED = (*_SEEDS, "--masks.threshold=auto")
+_NO_TRUTH, TRUTH = "--segment.truth=false", "--segment.truth=true"
+_DRS, _EPS, _CAM = "--method=drs", "--method=eps", "--seeds.kind=cam"
+# IRN's own thresholds for its own seeds: the configuration's are for Shrinkage maps.
+_CAM_IRN = (_CAM, "--refine.affinity.foreground=0.3", "--refine.affinity.background=0.05")
+
+
+def _expansion(*flags: str) -> Row:
+    return Row("esol", ("classify",), flags)
+
+
+def _shrinkage(*flags: str) -> Row:
+    return Row("esol", ("classify", "expand"), flags)
+
+
+def _joint_masks(source: str, shared: tuple[str, ...], *flags: str) -> Row:
+    """Pseudo masks from seeds and saliency maps."""
+    return Row(source, shared, (*flags, *_JOINED), "masks", saliency=True)
+
+
+def _network(source: str, shared: tuple[str, ...], *flags: str) -> Row:
+    """A segmentation network trained on the masks of seeds and saliency maps."""
+    return Row(source, (*shared, "masks"), (*flags, *_JOINED, _NO_TRUTH), "segment", saliency=True)
+
+
+def _on_crf(source: str, *flags: str) -> Row:
+    """A segmentation network trained on the CRF's masks of the seeds."""
+    flags = (*flags, "--masks.source=crf", _NO_TRUTH)
+    return Row(source, _UNTIL_REFINE, flags, "segment", refined="crf")
+
+
+def _joint_irn_masks(source: str, *flags: str) -> Row:
+    """Pseudo masks from IRN's maps and saliency maps."""
+    flags = (*flags, "--masks.source=irn", "--masks.threshold=auto")
+    return Row(source, _UNTIL_REFINE, flags, "masks", saliency=True, refined="irn")
+
+
+ROWS: dict[str, Row] = {
+    "esol": Row(),
+    "esol-without-dt-e-fl": _expansion(_NO_SAMPLER, _NO_CLIP),
+    "esol-without-dt-e": _expansion(_NO_SAMPLER),
+    "esol-without-fl": _expansion(_NO_CLIP),
+    "esol-without-dt-s-area": _shrinkage("--shrink.learn=v", "--shrink.area=0"),
+    "esol-without-dt-s": _shrinkage("--shrink.learn=v"),
+    "esol-without-area": _shrinkage("--shrink.area=0"),
+    "no-deformable-layer": _expansion("--expand.learn=w1", _NO_CLIP),
+    "w1-learns": _expansion("--expand.learn=offsets+w1"),
+    "loss-minimised": _expansion("--expand.objective=minimise"),
+    **{f"alpha-{a}": _expansion(f"--expand.alpha={a}") for a in ("0.0001", "0.001", "0.1", "1")},
+    "sccam": Row("esol", ("classify",), ("--method=sccam",)),
+    "drs": Row(flags=(_DRS,)),
+    "drs-on-cam": Row("esol", ("classify",), (_DRS, "--drs.maps=cam")),
+    "drs-on-shrinkage": Row("esol", _MAPS[:3], (_DRS, "--drs.maps=shrinkage")),
+    "eps": Row(flags=(_EPS,), saliency=True),
+    "cam-saliency": _joint_masks("esol", _MAPS, _CAM),
+    "drs-saliency": _joint_masks("drs", _PEER_MAPS, _DRS),
+    "eps-saliency": _joint_masks("eps", _PEER_MAPS, _EPS),
+    "esol-saliency": _joint_masks("esol", _MAPS),
+    "drs-network": _network("drs-saliency", _PEER_MAPS, _DRS),
+    "eps-network": _network("eps-saliency", _PEER_MAPS, _EPS),
+    "esol-network": _network("esol-saliency", _MAPS),
+    "esol-whole": Row("esol", _MAPS, (_NO_TRUTH,), "segment"),
+    "cam-whole": Row("esol", _MAPS, (*_CAM_IRN, _NO_TRUTH), "segment", refined="irn"),
+    "esol-crf-network": _on_crf("esol-whole"),
+    "cam-crf-network": _on_crf("cam-whole", *_CAM_IRN),
+    "esol-irn-saliency": _joint_irn_masks("esol-whole"),
+    "cam-irn-saliency": _joint_irn_masks("cam-whole", *_CAM_IRN),
+    # No network learns from its masks, so any threshold will do.
+    "truth-network": Row("esol", _MAPS, (*_SEEDS, "--masks.threshold=0.3", TRUTH), "segment"),
+}
+"""Name, also of the folder -> row; a source comes before the rows that copy from it.
+
+CAM's maps need no row: those of kind "cam" in the row esol come from the same classifier.
+"""
+
+
+def with_sources(names: Iterable[str]) -> tuple[str, ...]:
+    """The rows and those that they copy from, in the order in which they can be run."""
+    needed: set[str] = set()
+    for name in names:
+        while name and name not in needed:
+            needed.add(name)
+            name = ROWS[name].source
+    return tuple(name for name in ROWS if name in needed)
+
 
 MASKS = ("crf", "masks", "segmentation")
 """Kinds of finished masks in metrics.json; they have no threshold."""
@@ -26,9 +139,9 @@ class Line:
 
     Attributes:
         label: as in paper.json where the paper has this line.
-        row: name in ``rows.ROWS``.
-        kind: what of the row is measured, a key of its metrics.json.
-        refined: what it shows of the configuration's refinement, "" for nothing.
+        row: key of ``ROWS``.
+        kind: which maps or masks of the row, a key of its metrics.json.
+        refined: the refinement of the configuration that it shows, "" for none.
     """
 
     label: str
@@ -42,13 +155,11 @@ class Spec:
     """One table.
 
     Attributes:
-        title: its heading.
-        lines: its lines in order.
         measures: key in metrics.json -> head of our column.
         columns: key in paper.json -> head of the paper's column.
         printed: keys of paper.json in which the lines are looked up.
         notes: what a reader must know besides the settings.
-        apart: each protocol has a block of its own, as there are too many columns for one.
+        apart: whether each protocol has its own block, where one would have too many columns.
     """
 
     title: str
@@ -60,36 +171,31 @@ class Spec:
     apart: bool = False
 
 
-def changed(label: str, row: str, *kinds: str) -> tuple[Line, ...]:
-    """Lines of the kinds of maps that a row changes."""
+def _changed(label: str, row: str, *kinds: str) -> tuple[Line, ...]:
+    """One line for each kind of maps that a row changes."""
     return tuple(Line(f"{label}, {kind.capitalize()}", row, kind) for kind in kinds)
 
 
-BOTH = ("expansion", "shrinkage")
+_BOTH = ("expansion", "shrinkage")
 
-ABLATIONS = (
+_ABLATIONS = (
     Line("CAM, common to all", "esol", "cam"),
-    *changed("ESOL", "esol", *BOTH),
-    *changed("w/o DT_e and FL", "esol-without-dt-e-fl", *BOTH),
-    *changed("w/o DT_e", "esol-without-dt-e", *BOTH),
-    *changed("w/o FL", "esol-without-fl", *BOTH),
-    *changed("w/o DT_s and L_area", "esol-without-dt-s-area", "shrinkage"),
-    *changed("w/o DT_s", "esol-without-dt-s", "shrinkage"),
-    *changed("w/o L_area", "esol-without-area", "shrinkage"),
-    *changed("no deformable layer (A.1.1)", "no-deformable-layer", *BOTH),
-    *changed("W1 learns (A.1.3)", "w1-learns", *BOTH),
-    *changed("loss minimised", "loss-minimised", *BOTH),
-    *(
-        line
-        for row, label in ALPHAS.items()
-        if row != "esol"
-        for line in changed(label, row, *BOTH)
-    ),
+    *_changed("ESOL", "esol", *_BOTH),
+    *_changed("w/o DT_e and FL", "esol-without-dt-e-fl", *_BOTH),
+    *_changed("w/o DT_e", "esol-without-dt-e", *_BOTH),
+    *_changed("w/o FL", "esol-without-fl", *_BOTH),
+    *_changed("w/o DT_s and L_area", "esol-without-dt-s-area", "shrinkage"),
+    *_changed("w/o DT_s", "esol-without-dt-s", "shrinkage"),
+    *_changed("w/o L_area", "esol-without-area", "shrinkage"),
+    *_changed("no deformable layer (A.1.1)", "no-deformable-layer", *_BOTH),
+    *_changed("W1 learns (A.1.3)", "w1-learns", *_BOTH),
+    *_changed("loss minimised", "loss-minimised", *_BOTH),
+    *(line for row in ALPHAS if row != "esol" for line in _changed(ALPHAS[row], row, *_BOTH)),
 )
 
 
-def to_model(label: str, seeds: str, prefix: str) -> tuple[Line, ...]:
-    """Lines from one kind of seeds to the networks trained on what is made of them."""
+def _to_model(label: str, seeds: str, prefix: str) -> tuple[Line, ...]:
+    """Lines from one kind of seeds to the networks trained on their masks."""
     whole = f"{prefix}-whole"
     return (
         Line(f"{label}: seeds", "esol", seeds),
@@ -104,7 +210,7 @@ def to_model(label: str, seeds: str, prefix: str) -> tuple[Line, ...]:
 
 _MIOU = {"miou": "mIoU"}
 _PRF = {"precision": "P", "recall": "R", "f1_of_means": "F1"}
-_JOINED = (
+_JOINT_NOTE = (
     "with saliency: the pseudo masks of seeds and saliency maps, seeds cut at 0.1;"
     " undecided pixels (255) count as background"
 )
@@ -112,7 +218,9 @@ _CONTROLS = (
     Line("DRS's second network on CAM (extra)", "drs-on-cam", "drs_refined"),
     Line("DRS's second network on ESOL (extra)", "drs-on-shrinkage", "drs_refined"),
 )
-_CONTROL = "on CAM, on ESOL: the second network learns these maps instead of those of DRS's first"
+_CONTROL_NOTE = (
+    "on CAM, on ESOL: the second network learns these maps instead of those of DRS's first"
+)
 
 TABLES: dict[str, Spec] = {
     "table1": Spec(
@@ -160,7 +268,7 @@ TABLES: dict[str, Spec] = {
             " Chang et al. is SC-CAM",
             "P and R are means over classes with background, F1 is their harmonic mean",
             "EPS learns from saliency maps, the others do not",
-            _CONTROL,
+            _CONTROL_NOTE,
         ),
     ),
     "table3": Spec(
@@ -195,11 +303,11 @@ TABLES: dict[str, Spec] = {
         _MIOU,
         _MIOU,
         ("table4",),
-        (_JOINED, "EPS learns from saliency maps in both of its lines", _CONTROL),
+        (_JOINT_NOTE, "EPS learns from saliency maps in both of its lines", _CONTROL_NOTE),
     ),
     "ablations": Spec(
         "Ablations (extra): every row of Expansion and Shrinkage in all measures",
-        ABLATIONS,
+        _ABLATIONS,
         COLUMNS,
         notes=("Expansion stands only where a row changes it: otherwise it is ESOL's",),
         apart=True,
@@ -207,13 +315,13 @@ TABLES: dict[str, Spec] = {
     "masks": Spec(
         "Masks (extra): from seeds to a segmentation model",
         (
-            *to_model("CAM", "cam", "cam"),
-            *to_model("ESOL", "shrinkage", "esol"),
+            *_to_model("CAM", "cam", "cam"),
+            *_to_model("ESOL", "shrinkage", "esol"),
             Line("network on the ground truth", "truth-network", "segmentation"),
         ),
         COLUMNS,
         notes=(
-            _JOINED.replace("seeds cut", "seeds and IRN's maps cut"),
+            _JOINT_NOTE.replace("seeds cut", "seeds and IRN's maps cut"),
             "IRN's maps have the threshold of the masks made of them in the place of the fixed one",
             "IRN learns from CAM with its own thresholds, foreground 0.3 and background 0.05, from"
             " ESOL's seeds with those of the configuration (refine.affinity)",
@@ -224,7 +332,7 @@ TABLES: dict[str, Spec] = {
     ),
     "figure3": Spec(
         "Figure 3: mIoU of the maps by alpha",
-        tuple(line for row, label in ALPHAS.items() for line in changed(label, row, *BOTH)),
+        tuple(line for row in ALPHAS for line in _changed(ALPHAS[row], row, *_BOTH)),
         _MIOU,
         notes=("the paper shows pictures alone, and chooses 0.01",),
     ),
@@ -244,7 +352,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
 TARGETS = (*(name for name in TABLES if name not in FIGURES), *FIGURES)
 
 ALL = tuple(name for name in TARGETS if name != "masks")
-"""What "all" means: masks trains four more segmentation networks and an IRNet, which takes long."""
+"""Targets of "all": masks trains four more segmentation networks and an IRNet, which takes long."""
 
 
 def rows_of(target: str) -> tuple[str, ...]:

@@ -119,9 +119,9 @@ def with_nan(path: Path) -> bytes:
 
 
 MODELS: dict[str, tuple[Callable[[Path], bytes], str]] = {
-    "a pickle": (lambda path: pickled(), "copy or make it again"),
-    "of zero bytes": (lambda path: b"", "copy or make it again"),
-    "cut off": (lambda path: path.read_bytes()[:-999], "copy or make it again"),
+    "a pickle": (lambda path: pickled(), "copy or make the file again"),
+    "of zero bytes": (lambda path: b"", "copy or make the file again"),
+    "cut off": (lambda path: path.read_bytes()[:-999], "copy or make the file again"),
     "a backbone's weights": (lambda path: save(network()), "stage segment writes"),
     "of a newer version": (partial(described, {"version": 2}), "upgrade esol"),
     "of a version that is a text": (partial(described, {"version": "new"}), "copy or make"),
@@ -129,13 +129,16 @@ MODELS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "description too deep": (partial(raw, "[" * 99_999), "copy or make"),
     "description a list": (partial(raw, "[]"), "copy or make"),
     "no classes": (partial(described, {"classes": None}), "classes is missing"),
-    "classes no names": (partial(described, {"classes": [1, 2]}), "classes are no names"),
-    "a class more": (partial(described, {"classes": ["a", "b", "c"]}), "make it again"),
+    "classes no names": (partial(described, {"classes": [1, 2]}), "classes must be strings"),
+    "a class more": (
+        partial(described, {"classes": ["a", "b", "c"]}),
+        "copy or make the file again",
+    ),
     "network unknown": (partial(described, {"network": "Magic"}), "copy or make"),
     "encoder unknown": (partial(described, {"encoder": "magic"}), "copy or make"),
     "stride 0": (partial(described, {"network": "DeepLabV3", "stride": 0}), "copy or make"),
     "stride below 0": (partial(described, {"network": "DeepLabV2", "stride": -8}), "copy or make"),
-    "another network": (partial(described, {"network": "Unet"}), "make it again"),
+    "another network": (partial(described, {"network": "Unet"}), "copy or make the file again"),
     "scale 0": (partial(described, {"scales": [0]}), "scales are"),
     "scale NaN": (partial(described, {"scales": [float("nan")]}), "scales are"),
     "size 0": (partial(described, {"size": 0}), "size or longest"),
@@ -176,5 +179,5 @@ KINDS = (
     ),
     Kind("model: ONNX", onnx, ("model.onnx", "name the .safetensors file")),
     Kind("predict: --longest of 10^12", very_large, ("longest", "at most 65536")),
-    Kind("export: model cut off", export_of, ("model.safetensors", "copy or make it again")),
+    Kind("export: model cut off", export_of, ("model.safetensors", "copy or make the file again")),
 )

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from esol.data.batch import Batch
 from esol.errors import InputError
 from esol.method.classifier import Head
+from esol.method.expansion import clip_features as suppress
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone
 from esol.peers.drs import (
@@ -21,7 +22,6 @@ from esol.peers.drs import (
     drs_losses,
     refine_losses,
     refinement_targets,
-    suppress,
 )
 from esol.settings import BackboneSettings, HeadSettings
 

@@ -102,7 +102,7 @@ def test_gradients_flow_through_probabilities_alone():
 def test_losses_are_the_unweighted_sum():
     model, batch = network(), some_batch()
     losses = eps_losses(model, batch, tau=0.4, lam=0.5)
-    logits = model.outputs(model.backbone(batch.inputs)).detach()
+    logits = model.head(model.backbone(batch.inputs)).detach()
     classification = classification_loss(logits[:, :CLASSES], batch.tags).item()
     # Cells of 8 pixels, whose centres lie between pixels 3 and 4: the later one is taken.
     saliency = batch.targets[:, :, 4::8, 4::8]
@@ -116,7 +116,7 @@ def test_losses_are_the_unweighted_sum():
 def test_maps_are_the_classes_probabilities():
     model = network()
     features = torch.rand(2, model.backbone.channels, 3, 4)
-    maps, logits = model.maps(features), model.outputs(features)
+    maps, logits = model.maps(features), model.head(features)
     assert list(maps) == ["eps"]
     raised = torch.exp(logits)
     torch.testing.assert_close(maps["eps"], (raised / raised.sum(dim=1, keepdim=True))[:, :CLASSES])
@@ -146,7 +146,7 @@ def test_gradients_reach_what_learns(learn):
 
 def test_classification_leaves_background_alone():
     model, batch = network(), some_batch()
-    logits = model.outputs(model.backbone(batch.inputs))
+    logits = model.head(model.backbone(batch.inputs))
     both = eps_losses(model, batch, tau=0.4, lam=0.5)["loss"]
     rest = both - classification_loss(logits[:, :-1], batch.tags)
     background = model.head.v.weight
@@ -160,7 +160,7 @@ def test_weights_survive_a_round_trip():
     nn.init.normal_(model.head.v.weight)
     other.load_state_dict(model.state_dict())
     features = torch.rand(1, model.backbone.channels, 2, 2)
-    assert torch.equal(other.outputs(features), model.outputs(features))
+    assert torch.equal(other.head(features), model.head(features))
 
 
 def test_steps_lower_the_loss():

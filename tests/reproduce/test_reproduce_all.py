@@ -14,9 +14,8 @@ import esol.reproduce.runs
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.reproduce import command, plan_for, reproduce
-from esol.reproduce.rows import ROWS
 from esol.reproduce.runs import Plan, _copy
-from esol.reproduce.specs import ALPHAS, TABLES
+from esol.reproduce.specs import ALPHAS, ROWS, TABLES
 
 SMOKE = Path(__file__).parents[1] / "smoke.yaml"
 FLAGS = (
@@ -65,7 +64,7 @@ def test_numbers_are_those_of_the_runs(plan, shown):
         where = {line.label: (line.row, line.kind) for line in spec.lines}
         for line in lines(plan, name):
             row, kind = where[line["row"]]
-            path = plan.folder(row, 0) / "09-evaluate" / "metrics.json"
+            path = plan.folder(row, 0).stage("evaluate") / "metrics.json"
             found = json.loads(path.read_text())["lists"][line["list"]][kind]
             point = found[line["protocol"] or "fixed"]
             value = point[line["measure"]]
@@ -79,8 +78,8 @@ def test_numbers_are_those_of_the_runs(plan, shown):
 def test_rows_share_what_they_say(plan, shown):
     for name, row in ROWS.items():
         for stage in row.shared:
-            folder = esol.reproduce.runs.stage_path(plan.folder(name, 0), stage)
-            there = esol.reproduce.runs.stage_path(plan.folder(row.source, 0), stage)
+            folder = plan.folder(name, 0).stage(stage)
+            there = plan.folder(row.source, 0).stage(stage)
             assert (folder / "manifest.json").read_bytes() == (
                 there / "manifest.json"
             ).read_bytes(), (name, stage)
@@ -112,9 +111,9 @@ def test_figures(plan, shown):
 
 def test_a_second_call_runs_nothing(plan, shown, monkeypatch):
     # A row made before a setting existed, whose default is what was done then, counts too.
-    path = plan.folder("drs", 0) / "settings.yaml"
+    path = plan.folder("drs", 0).path / "settings.yaml"
     older = yaml.safe_load(path.read_text())
-    del older["drs"]["maps"], older["quirks"]
+    del older["drs"]["maps"]
     path.write_text(yaml.safe_dump(older))
     monkeypatch.setattr(esol.reproduce.runs, "run", None)
     assert "\n".join([*reproduce("all", plan), *reproduce("masks", plan)]) == shown

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from esol.data.synthetic import write_synthetic
-from esol.reproduce.cells import Cell, cells
-from esol.reproduce.rows import ROWS
 from esol.reproduce.runs import Plan
-from esol.reproduce.specs import TABLES, rows_of
-from esol.reproduce.tables import markdown
+from esol.reproduce.specs import ROWS, TABLES, rows_of
+from esol.reproduce.tables import Cell, cells, markdown
 
 MEASURES = ("precision", "recall", "f1_of_means", "miou", "foreground_precision")
 MAPS = ("cam", "expansion", "shrinkage", "irn")
@@ -127,7 +125,7 @@ def test_masks_lead_from_seeds_to_networks(finished):
 def test_rows_of_masks_differ_where_they_say(finished):
     chosen = plan(finished, config="voc-animals-masks-cpu")
     esol, cam = chosen.settings("esol-whole", 0), chosen.settings("cam-whole", 0)
-    assert (esol.masks.refine.affinity.foreground, esol.masks.refine.affinity.background) == (
+    assert (esol.refine.affinity.foreground, esol.refine.affinity.background) == (
         0.4,
         0.15,
     )

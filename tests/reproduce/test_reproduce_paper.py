@@ -2,8 +2,8 @@
 
 import re
 
-from esol.reproduce.cells import paper
 from esol.reproduce.specs import TABLES
+from esol.reproduce.tables import paper
 
 TABLES_OF_PAPER = ("table1", "table2", "table3", "table4")
 

@@ -10,10 +10,9 @@ import esol.reproduce.runs
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.reproduce import plan_for, reproduce
-from esol.reproduce.cells import Cell, cells
-from esol.reproduce.rows import ROWS
 from esol.reproduce.runs import Plan, run_rows
-from esol.reproduce.tables import markdown
+from esol.reproduce.specs import ROWS
+from esol.reproduce.tables import Cell, cells, markdown
 
 
 def plan(tmp_path: Path, *repeat: str) -> Plan:

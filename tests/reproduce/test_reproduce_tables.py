@@ -9,9 +9,9 @@ import pytest
 
 from esol.report.summary import COLUMNS
 from esol.reproduce import tables
-from esol.reproduce.cells import Cell, cells
 from esol.reproduce.runs import Plan
 from esol.reproduce.specs import TABLES
+from esol.reproduce.tables import Cell, cells
 
 
 def measured(value: float, at: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 from esol.data import open_dataset
 from esol.data.images import save_mask
 from esol.errors import InputError
-from esol.predict.folder import _gathered
+from esol.predict.folder import photos_by_name
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.settings import Data
 from esol.settings.load import load_settings
@@ -195,6 +195,6 @@ def test_names_of_predicted_masks_stay_below_their_folder(tmp_path, monkeypatch)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     for images in (["../photos"], ["../photos/**/*.jpg"], ["../photos/deep/a.jpg"]):
-        (name,) = _gathered(images, Path("out"))
+        (name,) = photos_by_name(images, Path("out"))
         assert ".." not in name
         assert not os.path.isabs(name)
