@@ -213,7 +213,7 @@ def _run(rest: list[str]) -> int:
 
 
 def _stage(command: str, rest: list[str]) -> int:
-    text = f"Run the stage {command} alone."
+    text = f"Run the stage {command} alone: {STAGES[command].purpose}."
     if command == "evaluate":
         text += " To measure any folder of masks: esol evaluate MASKS --gt DIR [--list FILE]."
     parser = settings_parser(command, "[CONFIG] DATA OUT", text, **_OVERWRITE)

@@ -20,7 +20,7 @@ class Stage:
     Attributes:
         name: also its command, and its file in ``esol.stages``.
         folder: name of its folder in a run.
-        title: what it makes, for messages and documentation.
+        purpose: what it does, for its help text.
         weights: file of the network it trains; "{}" stands for a kind of maps; "" for none.
         fits: the trainings it does with some settings.
         measured: whether ``esol evaluate`` measures what it makes, as far as it is finished.
@@ -29,7 +29,7 @@ class Stage:
 
     name: str
     folder: str
-    title: str
+    purpose: str
     weights: str = ""
     fits: Callable[[Settings], Fits] = _no_training
     measured: bool = False
@@ -56,21 +56,21 @@ STAGES = {
         Stage(
             "classify",
             "01-classify",
-            "classifier",
+            "train the classifier on the tags",
             weights="classifier.safetensors",
             fits=lambda settings: {"classify.fit": settings.classify.fit},
         ),
         Stage(
             "expand",
             "02-expand",
-            "Expansion",
+            "train Expansion",
             weights="expansion.safetensors",
             fits=lambda settings: {"expand.fit": settings.expand.fit},
         ),
         Stage(
             "shrink",
             "03-shrink",
-            "Shrinkage",
+            "train Shrinkage",
             weights="shrinkage.safetensors",
             fits=lambda settings: {"shrink.fit": settings.shrink.fit},
         ),
@@ -78,32 +78,32 @@ STAGES = {
         Stage(
             "peer",
             "03-peer",
-            "networks of a compared method",
+            "train the networks of a compared method",
             weights="{}.safetensors",
             fits=_fits_of_peer,
         ),
-        Stage("cams", "04-cams", "localization maps"),
-        Stage("seeds", "05-seeds", "seed masks"),
+        Stage("cams", "04-cams", "make localization maps"),
+        Stage("seeds", "05-seeds", "cut maps into seed masks"),
         Stage(
             "refine",
             "06-refine",
-            "refined maps and masks",
+            "refine masks by CRF and maps by IRN",
             weights="irn.safetensors",
             fits=_fits_of_refine,
             measured=True,
             version=2,
         ),
-        Stage("masks", "07-masks", "pseudo masks", measured=True),
+        Stage("masks", "07-masks", "make pseudo masks", measured=True),
         Stage(
             "segment",
             "08-segment",
-            "segmentation network",
+            "train the segmentation network",
             weights="model.safetensors",
             fits=_fits_of_segment,
             measured=True,
             version=2,
         ),
-        Stage("evaluate", "09-evaluate", "metrics"),
+        Stage("evaluate", "09-evaluate", "measure maps and masks"),
     )
 }
 """Name -> stage, in the order in which they run. This is the only table of stages; their functions
