@@ -445,7 +445,7 @@ def test_no_photo_is_searched_for_among_all_others(tmp_path, monkeypatch):
     write_photos(tmp_path / "photos", *(f"{number}.png" for number in range(40)))
     compared = []
     monkeypatch.setattr(
-        "esol.predict.folder._Job.__eq__", lambda one, other: compared.append(one) or one is other
+        "esol.predict.folder._Task.__eq__", lambda one, other: compared.append(one) or one is other
     )
     assert model().predict_folder([tmp_path / "photos"], tmp_path / "out")["predicted"] == 40
     assert len(compared) <= 40

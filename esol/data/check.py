@@ -44,7 +44,7 @@ class CheckReport:
         mask_set: what the ground truth is, "" without one.
         masks: list name -> its number of photos with a mask.
         problems: one line each, beginning with the file; with any, ``esol check`` exits with 2.
-        warnings: what may be intended.
+        warnings: findings that may be intentional.
         tag_set: source of the tags, "" if the layout fixes it.
     """
 

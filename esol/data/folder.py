@@ -135,7 +135,7 @@ def _by_end(index: _Index) -> _Index:
 
 
 def _find(image: PurePosixPath, index: _Index, ends: _Index) -> PurePosixPath | str:
-    """The photo that a row means, or what is wrong; with ``ends``, one path may end the other."""
+    """The photo that a row means, or the problem; with ``ends``, a path may be the other's end."""
     whole = image.suffix.lower() in IMAGE_SUFFIXES
     for path in (image, "images" / image):
         files = index.get(str(path.with_suffix("")) if whole else str(path), [])

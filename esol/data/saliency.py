@@ -17,7 +17,7 @@ def saliency_folder(root: Path, name: str) -> Path:
     for folder in (root / name, Path(name)):
         if folder.is_dir():
             return folder
-    missing = f"no saliency maps: no such folder in {root}, nor from here"
+    missing = f"no saliency maps: no such folder in {root} or in the current folder"
     raise InputError(f"masks.saliency = {name!r}: {missing}; name a folder")
 
 

@@ -15,8 +15,9 @@ class Head(nn.Module):
     """Head of the classifier: M = V * ReLU(W2 * ReLU(W1 * F)), without biases.
 
     F are the backbone's features, * is convolution, V is 1 x 1. Channel k of ReLU(M), divided by
-    its maximum over the image, is the CAM of class k. Both later stages take their fixed weights
-    from here: Expansion samples with W1, Shrinkage with W2 (A.1.3).
+    its maximum over the image, is the CAM of class k (summed over scales: esol/maps/localize.py).
+    Both later stages take their fixed weights from here: Expansion samples with W1, Shrinkage with
+    W2 (A.1.3).
 
     Args:
         channels: C, of the features.
@@ -44,7 +45,7 @@ class Head(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Backbone and head; the score of class k is the mean of map k (global average pooling)."""
+    """M = head(F), F = backbone(image); the score of class k is the mean of M_k over positions."""
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()

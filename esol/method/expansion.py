@@ -9,16 +9,18 @@ from esol.settings import Expand
 
 
 class Expansion(nn.Module):
-    """X1 = clip(ReLU(W1 *_o F)), o = offset branch of F; maps are V * ReLU(W2 * X1).
+    """X1 = clip(ReLU(W1 *_o F)), o = offset branch of F.
 
     *_o is a deformable convolution with offsets o (DT_e in the paper's Table 1), clip is
-    :func:`clip_features` (FL there). W1 stays as the classifier left it (A.1.3); the offset branch
-    alone learns, by maximising the classification loss (:func:`esol.method.losses.expand_losses`).
+    :func:`clip_features` (FL there). The expanded maps are V * ReLU(W2 * X1). W1 stays as the
+    classifier left it (A.1.3); the offset branch alone learns, by maximising the classification
+    loss (:func:`esol.method.losses.expand_losses`).
 
     Args:
         w1: (D, C, k, k) weight of the classifier's first convolution, copied.
-        settings: what learns ("offsets"; "w1": the controls of A.1.1 and A.1.3), the sampler, and
-            the share at which features are clipped. Without "offsets" W1 is a plain convolution.
+        settings: what learns ("offsets": the method; "offsets+w1", "w1", "nothing": controls of
+            A.1.3, A.1.1 and Table 1), the sampler, and the share at which features are clipped.
+            Without "offsets" W1 is a plain convolution.
     """
 
     def __init__(self, w1: Tensor, settings: Expand) -> None:
@@ -40,9 +42,10 @@ class Expansion(nn.Module):
 def clip_features(x: Tensor, share: float | Tensor) -> Tensor:
     """Feature clipping: min(x, share * max(x)), the maximum over each image and channel.
 
-    This is min-max normalisation, a clamp and the channel's scale restored; after ReLU the minimum
-    is 0. Less discriminative regions then weigh as much as the most discriminative one. DRS
-    suppresses activations by the same formula (Kim et al., AAAI 2021, section 3.2).
+    This is min-max normalisation, a clamp and the channel's scale restored, with 0 for the minimum
+    of activations after ReLU. Less discriminative regions then weigh as much as the most
+    discriminative one. DRS suppresses activations by the same formula (Kim et al., AAAI 2021,
+    section 3.2).
 
     Args:
         x: (N, D, h, w) activations, 0 or more.

@@ -13,9 +13,9 @@ from esol.settings import Settings
 
 
 class Localizer(nn.Module):
-    """The frozen classifier, with Expansion in place of W1 and Shrinkage in place of W2 and V.
+    """The frozen classifier, Expansion on its W1, and Shrinkage on its W2 and V.
 
-    X1 = Expansion(F), and the three phases give the maps
+    With X1 = Expansion(F) the three kinds of maps are, before ReLU
 
         cam = V * ReLU(W2 * ReLU(W1 * F)),
         expansion = V * ReLU(W2 * X1),
@@ -30,7 +30,7 @@ class Localizer(nn.Module):
 
     @classmethod
     def start(cls, settings: Settings, classifier: Classifier) -> Self:
-        """Localizer with both phases at their start: maps are the CAM's except for clipping."""
+        """Localizer with both untrained: maps are the CAM's except for clipping."""
         head = classifier.head
         expansion = Expansion(head.w1.weight, settings.expand)
         return cls(classifier, expansion, Shrinkage(head.w2.weight, head.v.weight, settings.shrink))

@@ -1,4 +1,4 @@
-"""Losses of the three trained stages: (model, batch) -> named terms; "loss" is minimised."""
+"""Losses of classify, expand and shrink: (model, batch) -> named terms; "loss" is minimised."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ def classification_loss(maps: Tensor, tags: Tensor) -> Tensor:
 
 
 def area_loss(maps: Tensor, tags: Tensor) -> Mean:
-    """L_area: mean over the tagged classes of the mean over positions of ReLU(M) / max ReLU(M).
+    """L_area: mean of ReLU(M) / max ReLU(M) over positions, then over all tags of the batch.
 
     The maximum over the image is held constant, so that the loss cannot be lowered by raising one
     peak. Photos without a tag do not count. The paper names this loss (Table 1), the form is ours.
@@ -47,9 +47,9 @@ def classify_losses(model: Classifier, batch: Batch) -> Losses:
 def expand_losses(
     model: Localizer, batch: Batch, *, alpha: float, objective: Literal["maximise", "minimise"]
 ) -> Losses:
-    """Stage 2: L = -alpha L_cls of the expanded maps (A.1.2): the loss that Expansion maximises.
+    """Stage 2: L = -alpha L_cls of the expanded maps, so that training maximises L_cls (A.1.2).
 
-    Gradients stop before the backbone. "minimise" is a control.
+    Gradients stop before the backbone. The objective "minimise" is a control: L = alpha L_cls.
     """
     classifier = model.classifier
     x1 = model.expansion(features_of(classifier.backbone, batch).detach())
@@ -59,7 +59,10 @@ def expand_losses(
 
 
 def shrink_losses(model: Localizer, batch: Batch, *, area: float) -> Losses:
-    """Stage 3: L = L_cls + area L_area of the shrunken maps; everything of stage 2 is detached."""
+    """Stage 3: L = L_cls + area * L_area of the shrunken maps; Expansion is detached.
+
+    ``area`` is the weight of L_area (Table 1).
+    """
     with torch.no_grad():
         x1 = model.expansion(features_of(model.classifier.backbone, batch))
     maps = model.shrinkage(x1)

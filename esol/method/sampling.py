@@ -14,12 +14,12 @@ class OffsetBranch(nn.Module):
 
     A kernel with taps p_k then computes y(p) = sum_k W_k x(p + p_k + o_k(p)) instead of
     sum_k W_k x(p + p_k), x being read bilinearly (A.1.1, A.1.2: the "learning offset branch").
-    With o' = B * x, minus its mean over the image if ``centre``, and r = ``bound``:
+    With o' = B * x + b, minus its mean over the image if ``centre``, and r = ``bound``:
 
-        o = r tanh(o' / r)
+        o = r tanh(o' / r), then :func:`keep_on_map` if ``clamp``
 
-    B is zero at the start, so nothing moves. The bound, centring and clamping are ours: unbounded
-    offsets run away under loss maximisation.
+    B and b are zero at the start, so nothing moves. The bound, centring and clamping are ours:
+    unbounded offsets run away under loss maximisation.
 
     Args:
         channels: of x.
@@ -46,7 +46,7 @@ class OffsetBranch(nn.Module):
 
 
 def keep_on_map(offset: Tensor) -> Tensor:
-    """Shorten offsets so that every sampling window's displaced centre stays on the map.
+    """Shorten offsets so that p + o_k(p) stays on the map for every position p and tap k.
 
     Args:
         offset: (N, 2 * taps, h, w) in cells, (y, x) per tap.

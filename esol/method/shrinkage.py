@@ -10,15 +10,15 @@ from esol.settings import Shrink
 class Shrinkage(nn.Module):
     """M = V * ReLU(W2 *_o X1), o = offset branch of X1, the activations that Expansion clipped.
 
-    *_o is a deformable convolution with offsets o (DT_s in the paper's Table 1). W2 and V stay as
-    the classifier left them; the offset branch learns by
+    *_o is a deformable convolution with offsets o (DT_s in the paper's Table 1). W2 stays as
+    the classifier left it, and V unless it is set to learn; the offset branch learns by
     :func:`esol.method.losses.shrink_losses`, and nothing of Expansion does.
 
     Args:
         w2: (D, D, k, k) weight of the classifier's second convolution, copied.
         v: (K, D, 1, 1) weight of its last one, copied.
-        settings: what learns ("offsets", "v"), and the sampler. Without "offsets" W2 is a plain
-            convolution.
+        settings: what learns ("offsets": the method; "offsets+v", "v", "nothing": controls), and
+            the sampler. Without "offsets" W2 is a plain convolution.
     """
 
     def __init__(self, w2: Tensor, v: Tensor, settings: Shrink) -> None:

@@ -59,7 +59,7 @@ class FolderOptions:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Task:
     """One photo and the files to make from it."""
 
     photo: Path
@@ -158,9 +158,9 @@ def save_soft(
     write_atomic(path, buffer.getvalue())
 
 
-def _jobs(images: Sequence[Path | str], out: Path, options: FolderOptions) -> list[_Job]:
+def _jobs(images: Sequence[Path | str], out: Path, options: FolderOptions) -> list[_Task]:
     jobs = [
-        _Job(
+        _Task(
             photo,
             out / f"{name}.png",
             out / "soft" / f"{name}.npz" if options.soft else None,
@@ -184,9 +184,9 @@ class _Work:
     options: FolderOptions
     errors: dict[Path, InputError] = field(default_factory=dict)
 
-    def groups(self, jobs: list[_Job]) -> list[list[_Job]]:
+    def groups(self, jobs: list[_Task]) -> list[list[_Task]]:
         """Photos of one working size together, at most a batch of them; tiled ones alone."""
-        by_size: dict[tuple[int, int], list[tuple[_Job, int]]] = {}
+        by_size: dict[tuple[int, int], list[tuple[_Task, int]]] = {}
         for job in jobs:
             try:
                 height, width = image_size(job.photo)
@@ -201,9 +201,9 @@ class _Work:
             for group in _cut(members, self.options.batch if max(size) <= self.model.tile else 1)
         ]
 
-    def predict(self, group: list[_Job]) -> Iterator[NDArray[np.uint8]]:
+    def predict(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
         """Write the files of a group; yields each photo's mask once its files are written."""
-        photos: list[tuple[_Job, Image.Image]] = []
+        photos: list[tuple[_Task, Image.Image]] = []
         for job in group:
             try:
                 photos.append((job, load_image(job.photo)))
@@ -226,9 +226,9 @@ class _Work:
             yield mask
 
 
-def _cut(members: list[tuple[_Job, int]], most: int) -> Iterator[list[_Job]]:
+def _cut(members: list[tuple[_Task, int]], most: int) -> Iterator[list[_Task]]:
     """Groups of at most ``most`` photos and ``TOGETHER`` pixels."""
-    group: list[_Job] = []
+    group: list[_Task] = []
     total = 0
     for job, pixels in members:
         if group and (len(group) == most or total + pixels > TOGETHER):
@@ -240,7 +240,7 @@ def _cut(members: list[tuple[_Job, int]], most: int) -> Iterator[list[_Job]]:
         yield group
 
 
-def _describe(model: _Network, out: Path, jobs: list[_Job], options: FolderOptions) -> None:
+def _describe(model: _Network, out: Path, jobs: list[_Task], options: FolderOptions) -> None:
     """Write classes.json, unless ``out`` has masks of another model or of other settings.
 
     With ``overwrite`` those masks are removed first, so that a stopped call leaves no mixture.
@@ -267,7 +267,7 @@ def _describe(model: _Network, out: Path, jobs: list[_Job], options: FolderOptio
         if others := [file for file in out.rglob("*.png") if file not in masks]:
             raise InputError(
                 f"{others[0]}: a mask of another model or of other settings, whose photo is not"
-                " named; name another folder, or all photos"
+                " among those given; name another folder, or all photos"
             )
         for job in jobs:
             job.remove()

@@ -168,7 +168,7 @@ class Model:
         return tuple(self.classes[index] for index in order if counts[index])
 
     def longest(self, side: int | None = None) -> int:
-        """Longest side at scale 1, pixels: ``side``, out of 32 .. LARGEST, or the model's own."""
+        """Longest side at scale 1, pixels: ``side`` (32 .. LARGEST), or the model's own."""
         if side is not None and not 32 <= side <= LARGEST:
             raise InputError(f"longest = {side}: must be at least 32 pixels, at most {LARGEST}")
         return side or self.description["size" if self.squash else "longest"]

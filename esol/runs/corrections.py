@@ -54,7 +54,7 @@ class Corrections:
         """Refuse masks of other classes.
 
         Raises:
-            InputError: they are.
+            InputError: the classes differ.
         """
         if self.photos and self.classes != tuple(classes):
             raise InputError(
@@ -66,7 +66,7 @@ class Corrections:
         """Refuse masks of other classes, and masks that are not what was imported.
 
         Raises:
-            InputError: they are.
+            InputError: the classes differ, or a mask file is missing or changed.
         """
         self.check_classes(classes)
         for name, file in self.files().items():

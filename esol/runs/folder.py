@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, the only place that knows where its files are.
+    """A run's folder: where each stage keeps its outputs, and where readers find them.
 
     Attributes:
         path: the folder; it need not exist.

@@ -40,7 +40,7 @@ def is_manifest(content: Any) -> bool:
 
 
 def damaged(path: Path) -> InputError:
-    """An error that says so of a file in a stage's folder."""
+    """The error for a damaged file in a stage's folder."""
     return InputError(f"{path} is damaged; remove {path.parent} and run again")
 
 
@@ -83,13 +83,13 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
 
 
 def _other_contents(old: object, new: object) -> bool:
-    """Whether both stand for a file, or for as many photos, by a digest, and the digests differ."""
+    """Whether both values are digests, of a file or of the same number of photos, and differ."""
     first, second = _digest_of(old), _digest_of(new)
     return "" not in (first, second) and first != second and _photos_of(old) == _photos_of(new)
 
 
 def _digest_of(value: object) -> str:
-    """The digest that stands for a file or for several; "" if the value is none."""
+    """The digest in a value of an identity; "" if it holds none."""
     text = value.get("sha256") if isinstance(value, dict) else value
     return text if isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) else ""
 

@@ -169,8 +169,9 @@ def work_on(
     """Enter a stage's folder; yields None where the same work is already finished.
 
     An unfinished folder of the same identity is entered as it is, so that the stage can go on
-    from its checkpoints. So is one of another identity that is to be replaced, without what
-    depends on the difference. The manifest is written on leaving without an exception.
+    from its checkpoints. A folder of another identity is entered with ``overwrite`` only, after
+    the outputs that depend on the difference are removed. The manifest is written on leaving
+    without an exception.
 
     All processes of a run enter and leave together. The main one looks at the folder, clears it and
     writes the manifest.
@@ -211,7 +212,7 @@ def _enter(
     grows: bool,
     parts: Sequence[Part],
 ) -> bool:
-    """Make the stage's folder ready; whether old_identity is something to do."""
+    """Make the stage's folder ready; returns whether there is work to do."""
     path, identity = stage.path, stage.identity
     remove_leftovers(run.path)
     remove_leftovers(path)

@@ -13,7 +13,7 @@ def cams(job: Job) -> None:
     with job.enter("cams", *groups, after=settings.learns, lists=lists) as stage:
         if stage is None:
             return
-        samples, classifier = job.samples(), settings.method in ("esol", "cam")
+        samples, of_classifier = job.samples(), settings.method in ("esol", "cam")
         networks, kinds = trained_networks(job), settings.map_kinds
-        map_photos(job, networks, samples, stage.path, kinds, classifier=classifier)
+        map_photos(job, networks, samples, stage.path, kinds, of_classifier=of_classifier)
         stage.results |= {"photos": len(samples)}

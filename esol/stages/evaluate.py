@@ -20,14 +20,14 @@ from esol.system.progress import log, track
 def evaluate(job: Job) -> None:
     """Measure maps at every threshold, and finished masks; writes metrics.json."""
     lists = job.settings.data.evaluate
-    maps, masks = _thresholds(job), job.run.mask_folders(job.settings)
+    map_thresholds, mask_folders = _thresholds(job), job.run.mask_folders(job.settings)
     corrected = job.run.corrections.of(sample.name for sample in job.data.samples(*lists))
     if not corrected:
-        masks.pop("corrected", None)
+        mask_folders.pop("corrected", None)
     reads: dict[str, Any] = {
         "threshold": job.settings.seeds.threshold,
         "irn threshold": job.settings.refine.threshold,
-        "measured": [*maps, *masks],
+        "measured": [*map_thresholds, *mask_folders],
         "truth": {split: job.data.truth_fingerprint(split) for split in lists},
         **({"corrected": corrected} if corrected else {}),
     }
@@ -39,10 +39,12 @@ def evaluate(job: Job) -> None:
     with job.enter("evaluate", after=after, lists=lists, reads=reads, grows=True) as stage:
         if stage is None:
             return
-        results = {split: _evaluate_list(job, split, maps, masks) for split in lists}
-        for split in (split for split, metrics in results.items() if not metrics):
+        results = {
+            split: _evaluate_list(job, split, map_thresholds, mask_folders) for split in lists
+        }
+        for split in (split for split, values in results.items() if not values):
             log.warning("evaluate: no masks for %s, so nothing is measured there", split)
-        results = {split: metrics for split, metrics in results.items() if metrics}
+        results = {split: values for split, values in results.items() if values}
         if main_process():
             write_json(
                 stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results}
@@ -54,33 +56,34 @@ def evaluate(job: Job) -> None:
 
 
 def _evaluate_list(
-    job: Job, split: str, maps: dict[str, float], masks: dict[str, Path]
+    job: Job, split: str, map_thresholds: dict[str, float], mask_folders: dict[str, Path]
 ) -> dict[str, Any]:
     """Kind of maps or masks -> its metrics, over the photos with a mask; empty if none has."""
     samples = [sample for sample in job.data.samples(split) if sample.mask is not None]
     if not samples or job.data.truth is None:
         return {}
-    counts = {
-        kind: Histogram(job.classes, thresholds(threshold)) for kind, threshold in maps.items()
+    histograms = {
+        kind: Histogram(job.classes, thresholds(threshold))
+        for kind, threshold in map_thresholds.items()
     }
-    tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in masks}
+    tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in mask_folders}
     mine = my_share(samples)
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
         truth = job.data.truth(sample)
-        for kind in maps:
+        for kind in map_thresholds:
             scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
-            counts[kind].add(scores.full(), scores.classes, truth)
-        for kind, folder in masks.items():
+            histograms[kind].add(scores.full(), scores.classes, truth)
+        for kind, folder in mask_folders.items():
             path = folder / f"{sample.name}.png"
             if kind == "corrected" and not path.exists():
-                path = masks["masks"] / f"{sample.name}.png"
+                path = mask_folders["masks"] / f"{sample.name}.png"
             mask = load_mask(path)
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
-    for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in counts.items()):
+    for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in histograms.items()):
         for other in others:
             histogram.merge(other)
-        results[kind] = summary(curves(histogram), job.data.classes, maps[kind])
+        results[kind] = summary(curves(histogram), job.data.classes, map_thresholds[kind])
     for kind, counted in tables.items():
         total = np.sum(all_gather(counted), axis=0)
         results[kind] = {"fixed": plain(table(metrics(total), job.data.classes))}

@@ -1,4 +1,4 @@
-"""Networks of the training stages: their inputs, their training, and how it left them."""
+"""Networks of the stages: create them, train them, load trained ones."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -91,7 +91,7 @@ def trained_backbone(job: Job) -> Backbone:
     """The backbone that IRNet reads."""
     if backbone_stage(job) == "classify":
         return trained_classifier(job).backbone
-    # The last: that of drs' first network holds suppressions.
+    # The last network's: the backbone of DRS's first one has suppression layers.
     return _trained_peer(job, job.settings.map_kinds[-1]).backbone
 
 
@@ -101,7 +101,7 @@ def tagged_inputs(
     planes: Planes | None = None,
     *,
     by_tag: bool = False,
-    classifier: bool = False,
+    of_classifier: bool = False,
 ) -> Inputs:
     """Training inputs of the training list: photos, or cached features.
 
@@ -110,10 +110,10 @@ def tagged_inputs(
         backbone: what is trained on; in evaluation mode after this if its features are cached.
         planes: what else is learned from.
         by_tag: the planes are those of a photo's tagged classes.
-        classifier: the backbone is that of the trained classifier, which no longer learns.
+        of_classifier: the backbone is that of the trained classifier, which no longer learns.
     """
     settings, samples = job.settings, job.training_samples()
-    key = job.cache_key(classifier=classifier)
+    key = job.cache_key(of_classifier=of_classifier)
     if key is None:
         return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
     cache = compute_features(backbone.eval(), samples, settings, job.run.path, key)
@@ -138,7 +138,7 @@ def fit_sampler(
     job: Job, model: Localizer, part: nn.Module, losses: LossFunction, optimisation: Fit, stage: str
 ) -> Mapping[str, float]:
     """Train Expansion or Shrinkage, a part of the localizer; returns what ``fit`` does."""
-    inputs = tagged_inputs(job, model.backbone, classifier=True)
+    inputs = tagged_inputs(job, model.backbone, of_classifier=True)
     training = job.training_run(job.run.stage(stage), stage)
     return fit(model, losses, inputs, [(part.parameters(), 1.0)], optimisation, training)
 

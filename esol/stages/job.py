@@ -38,7 +38,7 @@ class Job:
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return len(self.data.classes)
 
     def lists(self) -> tuple[str, ...]:
@@ -92,17 +92,17 @@ class Job:
             digest.update(self.saliency(sample).read_bytes())
         return digest.hexdigest()
 
-    def cache_key(self, *, classifier: bool) -> str | None:
+    def cache_key(self, *, of_classifier: bool) -> str | None:
         """Name of the backbone's weights in the feature cache.
 
         Args:
-            classifier: the backbone is that of the trained classifier, which no longer learns.
+            of_classifier: the backbone is that of the trained classifier, which no longer learns.
 
         Returns:
             Digest of the weights, "" for the initial ones; None: features are not cached.
         """
         backbone = self.settings.backbone
-        if not backbone.cache or not (classifier or backbone.frozen):
+        if not backbone.cache or not (of_classifier or backbone.frozen):
             return None
         return "" if backbone.frozen else str(self.run.outputs_of("classify")["sha256"])
 

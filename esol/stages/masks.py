@@ -34,7 +34,7 @@ which class it is (docs/masks.md)."""
 
 
 def masks(job: Job) -> None:
-    """Make them from seeds, the CRF or IRN; writes NAME.png, confidence.csv and statistics.json."""
+    """Make pseudo masks; writes NAME.png, confidence.csv and statistics.json."""
     settings, lists, samples = job.settings.masks, job.lists(), job.samples()
     after = ("cams",) if settings.source == "seeds" else ("cams", "refine")
     reads = {

@@ -146,7 +146,7 @@ def _sublabels(
 def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ...]) -> Tensor:
     """(N, D) vectors of whole photos at scale 1, in the order of ``samples``."""
     settings, cache = job.settings, None
-    if (key := job.cache_key(classifier=False)) is not None:
+    if (key := job.cache_key(of_classifier=False)) is not None:
         cache = compute_features(network.backbone, samples, settings, job.run.path, key)
     batches = my_share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     vectors: dict[str, Tensor] = {}
@@ -165,8 +165,8 @@ def _drs(job: Job, stage: OpenStage) -> None:
     """
     kind = job.settings.drs.maps
     samples, folder = job.training_samples(), stage.path / "maps"
-    teacher, classifier = _teacher(job, stage), kind != "drs"
-    map_photos(job, [teacher], samples, folder, [kind], classifier=classifier)
+    teacher, of_classifier = _teacher(job, stage), kind != "drs"
+    map_photos(job, [teacher], samples, folder, [kind], of_classifier=of_classifier)
     planes = _MapPlanes(folder / kind)
     _trained(
         job,

@@ -21,7 +21,7 @@ def map_photos(
     folder: Path,
     kinds: Sequence[str],
     *,
-    classifier: bool,
+    of_classifier: bool,
 ) -> None:
     """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet.
 
@@ -33,9 +33,9 @@ def map_photos(
         samples: the photos.
         folder: where the files go.
         kinds: of maps.
-        classifier: the networks' backbone is the trained classifier's.
+        of_classifier: the networks' backbone is the trained classifier's.
     """
-    settings, cache = job.settings, _cache(job, networks, samples, classifier)
+    settings, cache = job.settings, _cache(job, networks, samples, of_classifier)
     batches = my_share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
@@ -49,10 +49,10 @@ def map_photos(
 
 
 def _cache(
-    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...], classifier: bool
+    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...], of_classifier: bool
 ) -> FeatureCache | None:
     """Cached features at scale 1, where the settings say so and that scale is among the maps'."""
-    key = job.cache_key(classifier=classifier)
+    key = job.cache_key(of_classifier=of_classifier)
     if key is None or 1.0 not in job.settings.cams.scales:
         return None
     return compute_features(networks[0].backbone, samples, job.settings, job.run.path, key)

@@ -35,7 +35,7 @@ PARTS = (
 
 
 def segment(job: Job) -> None:
-    """Train it on the pseudo masks; writes model.safetensors, predictions/NAME.png."""
+    """Train the network on pseudo masks; writes model.safetensors, predictions/NAME.png."""
     settings = job.settings.segment
     if settings.network == "none":
         log.info("segment: off")
