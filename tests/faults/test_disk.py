@@ -150,7 +150,7 @@ def test_metrics_written_before_outlive_a_full_disk(disk):
     with pytest.raises(OSError, match="No space"):
         (path.parent / "rest").write_bytes(bytes(200_000))
     with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written \(No space left"):
-        _Metrics(path, Accelerator(cpu=True), keep=30, steps=1)
+        _Metrics.open(path, Accelerator(cpu=True), keep=30, steps=1)
     assert path.read_text() == lines
     with pytest.raises(InputError, match=r"log\.txt: cannot be written \(No space left"):
         append(path.parent / "log.txt", "x" * 5000)
