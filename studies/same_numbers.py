@@ -10,6 +10,7 @@ Prints a line per run, and every file that differs; exit code 1 if there is one.
 """
 
 import argparse
+import hashlib
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def main() -> None:
     different = 0
     for name, words in runs.items():
         folders = []
-        for side, code in ((before.name, before), ("now", ROOT)):
+        for side, code in ((before.name, before), (state(), ROOT)):
             folder = out / "runs" / side / name
             call_esol(code, [str(photos) if word == "PHOTOS" else word for word in words], folder)
             folders.append(folder)
@@ -64,6 +65,15 @@ def checked_out(revision: str, out: Path) -> Path:
         subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
         subprocess.run(["git", "-C", str(folder), "checkout", "-q", short], check=True)
     return folder
+
+
+def state() -> str:
+    """Name of this checkout's code: its commit, with a digest of the changes since."""
+    git = ("git", "-C", str(ROOT))
+    head = (*git, "rev-parse", "--short", "HEAD")
+    name = "now-" + subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+    diff = subprocess.run((*git, "diff", "HEAD"), check=True, capture_output=True).stdout
+    return f"{name}-{hashlib.sha256(diff).hexdigest()[:8]}" if diff else name
 
 
 def drawn_photos(code: Path, out: Path) -> Path:
