@@ -33,9 +33,9 @@ TESTS = {
     "esol/metrics/curves.py": ["test_evaluate.py", "test_evaluate_masks.py", "test_threshold.py"],
     "esol/metrics/histogram.py": ["test_evaluate.py", "test_threshold.py"],
     "esol/metrics/confusion.py": ["test_evaluate.py", "test_evaluate_masks.py"],
-    "esol/runs/manifest.py": ["test_manifest.py"],
-    "esol/runs/outputs.py": ["test_outputs.py"],
+    "esol/runs/manifest.py": ["test_manifest.py", "test_outputs.py"],
     "esol/runs/folder.py": ["test_runfolder.py"],
+    "esol/runs/work.py": ["test_runfolder.py"],
 }
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},

@@ -79,4 +79,6 @@ def test_an_explicit_stride_that_a_network_does_not_have_is_reported(folder, cap
     """The stored settings say 8, as those of version 0.1.0 did where nobody chose a stride."""
     assert yaml.safe_load(Path("run/settings.yaml").read_text())["segment"]["stride"] == 8
     run(load_settings("run/settings.yaml"), "photos", folder, first="segment", overwrite=True)
-    assert "segment.stride = 8: Linknet with tu-test_resnet has stride 32" in caplog.text
+    assert (
+        "segment.stride = 8 has no effect: Linknet with tu-test_resnet has stride 32" in caplog.text
+    )

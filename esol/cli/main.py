@@ -375,7 +375,7 @@ def _completion(rest: list[str]) -> int:
 
     parser = Parser(
         prog="esol completion",
-        description="Script with which a shell completes commands, settings and values.",
+        description="Script with which a shell completes commands, flags and files.",
     )
     parser.add_argument("shell", choices=SHELLS, help="which shell; docs/completion.md")
     print(script(parser.parse_args(rest).shell))

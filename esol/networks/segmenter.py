@@ -21,7 +21,6 @@ from esol.networks.deeplab2 import DeepLabV2, padded
 from esol.networks.folding import hold_batch_norm
 from esol.networks.weights import classifier_prefixes, read_weights
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment
-from esol.system.progress import log
 
 NETWORKS = (
     "DPT",
@@ -52,7 +51,7 @@ class Segmenter(nn.Module):
 
     Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN), "auto" is
     8, and a stride that the network cannot have is refused. The other networks have a fixed stride
-    and accept only that one and "auto", and 8 with a warning: settings of earlier versions say 8
+    and accept only that one, "auto", and 8, which has no effect: settings of earlier versions say 8
     where nobody chose a stride.
 
     Args:
@@ -84,6 +83,12 @@ class Segmenter(nn.Module):
             self.body = _library_network(settings, labels)
             self._multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
         self.train(self.training)
+
+    @property
+    def encoder_stride(self) -> int:
+        """Input pixels per feature cell of the encoder."""
+        is_own = isinstance(self.body, DeepLabV2)
+        return self.stride if is_own else int(self.body.encoder.output_stride)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images, H and W at least 32 -> (N, L, H, W) logits."""
@@ -161,16 +166,12 @@ def _library_network(settings: Segment, labels: int) -> Any:
 
 
 def _check_fixed_stride(settings: Segment, fixed: int) -> None:
-    """Refuse another stride than the network's fixed one, or warn of it."""
-    if settings.stride in ("auto", fixed):
-        return
-    fault = (
-        f"segment.stride = {settings.stride}: {settings.network} with {settings.encoder} has stride"
-        f" {fixed}, which cannot be chosen; leave segment.stride out"
-    )
-    if settings.stride != AUTO_STRIDE:
-        raise InputError(fault)
-    log.warning("%s", fault)
+    """Refuse another stride than the network's fixed one, except 8."""
+    if settings.stride not in ("auto", fixed, AUTO_STRIDE):
+        raise InputError(
+            f"segment.stride = {settings.stride}: {settings.network} with {settings.encoder} has"
+            f" stride {fixed}, which cannot be chosen; set segment.stride: auto"
+        )
 
 
 def _attempt(

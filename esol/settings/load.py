@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import (
+    SUPPRESS,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    Namespace,
+    set_parsing_settings,
+)
 
 from esol.errors import InputError
 from esol.settings import Settings
@@ -83,6 +89,14 @@ _VALUE = "expected one of "
 """Prefix of jsonargparse's message about a wrong value."""
 
 
+class _Formatter(DefaultHelpFormatter):
+    """Help that shows a setting's type and range without the word Annotated."""
+
+    def _expand_help(self, action: Any) -> str:
+        text = str(super()._expand_help(action))
+        return re.sub(r"type: Annotated\[(.*)\](?=, default)", r"type: \1", text)
+
+
 class Parser(ArgumentParser):
     """Parser whose errors are one line, without the usage text."""
 
@@ -98,7 +112,9 @@ class Parser(ArgumentParser):
         if _VALUE in message:
             return ""
         keys = [
-            option.lstrip("-") for option in self._option_string_actions if option.startswith("--")
+            option.lstrip("-")
+            for option in self._option_string_actions
+            if option.startswith("--") and option[2:].split(".")[0] not in RETIRED
         ]
         wrong = [word.strip("'\"-:,.").split("=")[0] for word in message.split()]
         unknown = [word for word in wrong if word and word not in keys]
@@ -121,6 +137,7 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
         description=text,
         usage=f"esol {command} {positionals} [--group.setting VALUE ...]",
         print_config=None,
+        formatter_class=_Formatter,
     )
     parser.add_argument("paths", nargs="*", help=positionals)
     parser.add_argument("--config", action="config", help="settings file; flags override it")
