@@ -92,5 +92,5 @@ def load_weights(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = one_line(error, lines=1)
         raise InputError(f"{path} cannot be loaded ({reason}); run its stage again") from error
