@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python studies/same_numbers.py REVISION [--out DIR] [--quick]
 
-Runs `esol demo`, and every method with tests/smoke.yaml on a small synthetic set, once with the
-code of REVISION (checked out below DIR) and once with the code of this checkout, one after the
-other. Runs that are finished are not repeated, so an interrupted comparison goes on. Compared are,
+Runs `esol demo`, and every method with tests/smoke.yaml (and once instances and DeepLabV2) on a
+small synthetic set, once with the code of REVISION (checked out below DIR) and once with the code
+of this checkout, one after the other. Runs that are finished are not repeated, so an interrupted comparison goes on. Compared are,
 byte by byte: metrics.jsonl and identity.json of every stage, metrics.json, weights, maps and masks.
 Prints a line per run, and every file that differs; exit code 1 if there is one.
 """
@@ -21,8 +21,13 @@ COMPARED = (".jsonl", ".safetensors", ".npz", ".png")
 NAMES = ("metrics.json", "identity.json")
 SMOKE = "tests/smoke.yaml"
 PEERS = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks.saliency=saliency")
+OTHERS = (
+    "--refine.instances=true",
+    *("--segment.network=DeepLabV2", "--segment.encoder=test_resnet", "--backbone.norm=frozen"),
+)
 RUNS = {
     "demo": ("demo",),
+    "instances and DeepLabV2": ("run", SMOKE, "PHOTOS", *OTHERS),
     **{
         method: ("run", SMOKE, "PHOTOS", f"--method={method}", *PEERS)
         for method in ("esol", "cam", "sccam", "drs", "eps")
