@@ -4,8 +4,9 @@
 
 Runs `esol demo`, and every method with tests/smoke.yaml (and once instances and DeepLabV2) on a
 small synthetic set, once with the code of REVISION (checked out below DIR) and once with the code
-of this checkout, one after the other. Runs that are finished are not repeated, so an interrupted comparison goes on. Compared are,
-byte by byte: metrics.jsonl and identity.json of every stage, metrics.json, weights, maps and masks.
+of this checkout, one after the other. Runs that are finished are not repeated, so an interrupted
+comparison goes on. Compared are, byte by byte: metrics.jsonl and identity.json of every stage,
+metrics.json, weights, maps and masks.
 Prints a line per run, and every file that differs; exit code 1 if there is one.
 """
 
