@@ -99,6 +99,7 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
     lock.acquire()
     lock.release()
     assert "no locks (No locks available)" in caplog.text
+    assert not (tmp_path / OWNER).exists()
 
 
 def test_the_lock_is_open_for_writing_as_nfs_asks(tmp_path, monkeypatch):

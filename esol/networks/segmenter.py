@@ -20,7 +20,7 @@ from esol.networks.backbone import Backbone, Keys
 from esol.networks.deeplab2 import DeepLabV2, padded
 from esol.networks.folding import hold_batch_norm
 from esol.networks.weights import classifier_prefixes, read_weights
-from esol.settings import AUTO_STRIDE, BackboneSettings, Segment
+from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
 
 NETWORKS = (
     "DPT",
@@ -75,7 +75,7 @@ class Segmenter(nn.Module):
             known = ", ".join(NETWORKS)
             raise InputError(f"segment.network = {network!r}: no such network; there are: {known}")
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
-        self.stride, self.labels = settings.encoder_stride, labels
+        self.stride, self.labels = requested_stride(settings), labels
         self.body: Any
         if network == "DeepLabV2":
             self.body = DeepLabV2(_backbone(settings), self.stride, labels)
@@ -85,8 +85,8 @@ class Segmenter(nn.Module):
         self.train(self.training)
 
     @property
-    def encoder_stride(self) -> int:
-        """Input pixels per feature cell of the encoder."""
+    def actual_stride(self) -> int:
+        """Input pixels per feature cell of the encoder, whatever was requested."""
         is_own = isinstance(self.body, DeepLabV2)
         return self.stride if is_own else int(self.body.encoder.output_stride)
 
@@ -125,7 +125,7 @@ class Segmenter(nn.Module):
 
 
 def _backbone(settings: Segment) -> Backbone:
-    name, stride = settings.encoder.removeprefix("tu-"), settings.encoder_stride
+    name, stride = settings.encoder.removeprefix("tu-"), requested_stride(settings)
     backbone = BackboneSettings(
         name=name, weights=settings.weights, stride=stride, learn=("*",), norm=settings.norm
     )
@@ -140,7 +140,7 @@ def _library_network(settings: Segment, labels: int) -> Any:
     options: dict[str, Any] = {"encoder_name": encoder, "in_channels": 3, "classes": labels}
     selectable = "encoder_output_stride" in inspect.signature(maker.__init__).parameters
     if selectable:
-        options["encoder_output_stride"] = settings.encoder_stride
+        options["encoder_output_stride"] = requested_stride(settings)
     if network == "DPT":
         # Vision transformers otherwise accept inputs of one size only.
         options["dynamic_img_size"] = True
@@ -154,7 +154,7 @@ def _library_network(settings: Segment, labels: int) -> Any:
             ) from failure
         parts = f"segment.network = {network!r}, segment.encoder = {encoder!r}"
         if selectable:
-            parts += f", segment.stride = {settings.encoder_stride}"
+            parts += f", segment.stride = {requested_stride(settings)}"
         if network == "DPT":
             reason = "it needs a vision transformer, tu-vit_..."
         raise InputError(f"{parts}: cannot be combined ({reason})") from failure

@@ -127,8 +127,8 @@ class FolderLock:
 
     def release(self) -> None:
         """Give the lock back, if it was taken."""
-        _held.discard(self._lock)
-        if self._lock.is_locked:
+        if self._lock in _held:
+            _held.discard(self._lock)
             # In a folder that has become read-only, who it was stays written.
             with suppress(OSError):
                 (self.folder / OWNER).unlink(missing_ok=True)

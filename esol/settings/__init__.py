@@ -168,15 +168,19 @@ class Settings:
 
     def resolved(self) -> "Settings":
         """The same with what "auto" stands for, as far as that is known before a run."""
-        segment = self.segment
-        stride = AUTO_STRIDE if segment.stride == "auto" else segment.stride
+        stride = requested_stride(self.segment)
         return replace(
             self,
             seeds=replace(self.seeds, kind=self.seed_kind),
-            segment=replace(segment, stride=stride),
+            segment=replace(self.segment, stride=stride),
         )
 
     def group(self, name: str) -> Any:
         """One group as plain values."""
         value = getattr(self, name)
         return value if isinstance(value, int | str) else asdict(value)
+
+
+def requested_stride(segment: Segment) -> int:
+    """Stride that a segmentation network is asked for, where it can be chosen."""
+    return AUTO_STRIDE if segment.stride == "auto" else segment.stride

@@ -206,8 +206,3 @@ class Segment:
         bilateral_weight=4.0,
     )
     """Testing: CRF on the probabilities (DeepLab's; off by default)."""
-
-    @property
-    def encoder_stride(self) -> int:
-        """The stride that a network is asked for, if it can be."""
-        return AUTO_STRIDE if self.stride == "auto" else self.stride

@@ -124,7 +124,7 @@ def _check_networks(job: Job, todo: Sequence[str]) -> None:
     if "refine" in todo and "irn" in settings.refine.methods:
         AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
     if "segment" in todo and segment.network != "none":
-        stride = Segmenter(segment, job.classes + 1).encoder_stride
+        stride = Segmenter(segment, job.classes + 1).actual_stride
         if segment.stride not in ("auto", stride):
             log.warning(
                 "segment.stride = %s has no effect: %s with %s has stride %d; set it to auto",

@@ -13,6 +13,7 @@ from esol.predict.bundle import BUNDLE, redescribe, save_bundle
 from esol.predict.model import load
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
+from esol.settings import requested_stride
 from esol.stages.fitting import last_losses
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, device_of, my_share
@@ -121,7 +122,7 @@ def _description(job: Job, corrected: int) -> dict[str, Any]:
         "classes": job.data.classes,
         "network": settings.network,
         "encoder": settings.encoder,
-        "stride": settings.encoder_stride,
+        "stride": requested_stride(settings),
         "norm": settings.norm,
         "resize": settings.input.resize,
         "size": settings.input.size,
