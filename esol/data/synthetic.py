@@ -20,6 +20,9 @@ from esol.errors import InputError
 CLASSES = ("anchor", "bullseye", "checker", "pinwheel", "sunburst", "tricolour")
 """Class names in mask-value order, after the patterns of the heads."""
 
+GROUNDS = ("sand", "grass", "water", "bricks", "gravel", "heather")
+"""The six grounds, which are classes 7 to 12 of a set without background."""
+
 _HEAD_COLOURS = (
     ((215, 45, 40), (250, 235, 215)),
     ((40, 70, 200), (250, 240, 120)),
@@ -61,7 +64,12 @@ class _Creature:
 
 
 def write_synthetic(
-    root: Path | str, photos: int, size: int, seed: int, val_fraction: float = 0.25
+    root: Path | str,
+    photos: int,
+    size: int,
+    seed: int,
+    val_fraction: float = 0.25,
+    background: bool = True,
 ) -> None:
     """Draw a data set: labels.csv (lists "train" and "val"), classes.txt, images, masks, saliency.
 
@@ -74,6 +82,8 @@ def write_synthetic(
         size: longest side in pixels, at least 32; the other side is 0.75 to 1 of it.
         seed: 0 or more.
         val_fraction: fraction of the photos in the list "val", 0 .. 1.
+        background: False: grounds are classes too, two in each photo, so that every pixel has a
+            class, as where photos are tagged grass, sky and road.
 
     Raises:
         InputError: the folder is not empty, or an argument is out of its range.
@@ -92,19 +102,21 @@ def write_synthetic(
     shutil.rmtree(part, ignore_errors=True)
     for folder in ("images", "saliency"):
         (part / folder).mkdir(parents=True)
-    rows = []
+    rows, names = [], CLASSES if background else CLASSES + GROUNDS
     first_val = photos - round(photos * val_fraction)
     for i in range(photos):
-        image, mask = draw_scene(np.random.default_rng((seed, i)), size, i % len(CLASSES))
+        image, mask = draw_scene(
+            np.random.default_rng((seed, i)), size, i % len(CLASSES), background
+        )
         Image.fromarray(image).save(part / "images" / f"{i:05d}.jpg", quality=92)
         save_mask(mask, part / "masks" / f"{i:05d}.png")
         saliency = draw_saliency(mask, np.random.default_rng((seed, i, 1)))
         Image.fromarray(saliency).save(part / "saliency" / f"{i:05d}.png")
-        tags = " ".join(CLASSES[value - 1] for value in np.unique(mask[mask > 0]))
+        tags = " ".join(names[value - 1] for value in np.unique(mask[mask > 0]))
         rows.append((f"images/{i:05d}.jpg", tags, "train" if i < first_val else "val"))
     with (part / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("image", "labels", "split"), *rows])
-    (part / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    (part / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     part.replace(root)
 
 
@@ -136,7 +148,7 @@ def draw_saliency(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[
 
 
 def draw_scene(
-    rng: np.random.Generator, size: int, first: int
+    rng: np.random.Generator, size: int, first: int, background: bool = True
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one photo.
 
@@ -144,6 +156,7 @@ def draw_scene(
         rng: source of all randomness.
         size: longest side in pixels.
         first: class, 0 .. 5, that is certainly in the photo and chooses the ground.
+        background: whether grounds are background; else there are two, 7 .. 12 in the mask.
 
     Returns:
         Image (H, W, 3) uint8 and mask (H, W) uint8 with 0 and 1 .. 6.
@@ -162,10 +175,12 @@ def draw_scene(
         layers = [_layer(creature, shape) for creature in creatures]
         if _all_visible(creatures, layers):
             break
-    canvas = _ground(ground, shape, rng)
-    for _ in range(int(rng.integers(2, 6))):
-        _add_clutter(canvas, rng)
-    mask = np.zeros(shape, dtype=np.uint8)
+    canvas, mask = _ground(ground, shape, rng), np.zeros(shape, dtype=np.uint8)
+    if background:
+        for _ in range(int(rng.integers(2, 6))):
+            _add_clutter(canvas, rng)
+    else:
+        _add_second_ground(canvas, mask, ground, rng)
     for creature, (body, head, u, v) in zip(creatures, layers, strict=True):
         box = _box(np.maximum(body, head) > 0)
         _paint(canvas[box], body[box], _body_colour(creature.kind, u[box], v[box], rng))
@@ -292,6 +307,19 @@ def _ground(kind: int, shape: list[int], rng: np.random.Generator) -> _Array:
     )
     colour = np.array(_GROUND_COLOURS[kind]) + rng.normal(0, 14, 3)
     return _mixed(colour - 30, colour + 30, textures[kind]() + 0.5)
+
+
+def _add_second_ground(
+    canvas: _Array, mask: NDArray[np.uint8], ground: int, rng: np.random.Generator
+) -> None:
+    """Another ground above a wavy horizon; both get their mask values."""
+    height, width = mask.shape
+    other = (ground + int(rng.integers(1, len(GROUNDS)))) % len(GROUNDS)
+    x, y = _grid([height, width])
+    wave = 0.05 * np.sin(2 * np.pi * (x / width * rng.uniform(0.5, 2) + rng.random()))
+    above = y / height < rng.uniform(0.25, 0.75) + wave
+    canvas[above] = _ground(other, [height, width], rng)[above]
+    mask[:] = np.where(above, other, ground) + len(CLASSES) + 1
 
 
 def _blocks(rng: np.random.Generator, shape: list[int], cell: int) -> _Array:
