@@ -78,7 +78,7 @@ class _Photo:
     saliency: tuple[str, str] | None = None
 
 
-def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
+def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckReport:
     """Read every photo, mask and saliency map of the wanted lists and report all problems.
 
     Args:
@@ -98,7 +98,7 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
     # If every row is wrong there are no classes: the rows' problems are the answer.
     classes = choose_classes(reading, settings) if reading.known or not reading.problems else ()
     entries = {e.name: e for split in reading.splits.values() for e in split}
-    maps, misplaced = _saliency_folder(reading, saliency)
+    maps, misplaced = _saliency_folder(reading, str(saliency))
     photos = _read_photos(reading, list(entries.values()), maps)
     used = (photos[name] for name, entry in entries.items() if set(entry.tags) & set(classes))
     counts = {

@@ -14,8 +14,8 @@ from esol.metrics.curves import table
 
 
 def evaluate_masks(
-    masks: Path,
-    truth: Path,
+    masks: Path | str,
+    truth: Path | str,
     classes: Sequence[str] | int | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -37,10 +37,11 @@ def evaluate_masks(
         InputError: nothing to score, a file is missing or unreadable, sizes or values do not fit.
 
     Examples:
-        >>> table = evaluate_masks(Path("photos/masks"), Path("photos/masks"))
+        >>> table = evaluate_masks("photos/masks", "photos/masks")
         >>> table["miou"], table["photos"], table["classes"], table["per_class"]["1"]["recall"]
         (1.0, 24, 6, 1.0)
     """
+    masks, truth = Path(masks), Path(truth)
     names = _names(truth) if names is None else sorted(set(names))
     if not names:
         raise InputError(f"{truth}: no ground truth to score (no PNG found); name another folder")

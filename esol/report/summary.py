@@ -106,7 +106,7 @@ def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
     return table
 
 
-def write_report(run: Path, photos: int = PHOTOS) -> Path:
+def write_report(run: Path | str, photos: int = PHOTOS) -> Path:
     """Build the page RUN/report.html from a run's files and photos, and return its path.
 
     Args:
@@ -120,6 +120,7 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
         >>> write_report(Path("runs/mine"), photos=4).as_posix()
         'runs/mine/report.html'
     """
+    run = Path(run)
     if photos < 0:
         raise InputError(f"--photos {photos}: give 0 or more")
     run_folder = RunFolder(run)
