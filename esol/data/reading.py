@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +15,9 @@ from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Dataset, Sample
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import leads_out, open_text, read_text
+
+_RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
+"""Names of mask values that are no classes, and how label tools write them: _background_."""
 
 LISTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 """Folders with these names, in any case, hold the photos of a list and are not tags."""
@@ -77,16 +80,30 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Names from a text file, one per line, each once; an InputError if there are none.
-
-    Classes are in mask-value order, value 1 first.
-    """
+    """Names from a text file, one per line, each once; an InputError if there are none."""
     names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"{path}: {repeated[0]!r} is on two lines: remove one")
+    return names
+
+
+def read_classes(path: Path, used: Collection[str] = ()) -> tuple[str, ...]:
+    """Class names from a text file, one per line in mask-value order, value 1 first.
+
+    Label tools also list the background, which would shift all values: that is an InputError,
+    unless it is among the ``used`` tags.
+    """
+    names = read_names(path)
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        name = line.strip()
+        value = _RESERVED.get(name.strip("_").lower())
+        if value is not None and name not in used and (name.lower() == BACKGROUND or "_" in name):
+            raise InputError(
+                f"{path}: line {number}: remove {name!r}, which is value {value} in any case"
+            )
     return names
 
 

@@ -95,6 +95,12 @@ def class_names(content: bytes, place: Place) -> Command:
     return ["check", place.data]
 
 
+def background_tagged(place: Place) -> Command:
+    rows = (place.data / "labels.csv").read_text().replace("cat", "background")
+    (place.data / "labels.csv").write_text(rows)
+    return class_names(b"background\ndog\n", place)
+
+
 def a_class_less(place: Place) -> Command:
     """The masks that show the class are wrong too; a run tells the first problem."""
     (place.data / "classes.txt").write_text("cat\n")
@@ -182,13 +188,23 @@ KINDS = (
         ("classes.txt", "remove one"),
     ),
     Kind(
+        "class names: begins with background",
+        partial(class_names, b"\n background\ncat\ndog\n"),
+        ("classes.txt: line 2", "remove 'background', which is value 0 in any case"),
+    ),
+    Kind(
+        "class names: as labelme lists them",
+        partial(class_names, b"__ignore__\n_background_\ncat\ndog\n"),
+        ("classes.txt: line 1", "remove '__ignore__', which is value 255 in any case"),
+    ),
+    Kind(
         "class names: empty file", partial(class_names, b""), ("classes.txt", "one name per line")
     ),
     Kind("class names: a tag missing", a_class_less, ("classes.txt", "add a line")),
     Kind("class names: no UTF-8", partial(class_names, b"cat\nd\xf6g\n"), ("classes.txt", "UTF-8")),
     Kind(
-        "class names: background",
-        partial(class_names, b"background\ncat\ndog\n"),
+        "class names: background, which is a tag too",
+        background_tagged,
         ("data", "rename the tag"),
     ),
     Kind(
