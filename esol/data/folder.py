@@ -66,6 +66,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
         unlisted=unlisted,
         available=tuple(sorted(splits)),
         tag_set=source,
+        alphabetical=not settings.classes and not (root / CLASS_NAMES).exists(),
     )
 
 

@@ -174,6 +174,8 @@ class Reading:
         unlisted: photos beside the listed ones that are not listed.
         available: all existing lists, read or not.
         tag_set: source of the tags, "" if the layout fixes it.
+        alphabetical: nobody gave the order of the classes: a new tag may shift their mask values.
+        warnings: findings that may be intentional, one line each.
     """
 
     kind: str
@@ -187,15 +189,21 @@ class Reading:
     unlisted: tuple[Path, ...] = ()
     available: tuple[str, ...] = ()
     tag_set: str = ""
+    alphabetical: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Reads masks and renumbers their classes; loader processes can copy it."""
+    """Reads masks and renumbers their classes; loader processes can copy it.
+
+    ``stored``, ``known`` and ``alphabetical`` are those of the :class:`Reading`.
+    """
 
     stored: Callable[[Path], NDArray[np.uint8]]
     known: tuple[str, ...]
     classes: tuple[str, ...]
+    alphabetical: bool = False
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
         """Mask of a sample: (H, W) uint8, 0 background, 1 .. K, 255 ignored.
@@ -246,7 +254,7 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
         tail = f" (and {more} more: `esol check` lists them)" if more else ""
         raise InputError(reading.problems[0] + tail)
     classes = choose_classes(reading, settings)
-    notes: list[str] = []
+    notes = list(reading.warnings)
     splits: dict[str, tuple[Sample, ...]] = {}
     for split, entries in reading.splits.items():
         samples = _samples(entries, classes)
@@ -255,7 +263,9 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
             notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
         splits[split] = evenly_spaced(samples, settings.limit)
     _require_photos(reading.root, settings, splits)
-    truth = Truth(reading.stored, reading.known, classes) if reading.stored else None
+    truth = None
+    if reading.stored:
+        truth = Truth(reading.stored, reading.known, classes, reading.alphabetical)
     root, masks = reading.root, reading.mask_set
     return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
 

@@ -1,11 +1,13 @@
 """Stage 9, ``esol evaluate``: measure the maps and masks that are there."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from esol.data.images import load_mask
+from esol.data.truth import cautions, pixels
 from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
@@ -50,7 +52,7 @@ def evaluate(job: Job) -> None:
                 stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results}
             )
         stage.results |= {
-            split: {kind: v["fixed"]["miou"] for kind, v in measured.items() if kind != "photos"}
+            split: {k: v["fixed"]["miou"] for k, v in measured.items() if isinstance(v, dict)}
             for split, measured in results.items()
         }
 
@@ -67,9 +69,10 @@ def _evaluate_list(
         for kind, threshold in map_thresholds.items()
     }
     tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in mask_folders}
-    mine = my_share(samples)
+    mine, counted_truth = my_share(samples), Counter[int]()
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
         truth = job.data.truth(sample)
+        counted_truth.update(pixels(truth))
         for kind in map_thresholds:
             scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
             histograms[kind].add(scores.full(), scores.classes, truth)
@@ -80,6 +83,10 @@ def _evaluate_list(
             mask = load_mask(path)
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
+    if warnings := cautions(sum(all_gather(counted_truth), Counter[int]())):
+        results["warnings"] = list(warnings)
+        for warning in warnings:
+            log.warning("evaluate: %s: %s", split, warning)
     for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in histograms.items()):
         for other in others:
             histogram.merge(other)
