@@ -1,13 +1,12 @@
 """Stage 9, ``esol evaluate``: measure the maps and masks that are there."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from esol.data.images import load_mask
-from esol.data.truth import cautions, pixels
+from esol.data.truth import Shown, against_tags, cautions, shown, total_pixels
 from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
@@ -69,10 +68,12 @@ def _evaluate_list(
         for kind, threshold in map_thresholds.items()
     }
     tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in mask_folders}
-    mine, counted_truth = my_share(samples), Counter[int]()
+    mine = my_share(samples)
+    seen: list[Shown] = []
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
         truth = job.data.truth(sample)
-        counted_truth.update(pixels(truth))
+        tags = [job.data.classes[tag] for tag in sample.tags]
+        seen.append(shown(truth, sample.mask or sample.image, tags, job.data.classes))
         for kind in map_thresholds:
             scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
             histograms[kind].add(scores.full(), scores.classes, truth)
@@ -83,8 +84,10 @@ def _evaluate_list(
             mask = load_mask(path)
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
-    if warnings := cautions(sum(all_gather(counted_truth), Counter[int]())):
-        results["warnings"] = list(warnings)
+    masks = sorted((m for part in all_gather(seen) for m in part), key=lambda m: m.mask)
+    wrong = filter(None, against_tags(masks, job.data.classes, alphabetical=False))
+    if warnings := [*cautions(total_pixels(masks)), *wrong]:
+        results["warnings"] = warnings
         for warning in warnings:
             log.warning("evaluate: %s: %s", split, warning)
     for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in histograms.items()):

@@ -1,6 +1,7 @@
 """Masks that measure no class, have no background, or show other classes than the tags."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,12 @@ from PIL import Image
 from esol.data import open_dataset
 from esol.data.check import check
 from esol.data.images import save_mask
-from esol.data.truth import against_tags, cautions, only_ignored, pixels, shown
-from esol.settings import Data
+from esol.data.truth import Shown, against_tags, cautions, only_ignored, pixels, shown
+from esol.errors import InputError
+from esol.runs.folder import RunFolder
+from esol.settings import Data, Settings
+from esol.stages import checks
+from esol.stages.job import Job
 
 CLASSES = ("bird", "cat", "dog")
 
@@ -139,3 +144,36 @@ def test_alphabetical_is_what_nobody_ordered(tmp_path):
     assert not open_dataset(root, Data()).truth.alphabetical
     (root / "classes.txt").write_text("background\ncat\ndog\n")
     refused(root, "classes.txt: line 1", "value 0 in any case")
+
+
+def look(root: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> list[str]:
+    """Names of the masks that are read before a run's work, until it is refused or not."""
+    monkeypatch.setattr(checks, "LOOKED_AT", most)
+    seen: list[str] = []
+
+    def counting(*arguments: Any) -> Shown:
+        found = shown(*arguments)
+        seen.append(found.mask.stem)
+        return found
+
+    monkeypatch.setattr(checks, "shown", counting)
+    data = open_dataset(root, Data())
+    checks.check_input(Job(Settings(), data, RunFolder(root / "run")), ["evaluate"])
+    return seen
+
+
+def test_a_run_looks_at_some_masks_and_at_all_if_these_are_wrong(tmp_path, monkeypatch, caplog):
+    rows = [("cat", 1), ("dog", 2)] * 4
+    assert look(data_set(tmp_path / "a", *rows), monkeypatch, 3) == ["0", "2", "5"]
+    assert not caplog.records
+    # The very masks that are looked at are wrong, the others are not.
+    odd = [(tag, 3 - value if n in (0, 2, 5) else value) for n, (tag, value) in enumerate(rows)]
+    seen = look(data_set(tmp_path / "b", *odd), monkeypatch, 3)
+    assert len(seen) == 3 + 8
+    assert "3 of 8 masks show other classes" in caplog.text
+    shifted = [*rows, ("bird", None), ("bird", None)]
+    with pytest.raises(InputError, match="list 'train': 8 of 8 masks"):
+        look(data_set(tmp_path / "c", *shifted), monkeypatch, 3)
+    binary = [("cat", 255)] * 4
+    with pytest.raises(InputError, match="list 'train': all that is not background"):
+        look(data_set(tmp_path / "d", *binary), monkeypatch, 3)
