@@ -101,6 +101,47 @@ def test_files_of_other_networks_are_refused(tmp_path):
         backbone(weights=str(path))
 
 
+def checkpoint(path):
+    """As training with DataParallel writes it."""
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
+
+
+def bare_state(path):
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+
+
+def old_pickle(path):
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def with_prefix(path):
+    state = timm.create_model("test_resnet").state_dict()
+    save_file({f"module.{k}": v for k, v in state.items()}, path)
+
+
+@pytest.mark.parametrize("write", [checkpoint, bare_state, old_pickle, with_prefix])
+def test_weights_of_ones_own_the_message_converts_them(write, tmp_path):
+    path = tmp_path / "mine's.pth"
+    write(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="in Python: ") as refusal:
+        backbone(weights=str(path))
+    exec(str(refusal.value).partition("in Python: ")[2], {})
+    (other,) = set(tmp_path.iterdir()) - {path}
+    backbone(weights=str(other))
+    assert path.read_bytes() == before
+
+
+def test_a_prefix_that_is_not_the_only_fault_is_not_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"module.conv.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="does not fit") as refusal:
+        backbone(weights=str(path))
+    assert "in Python" not in str(refusal.value)
+
+
 def test_download_that_fails_says_what_to_do(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 

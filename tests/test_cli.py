@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line messages, and what each command leaves behind."""
 
+import html
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -16,11 +18,14 @@ from PIL import Image
 import esol.stages.classify
 import esol.stages.expand
 from esol.cli.main import main
+from esol.data import open_dataset
+from esol.data.images import load_mask, save_mask
 from esol.data.synthetic import write_synthetic
 from esol.maps.files import load_maps
 from esol.method.losses import classify_losses
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
+from esol.settings import Data
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 # At the smoke file's own rate every map ends in 0, and then all masks are alike.
@@ -289,6 +294,34 @@ def test_run_prints_the_numbers_and_where_the_report_is(call, finished_run, phot
         assert f"{100 * found['shrinkage']['fixed']['miou']:.1f}" in out
     assert out.rstrip().endswith(f"report: {finished_run / 'report.html'}")
     assert "\x1b" not in out + err, "colour codes outside a terminal"
+
+
+def test_what_the_numbers_cannot_say_stands_beside_them(call, copy, photos, tmp_path):
+    data = Path(shutil.copytree(photos, tmp_path / "photos"))
+    for path in (data / "masks").rglob("*.png"):
+        mask = load_mask(path)
+        save_mask(np.where(mask, mask, np.uint8(255)), path)
+    said = "the ground truth has no background: foreground precision"
+    assert said in call("check", data)[1]
+    sample = open_dataset(data, Data(evaluate=("val",))).samples("val")[0]
+    other = next(value for value in range(1, 7) if value - 1 not in sample.tags)
+    mask = load_mask(sample.mask)
+    save_mask(np.where(mask == 255, mask, np.uint8(other)), sample.mask)
+    code, out, err = call("evaluate", SMOKE, data, copy, *FLAGS, "--overwrite")
+    assert code == 0
+    metrics = json.loads((copy / STAGES["evaluate"].folder / "metrics.json").read_text())
+    assert call("report", copy)[0] == 0
+    page = html.unescape((copy / "report.html").read_text())
+    for split, found in metrics["lists"].items():
+        warning, *more = found["warnings"]
+        assert warning.startswith(said)
+        assert len(more) == (split == "val")
+        assert all("1 of 6 masks show other classes" in line and line in page for line in more)
+        assert f"warning: {split}: {said}" in out
+        assert f"evaluate: {split}: {said}" in err
+    numbers = [part.partition("<h3>")[0] for part in page.split("<h2>Numbers on")[1:]]
+    assert len(numbers) == len(metrics["lists"])
+    assert all(said in part for part in numbers)
 
 
 def test_report_is_rebuilt_to_the_byte(call, copy):

@@ -1,11 +1,13 @@
 """``esol evaluate MASKS --gt DIR``: two folders of masks."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from esol.cli.main import main
 from esol.errors import InputError
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import table
@@ -39,6 +41,7 @@ def test_two_photos_by_hand(folders: tuple[Path, Path]) -> None:
         "photos": 2,
         "pixels": 7,
         "coverage": 6 / 7,
+        "warnings": [],
     }
     assert result["miou"] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
 
@@ -105,3 +108,51 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_listed_photo_without_truth_is_named(folders: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match=r"truth/no-truth\.png"):
         evaluate_masks(*folders, names=["no-truth"])
+
+
+TRUTH = np.array([[0, 0, 0, 1], [0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("predicted", "true", "words"),
+    [
+        (TRUTH, TRUTH, ()),
+        (TRUTH, 1 - TRUTH, ("mIoU would be 100.0 % instead of 0.0 %", "are inverted")),
+        (TRUTH * 255, TRUTH, ("masks: all that is not background", "255 (undecided)")),
+        (TRUTH, np.where(TRUTH, 1, 255), ("truth: the ground truth has no background",)),
+        (TRUTH, 1 + TRUTH, ("truth: the ground truth has no background", "foreground")),
+        (TRUTH, TRUTH * 0, ("truth: the ground truth shows no class",)),
+        # Poor masks are not inverted ones.
+        (np.array([[1, 1, 0, 1], [1, 1, 0, 0]]), TRUTH, ()),
+    ],
+)
+def test_what_the_numbers_cannot_say(
+    tmp_path: Path, predicted: np.ndarray, true: np.ndarray, words: tuple[str, ...]
+) -> None:
+    _put(tmp_path / "masks", "a", predicted)
+    _put(tmp_path / "truth", "a", true)
+    warnings = evaluate_masks(tmp_path / "masks", tmp_path / "truth")["warnings"]
+    assert len(warnings) == bool(words)
+    assert all(
+        word in line and line.startswith(str(tmp_path)) for line in warnings for word in words
+    )
+
+
+@pytest.mark.parametrize("predicted", [TRUTH, TRUTH * 255, TRUTH * 0])
+def test_a_truth_of_0_and_255_is_refused(tmp_path: Path, predicted: np.ndarray) -> None:
+    _put(tmp_path / "masks", "a", predicted)
+    _put(tmp_path / "truth", "a", TRUTH * 255)
+    with pytest.raises(InputError, match=r"truth: all that is not background .* store 1 for the"):
+        evaluate_masks(tmp_path / "masks", tmp_path / "truth")
+
+
+def test_warnings_are_printed_beside_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("masks", "truth"):
+        _put(tmp_path / folder, "a", TRUTH + 1)
+    assert main(["evaluate", str(tmp_path / "masks"), "--gt", str(tmp_path / "truth")]) == 0
+    out, err = capsys.readouterr()
+    (warning,) = json.loads(out)["warnings"]
+    assert "no background" in warning
+    assert err.strip() == warning

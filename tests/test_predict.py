@@ -481,6 +481,33 @@ def test_results_inside_the_photo_folder_are_not_taken_for_photos(tmp_path):
         assert model().predict_folder([tmp_path], tmp_path / "masks")["photos"] == 1
 
 
+@pytest.mark.parametrize("images", ["new", "new/*", "new/**/*.png", "new/a.png"])
+def test_results_above_the_photos(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(Path("new"), "a.png")
+    for expected, options in ((1, {}), (0, {}), (1, {"longest": 64, "overwrite": True})):
+        made = model().predict_folder(images, ".", soft=True, overlay=True, **options)
+        assert (made["photos"], made["predicted"]) == (1, expected)
+    written = {path.as_posix() for path in Path().rglob("*") if path.is_file()}
+    assert written == {"new/a.png", "a.png", "soft/a.npz", "overlays/a.jpg", "classes.json"}
+
+
+@pytest.mark.parametrize("images", ["new", "*/*.png", "new/*/*.png", "overlays", "./*/a.jpg"])
+def test_results_among_the_photos_below_them_are_refused(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path, "new/new/a.png", "overlays/a.jpg")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"^\.: .*among the photos|would replace this photo"):
+        model().predict_folder(images, ".", overlay=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_forgotten_folder_for_the_results_is_said(tmp_path):
+    write_photos(tmp_path, "a.png", "b.png")
+    with pytest.raises(InputError, match=r"b\.png: a file, but a folder for the masks is needed"):
+        model().predict_folder([tmp_path / "a.png"], tmp_path / "b.png")
+
+
 def test_mistakes_are_told_before_anything_is_written(tmp_path):
     write_photos(tmp_path, "one/a.png", "two/a.png", "one/b.jpg", "three/b.png", "three/b.jpg")
     out = tmp_path / "out"

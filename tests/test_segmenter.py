@@ -154,6 +154,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         save_file(content, path)
         with pytest.raises(InputError, match=f"does not fit tu-test_resnet: {message}"):
             segmenter(weights=str(path))
+    save_file({f"module.{k}": v for k, v in state.items()}, path)
+    with pytest.raises(InputError, match=r"all its names begin with 'module\.'"):
+        segmenter(weights=str(path))
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"segment\.weights.*not a safetensors file"):
         segmenter(weights=str(path))

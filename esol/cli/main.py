@@ -357,8 +357,10 @@ def _evaluate_masks(rest: list[str]) -> int:
     parser.add_argument("--list", help="text file of the names to measure, one per line")
     parsed = parser.parse_args(rest)
     names = read_names(Path(parsed.list)) if parsed.list else None
-    metrics = evaluate_masks(Path(parsed.masks), Path(parsed.gt), names=names)
+    metrics = evaluate_masks(parsed.masks, parsed.gt, names=names)
     print(json.dumps(metrics, indent=2))
+    for warning in metrics["warnings"]:
+        logging.getLogger("esol").warning("%s", warning)
     return 0
 
 

@@ -17,6 +17,7 @@ from esol.data import read_layout
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
+from esol.data.truth import Shown, against_tags, cautions, only_ignored, shown, total_pixels
 from esol.errors import InputError, visible
 from esol.settings import Data
 from esol.system.progress import track
@@ -67,18 +68,16 @@ class CheckReport:
 class _Photo:
     """Size of a photo, and what is wrong with it, its mask and its saliency map.
 
-    ``untagged``: the mask has a class that is not a tag; ``hidden``: the reverse. ``saliency`` is
-    the kind of problem and its message.
+    ``shown`` is what a sound mask shows; ``saliency`` the kind of problem and its message.
     """
 
     size: tuple[int, int] | None
     problem: str = ""
-    untagged: bool = False
-    hidden: bool = False
+    shown: Shown | None = None
     saliency: tuple[str, str] | None = None
 
 
-def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
+def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckReport:
     """Read every photo, mask and saliency map of the wanted lists and report all problems.
 
     Args:
@@ -98,7 +97,7 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
     # If every row is wrong there are no classes: the rows' problems are the answer.
     classes = choose_classes(reading, settings) if reading.known or not reading.problems else ()
     entries = {e.name: e for split in reading.splits.values() for e in split}
-    maps, misplaced = _saliency_folder(reading, saliency)
+    maps, misplaced = _saliency_folder(reading, str(saliency))
     photos = _read_photos(reading, list(entries.values()), maps)
     used = (photos[name] for name, entry in entries.items() if set(entry.tags) & set(classes))
     counts = {
@@ -106,6 +105,7 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
         for split, members in reading.splits.items()
     }
     rare_problems, rare_warnings = _rare_classes(reading, settings, classes, counts)
+    truth_problems, truth_warnings = _truth_findings(reading, photos)
     tags = [[name in entry.tags for name in classes] for entry in entries.values()]
     tagged = np.array(tags, dtype=int).reshape(len(entries), len(classes))
     sizes = np.array([photo.size for photo in photos.values() if photo.size is not None])
@@ -126,8 +126,14 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
             *(photo.problem for photo in photos.values() if photo.problem),
             *_saliency_problems(maps, used),
             *rare_problems,
+            *truth_problems,
         ),
-        warnings=(*rare_warnings, *_warnings(reading, settings, classes, photos)),
+        warnings=(
+            *reading.warnings,
+            *rare_warnings,
+            *_warnings(reading, settings, classes, photos),
+            *truth_warnings,
+        ),
         tag_set=reading.tag_set,
     )
 
@@ -214,10 +220,7 @@ def _photo_and_mask(reading: Reading, entry: Entry) -> _Photo:
         return _Photo(size, str(error))
     if problem := mask_problem(mask, entry.mask, reading.known, size):
         return _Photo(size, problem)
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    drawn = {reading.known[v - 1] for v in values if 0 < v <= len(reading.known)}
-    tags = set(entry.tags)
-    return _Photo(size, untagged=bool(drawn - tags), hidden=bool(tags - drawn))
+    return _Photo(size, shown=shown(mask, entry.mask, entry.tags, reading.known))
 
 
 def _percentiles(values: NDArray[np.int64]) -> tuple[int, ...]:
@@ -261,11 +264,32 @@ def _warnings(
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
         warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
-    if untagged := [name for name, photo in photos.items() if photo.untagged]:
+    # What is on both sides is told with the other findings about the masks.
+    found = ((name, photo.shown) for name, photo in photos.items())
+    masks = {name: mask for name, mask in found if mask and not mask.contradicts}
+    if untagged := [name for name, mask in masks.items() if mask.drawn - mask.tags]:
         warnings.append(f"{_some(untagged)} with a class in the mask that is not a tag")
-    if hidden := [name for name, photo in photos.items() if photo.hidden]:
+    if hidden := [name for name, mask in masks.items() if mask.tags - mask.drawn]:
         warnings.append(f"{_some(hidden)} with a tag that is not in the mask")
     return warnings
+
+
+def _truth_findings(reading: Reading, photos: Mapping[str, _Photo]) -> tuple[list[str], list[str]]:
+    """Problems and warnings about what the masks show."""
+    if not reading.mask_set:
+        return [], []
+    where = reading.root / reading.mask_set
+    problems: list[str] = []
+    warnings: list[str] = []
+    for split, entries in reading.splits.items():
+        total = total_pixels(mask for e in entries if (mask := photos[e.name].shown))
+        found = problems if only_ignored(total) else warnings
+        found += [f"{where}: list {split!r}: {line}" for line in cautions(total)]
+    masks = [photo.shown for photo in photos.values() if photo.shown]
+    problem, warning = against_tags(masks, reading.known, alphabetical=reading.alphabetical)
+    problems += [f"{where}: {problem}"] * bool(problem)
+    warnings += [f"{where}: {warning}"] * bool(warning)
+    return problems, warnings
 
 
 def _some(names: list[str]) -> str:

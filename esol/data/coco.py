@@ -85,6 +85,8 @@ def read_coco(root: Path, settings: Data) -> Reading:
         split: _load(_file(root, split)) for split in require_lists(root, settings, available)
     }
     categories = _categories(root, instances)
+    classes = tuple(dict.fromkeys(categories.values()))
+    warnings = _same_names(root, settings, categories)
     problems: list[str] = []
     every = (a for coco in instances.values() for a in coco.dataset["annotations"])
     drawn = mask_root is not None or any(annotation.get("segmentation") for annotation in every)
@@ -92,17 +94,18 @@ def read_coco(root: Path, settings: Data) -> Reading:
         split: _entries(root, split, coco, categories, mask_root, drawn, problems)
         for split, coco in instances.items()
     }
-    value = {category: k for k, category in enumerate(categories, start=1)}
+    value = {category: classes.index(name) + 1 for category, name in categories.items()}
     return Reading(
         kind="coco",
         root=root,
-        known=tuple(categories.values()),
+        known=classes,
         splits=splits,
         problems=tuple(problems),
         mask_set=settings.masks or ("instances" if drawn else ""),
         stored=load_mask if mask_root else Renderer(instances, value) if drawn else None,
         available=tuple(sorted(available)),
         tag_set="instances" if drawn else "instances (boxes only)",
+        warnings=warnings,
     )
 
 
@@ -155,6 +158,22 @@ def _categories(root: Path, instances: Mapping[str, Any]) -> dict[int, str]:
     return dict(sorted(tables[first].items()))
 
 
+def _same_names(root: Path, settings: Data, categories: Mapping[int, str]) -> tuple[str, ...]:
+    """Warnings of categories that become one class; with ready masks, an InputError."""
+    file = _file(root, settings.train)
+    ids: dict[str, list[int]] = {}
+    for category, name in categories.items():
+        ids.setdefault(name, []).append(category)
+    lines = [
+        f"{file}: categories {' and '.join(map(str, numbers))} are all called {name!r}"
+        for name, numbers in ids.items()
+        if len(numbers) > 1
+    ]
+    if lines and settings.masks:
+        raise InputError(f"{lines[0]}: what do their values in {settings.masks} mean? rename one")
+    return tuple(f"{line}: they are taken for one class" for line in lines)
+
+
 def _entries(
     root: Path,
     split: str,
@@ -178,7 +197,7 @@ def _entries(
         used = {a["category_id"] for a in coco.imgToAnns[image["id"]]}
         if unknown := used - categories.keys():
             problems.append(f"{where}: category {min(unknown)} is not listed: add it")
-        tags = tuple(sorted(categories[c] for c in used - unknown))
+        tags = tuple(sorted({categories[c] for c in used - unknown}))
         mask = mask_root / f"{name}.png" if mask_root else file / str(image["id"])
         has_mask = mask.exists() if mask_root else drawn
         entries[name] = Entry(name, folder / path, tags, mask if has_mask else None)

@@ -12,7 +12,7 @@ from esol.data.reading import (
     Reading,
     Row,
     mask_folder,
-    read_names,
+    read_classes,
     require_lists,
     wanted_lists,
 )
@@ -66,6 +66,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
         unlisted=unlisted,
         available=tuple(sorted(splits)),
         tag_set=source,
+        alphabetical=not settings.classes and not (root / CLASS_NAMES).exists(),
     )
 
 
@@ -206,7 +207,7 @@ def _class_order(
     """Classes in mask-value order: classes.txt, else settings.classes, else alphabetical."""
     file = root / CLASS_NAMES
     if file.exists():
-        known = read_names(file)
+        known = read_classes(file, used)
         problems.extend(
             f"{file}: tag {tag!r} is missing: add a line, or fix the tag"
             for tag in used

@@ -1,7 +1,7 @@
 """Photos and masks on disk: all reading and writing of images."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,21 @@ from PIL import Image, UnidentifiedImageError
 from esol.errors import InputError, one_line
 from esol.system.files import atomic
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+"""Formats that are read, under Pillow's names, with the suffixes of their files in lower case.
+
+A file's content decides which of them it is. Pillow's other readers are not tried: some start
+programs (PostScript: Ghostscript), and few are tested as much.
+"""
+
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Suffixes, in lower case, of the files that count as photos."""
 
 PIXEL_LIMIT = 178_956_970
@@ -118,7 +132,7 @@ def palette() -> NDArray[np.uint8]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Image.Image]:
-    """Open an image; any error while it is open becomes an InputError naming it."""
+    """Open an image of ``FORMATS``; any error while it is open becomes an InputError naming it."""
     try:
         # Opening a named pipe would block for ever.
         if path.exists() and not path.is_file():
@@ -126,7 +140,7 @@ def reading(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Pillow warns at half of PIXEL_LIMIT.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            file = Image.open(path)
+            file = Image.open(path, formats=list(FORMATS))
         with file as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
@@ -159,7 +173,7 @@ def _reason(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        return f"not an image of a known format ({', '.join(FORMATS)})"
     return f"corrupt or truncated image ({one_line(error)})"
 
 

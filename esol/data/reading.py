@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +15,9 @@ from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Dataset, Sample
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import leads_out, open_text, read_text
+
+_RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
+"""Names of mask values that are no classes, and how label tools write them: _background_."""
 
 LISTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 """Folders with these names, in any case, hold the photos of a list and are not tags."""
@@ -77,16 +80,30 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Names from a text file, one per line, each once; an InputError if there are none.
-
-    Classes are in mask-value order, value 1 first.
-    """
+    """Names from a text file, one per line, each once; an InputError if there are none."""
     names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"{path}: {repeated[0]!r} is on two lines: remove one")
+    return names
+
+
+def read_classes(path: Path, used: Collection[str] = ()) -> tuple[str, ...]:
+    """Class names from a text file, one per line in mask-value order, value 1 first.
+
+    Label tools also list the background, which would shift all values: that is an InputError,
+    unless it is among the ``used`` tags.
+    """
+    names = read_names(path)
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        name = line.strip()
+        value = _RESERVED.get(name.strip("_").lower())
+        if value is not None and name not in used and (name.lower() == BACKGROUND or "_" in name):
+            raise InputError(
+                f"{path}: line {number}: remove {name!r}, which is value {value} in any case"
+            )
     return names
 
 
@@ -157,6 +174,8 @@ class Reading:
         unlisted: photos beside the listed ones that are not listed.
         available: all existing lists, read or not.
         tag_set: source of the tags, "" if the layout fixes it.
+        alphabetical: nobody gave the order of the classes: a new tag may shift their mask values.
+        warnings: findings that may be intentional, one line each.
     """
 
     kind: str
@@ -170,15 +189,21 @@ class Reading:
     unlisted: tuple[Path, ...] = ()
     available: tuple[str, ...] = ()
     tag_set: str = ""
+    alphabetical: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Reads masks and renumbers their classes; loader processes can copy it."""
+    """Reads masks and renumbers their classes; loader processes can copy it.
+
+    ``stored``, ``known`` and ``alphabetical`` are those of the :class:`Reading`.
+    """
 
     stored: Callable[[Path], NDArray[np.uint8]]
     known: tuple[str, ...]
     classes: tuple[str, ...]
+    alphabetical: bool = False
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
         """Mask of a sample: (H, W) uint8, 0 background, 1 .. K, 255 ignored.
@@ -229,7 +254,7 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
         tail = f" (and {more} more: `esol check` lists them)" if more else ""
         raise InputError(reading.problems[0] + tail)
     classes = choose_classes(reading, settings)
-    notes: list[str] = []
+    notes = list(reading.warnings)
     splits: dict[str, tuple[Sample, ...]] = {}
     for split, entries in reading.splits.items():
         samples = _samples(entries, classes)
@@ -238,7 +263,9 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
             notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
         splits[split] = evenly_spaced(samples, settings.limit)
     _require_photos(reading.root, settings, splits)
-    truth = Truth(reading.stored, reading.known, classes) if reading.stored else None
+    truth = None
+    if reading.stored:
+        truth = Truth(reading.stored, reading.known, classes, reading.alphabetical)
     root, masks = reading.root, reading.mask_set
     return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
 

@@ -49,7 +49,7 @@ class Dataset:
         splits: list name -> its samples, sorted by name.
         mask_set: what the ground truth is ("SegmentationClassAug", "masks", ...), "" without one.
         truth: reads a sample's mask as (H, W) uint8, 0 background, 1 .. K, 255 ignored.
-        notes: what was left out, one sentence each, to be printed and recorded.
+        notes: what was left out or may be a mistake, one sentence each, to be printed and recorded.
     """
 
     kind: str

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from esol.data.folder import CLASS_NAMES
 from esol.data.images import IMAGE_SUFFIXES, load_mask
-from esol.data.reading import Entry, Reading, mask_folder, read_labels, read_names, require_lists
+from esol.data.reading import Entry, Reading, mask_folder, read_classes, read_labels, require_lists
 from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data
@@ -25,7 +25,7 @@ _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 def read_voc(root: Path, settings: Data) -> Reading:
     """Read tags, lists and masks, and collect all problems; an InputError if there are no tags."""
     problems: list[str] = []
-    known = read_names(root / CLASS_NAMES) if (root / CLASS_NAMES).exists() else VOC_CLASSES
+    known = read_classes(root / CLASS_NAMES) if (root / CLASS_NAMES).exists() else VOC_CLASSES
     tags_of = _tag_source(root, settings, known, problems)
     mask_root = mask_folder(root, settings, _MASK_FOLDERS)
     masks = {path.stem: path for path in mask_root.glob("*.png")} if mask_root else {}
@@ -89,7 +89,7 @@ def _tag_source(
     """A function from a photo's name to its tags, which adds to ``problems``."""
     annotations, difficult = root / "Annotations", settings.difficult
     if not settings.labels and annotations.is_dir():
-        return lambda name: _xml_tags(annotations / f"{name}.xml", known, difficult, problems)
+        return lambda name: _xml_tags(root, name, known, difficult, problems)
     labels = root / (settings.labels or LABELS)
     if not labels.exists():
         raise InputError(f"{root}: neither Annotations nor {labels.name}: add one to give tags")
@@ -104,7 +104,7 @@ def _tag_source(
             kind = "twice" if table[name] == row.tags else "twice, with different tags"
             problems.append(f"{where}: {name} is in the file {kind}: keep one row")
         if unknown := [tag for tag in row.tags if tag not in known]:
-            problems.append(f"{where}: {unknown[0]!r} is not a class of this data set")
+            problems.append(f"{where}: {_unknown(root, unknown[0])}")
         table.setdefault(name, row.tags)
 
     def tags_of(name: str) -> tuple[str, ...]:
@@ -115,9 +115,16 @@ def _tag_source(
     return tags_of
 
 
+def _unknown(root: Path, name: str) -> str:
+    file = root / CLASS_NAMES
+    add = "add a line to" if file.exists() else "write all class names, one per line, to"
+    return f"{name!r} is not a class of this data set: {add} {file}, or fix the name"
+
+
 def _xml_tags(
-    file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]
+    root: Path, photo: str, known: tuple[str, ...], difficult: bool, problems: list[str]
 ) -> tuple[str, ...]:
+    file = root / "Annotations" / f"{photo}.xml"
     if not file.is_file():
         problems.append(f"{file}: no such file: add it, or remove the photo from its list")
         return ()
@@ -130,7 +137,7 @@ def _xml_tags(
     for thing in objects:
         name = (thing.findtext("name") or "").strip()
         if name not in known:
-            problems.append(f"{file}: object {name!r} is not a class of this data set")
+            problems.append(f"{file}: object {_unknown(root, name)}")
         elif difficult or (thing.findtext("difficult") or "0").strip() != "1":
             tags.add(name)
     return tuple(sorted(tags))

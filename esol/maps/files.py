@@ -77,7 +77,7 @@ def save_maps(
     write_atomic(path, buffer.getvalue())
 
 
-def load_maps(path: Path) -> Maps:
+def load_maps(path: Path | str) -> Maps:
     """Read what :func:`save_maps` wrote; pickled objects are refused.
 
     Raises:
@@ -89,7 +89,7 @@ def load_maps(path: Path) -> Maps:
         ((62, 64), (2, 16, 16), (2, 62, 64))
     """
     try:
-        stored, classes, size = _read(path)
+        stored, classes, size = _read(Path(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such map file; run esol cams first") from error
     except (*_DAMAGE, zipfile.BadZipFile) as error:

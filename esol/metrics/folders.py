@@ -1,6 +1,6 @@
 """Metrics of folders of finished masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,19 @@ import numpy as np
 
 from esol.data.images import load_mask
 from esol.data.sample import IGNORE
+from esol.data.truth import cautions, only_ignored
 from esol.errors import InputError
 from esol.metrics.confusion import Counts, fold, metrics, pair_counts
 from esol.metrics.curves import table
 
+INVERTED = 0.6
+"""mIoU of masks of one class with 0 and 1 exchanged from which on they are no chance; a fourth of
+it, as they are, is no poor network's."""
+
 
 def evaluate_masks(
-    masks: Path,
-    truth: Path,
+    masks: Path | str,
+    truth: Path | str,
     classes: Sequence[str] | int | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -30,17 +35,19 @@ def evaluate_masks(
 
     Returns:
         :func:`table` plus ``"classes"``: K, ``"photos"`` and ``"pixels"``: how many were scored,
-        and ``"coverage"``: the share of these pixels whose prediction is not 255. Without names
-        the classes are called "1", "2" ..
+        ``"coverage"``: the share of these pixels whose prediction is not 255, and ``"warnings"``:
+        what the numbers cannot say, a sentence each. Without names the classes are called "1", ..
 
     Raises:
-        InputError: nothing to score, a file is missing or unreadable, sizes or values do not fit.
+        InputError: nothing to score (also: all but background is 255), a file is missing or
+            unreadable, sizes or values do not fit.
 
     Examples:
-        >>> table = evaluate_masks(Path("photos/masks"), Path("photos/masks"))
+        >>> table = evaluate_masks("photos/masks", "photos/masks")
         >>> table["miou"], table["photos"], table["classes"], table["per_class"]["1"]["recall"]
         (1.0, 24, 6, 1.0)
     """
+    masks, truth = Path(masks), Path(truth)
     names = _names(truth) if names is None else sorted(set(names))
     if not names:
         raise InputError(f"{truth}: no ground truth to score (no PNG found); name another folder")
@@ -62,13 +69,40 @@ def evaluate_masks(
     pixels = int(pairs[:IGNORE].sum())
     if not pixels:
         raise InputError(f"{truth}: no labelled pixel (none but {IGNORE}); add ground truth")
+    if why := only_ignored(_by_value(pairs.sum(1))):
+        raise InputError(f"{truth}: {why}")
+    counts = fold(pairs, count)
     return {
-        **table(metrics(fold(pairs, count)), classes),
+        **table(metrics(counts), classes),
         "classes": count,
         "photos": len(names),
         "pixels": pixels,
         "coverage": int(pairs[:IGNORE, :IGNORE].sum()) / pixels,
+        "warnings": [
+            *(f"{truth}: {line}" for line in cautions(_by_value(pairs.sum(1)))),
+            *(f"{masks}: {line}" for line in _doubts(pairs, counts)),
+        ],
     }
+
+
+def _by_value(counts: Counts) -> dict[int, int]:
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def _doubts(pairs: Counts, counts: Counts) -> Iterator[str]:
+    """Why masks may not be meant so: (256, 256) pixels by value, (K+1, K+1) counts of classes."""
+    if only_ignored(_by_value(pairs.sum(0))):
+        yield (
+            f"all that is not background in the masks is {IGNORE} (undecided), which counts as"
+            " background: store 1 for the class (2 for a second one, ..)"
+        )
+    if len(counts) == 2:
+        own, exchanged = (float(metrics(c).miou) for c in (counts, counts[:, ::-1]))
+        if exchanged > max(INVERTED, 4 * own):
+            yield (
+                f"mIoU would be {100 * exchanged:.1f} % instead of {100 * own:.1f} % with 0 and 1"
+                " exchanged: these masks or the ground truth are inverted; 1 must be the class"
+            )
 
 
 def _names(folder: Path) -> list[str]:

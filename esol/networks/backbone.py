@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from esol.errors import InputError, one_line
 from esol.networks.dilation import dilate
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
-from esol.networks.weights import classifier_prefixes, read_weights
+from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
 from esol.settings import BackboneSettings
 
 _ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
@@ -190,7 +190,8 @@ def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
         network.load_state_dict({k: v for k, v in state.items() if not k.startswith(classifier)})
     except RuntimeError as error:
         reason = one_line(error, lines=2, length=200)
-        raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}") from error
+        advice = prefix_advice(path, state, network.state_dict().__contains__)
+        raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}{advice}") from error
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from esol.errors import InputError, one_line
 from esol.networks.backbone import Backbone, Keys
 from esol.networks.deeplab2 import DeepLabV2, padded
 from esol.networks.folding import hold_batch_norm
-from esol.networks.weights import classifier_prefixes, read_weights
+from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
 
 NETWORKS = (
@@ -213,10 +213,13 @@ def _load(encoder: nn.Module, name: str, path: Path) -> None:
     For tu- encoders these are the parameters of timm's whole network that its feature extractor
     lacks (the classifier, the last convolution before it); for the others the classifier.
     """
-    state = read_weights(path, "segment.weights")
+    stored = read_weights(path, "segment.weights")
     target, is_spare, unused = _loading(encoder, name)
-    if name.startswith("tu-"):
-        state = {_flattened(key, target): value for key, value in state.items()}
+
+    def own(key: str) -> str:
+        return _flattened(key, target) if name.startswith("tu-") else key
+
+    state = {own(key): value for key, value in stored.items()}
     needed = {k: tensor for k, tensor in target.state_dict().items() if not k.startswith(unused)}
     missing = [k for k in needed if k not in state and not k.endswith("num_batches_tracked")]
     unknown = [key for key in state if key not in needed and not is_spare(key)]
@@ -228,7 +231,10 @@ def _load(encoder: nn.Module, name: str, path: Path) -> None:
     kinds = {"missing": missing, "unknown": unknown, "other shape": misfit}
     faults = [f"{kind} {len(keys)}, first {keys[0]}" for kind, keys in kinds.items() if keys]
     if faults:
-        raise InputError(f"segment.weights: {path} does not fit {name}: {'; '.join(faults)}")
+        advice = prefix_advice(path, stored, lambda key: own(key) in needed)
+        raise InputError(
+            f"segment.weights: {path} does not fit {name}: {'; '.join(faults)}{advice}"
+        )
     # Of nn.Module: the library's own versions drop or rename entries. All was checked above.
     state = {key: state[key] for key in needed if key in state}
     nn.Module.load_state_dict(target, state, strict=False)

@@ -159,6 +159,8 @@ def save_soft(
 
 
 def _jobs(images: Sequence[Path | str], out: Path, options: FolderOptions) -> list[_Task]:
+    if out.is_file():
+        raise InputError(f"{out}: a file, but a folder for the masks is needed: name one, last")
     jobs = [
         _Task(
             photo,
@@ -168,10 +170,16 @@ def _jobs(images: Sequence[Path | str], out: Path, options: FolderOptions) -> li
         )
         for name, photo in photos_by_name(images, out).items()
     ]
-    photos = {job.photo.resolve() for job in jobs}
-    if clash := next((job for job in jobs if job.mask.resolve() in photos), None):
-        raise InputError(f"{clash.mask}: the mask would replace this photo; name another folder")
-    if out.resolve() in {photo.parent for photo in photos}:
+    photos, place = {job.photo.resolve() for job in jobs}, out.resolve()
+    made = [path for job in jobs for path in (job.mask, job.soft, job.overlay) if path]
+    if clash := next((path for path in made if path.resolve() in photos), None):
+        raise InputError(f"{clash}: the mask would replace this photo; name another folder")
+    # A folder that holds the masks is left out of the next search; the masks in others are not.
+    roots = {root.resolve() for root in map(_root, images) if _is_inside(root, out)}
+    ends = [place / path.relative_to(out) for path in made]
+    if place in {photo.parent for photo in photos} or any(
+        end.is_relative_to(root) for root in roots for end in ends
+    ):
         raise InputError(f"{out}: the masks would lie among the photos; name another folder")
     return jobs
 
@@ -264,7 +272,9 @@ def _describe(model: _Network, out: Path, jobs: list[_Task], options: FolderOpti
                 " folder, or overwrite"
             )
         masks = {job.mask for job in jobs}
-        if others := [file for file in out.rglob("*.png") if file not in masks]:
+        photos = {job.photo.resolve() for job in jobs}
+        found = (file for file in out.rglob("*.png") if file not in masks)
+        if others := [file for file in found if file.resolve() not in photos]:
             raise InputError(
                 f"{others[0]}: a mask of another model or of other settings, whose photo is not"
                 " among those given; name another folder, or all photos"
@@ -294,28 +304,42 @@ def photos_by_name(images: Sequence[Path | str], out: Path) -> dict[str, Path]:
     return photos
 
 
-def _files(item: Path | str, out: Path) -> tuple[Path, list[Path]]:
+def _root(item: Path | str) -> Path:
+    """The folder below which a file, a folder or a pattern means photos."""
     path = Path(item)
     if path.is_dir():
-        if path.resolve() == out.resolve():
-            raise InputError(f"{out}: the masks would lie among the photos; name another folder")
-        return path, sorted(_photos_below(path, out))
+        return path
     if path.is_file():
-        return path.parent, [path]
+        return path.parent
     if not glob.has_magic(str(item)):
         raise InputError(f"{item}: no such file or folder")
-    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+
+def _files(item: Path | str, out: Path) -> tuple[Path, list[Path]]:
+    """Root and photos of an item, without the masks in ``out`` and those of other calls."""
+    path, root = Path(item), _root(item)
+    if path.is_file():
+        return root, [path]
+    if root.resolve() == out.resolve():
+        raise InputError(f"{out}: the masks would lie among the photos; name another folder")
+    # Photos in a folder below ``out`` are no masks.
+    own = None if _is_inside(root, out) else out
+    if path.is_dir():
+        return root, sorted(_photos_below(root, own))
     matches = (Path(match) for match in glob.iglob(str(item), recursive=True))
-    photos = (p for p in matches if _is_photo(p) and not _is_inside(p, out))
-    return root, sorted(p for p in photos if not any(map(_has_masks, p.parents)))
+    photos = (p for p in matches if _is_photo(p) and not (own and _is_inside(p, own)))
+    below = ((p, [q for q in p.parents if q.is_relative_to(root)]) for p in photos)
+    return root, sorted(p for p, folders in below if not any(map(_has_masks, folders)))
 
 
-def _photos_below(root: Path, out: Path) -> Iterator[Path]:
+def _photos_below(root: Path, out: Path | None) -> Iterator[Path]:
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         # A link to a parent folder must not be followed for ever.
         real = os.path.realpath(folder)
-        if real in seen or _has_masks(Path(folder)) or _is_inside(Path(folder), out):
+        own = out is not None and _is_inside(Path(folder), out)
+        if real in seen or _has_masks(Path(folder)) or own:
             folders.clear()
             continue
         seen.add(real)

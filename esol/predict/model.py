@@ -122,7 +122,7 @@ class Model:
 
     def predict_folder(
         self,
-        images: Sequence[Path | str],
+        images: Sequence[Path | str] | Path | str,
         out: Path | str,
         *,
         soft: bool = False,
@@ -140,8 +140,9 @@ class Model:
         the result counts those of all.
 
         Args:
-            images: files, folders and glob patterns ("photos/**/left_*.jpg").
+            images: files, folders and glob patterns ("photos/**/left_*.jpg"), or one of them.
             out: folder of the results: NAME.png masks with the VOC colours, ``classes.json``.
+                The photos' folders may lie in it.
             soft: also write soft/NAME.npz, see :func:`esol.predict.folder.save_soft`.
             overlay: also write overlays/NAME.jpg, the mask over the photo.
             overwrite: replace existing files.
@@ -154,12 +155,14 @@ class Model:
             predicted ``classes``: how many show each class, and ``empty``: how many show none.
 
         Raises:
-            InputError: no photos, two photos of one name, a mask that would replace a photo, masks
-                of another model or other settings in ``out`` (all before anything is written);
-                photos that could not be read (after all others are done; the first are named).
+            InputError: no photos, two photos of one name, a mask that would replace a photo or lie
+                among photos, masks of another model or other settings in ``out`` (all before
+                anything is written); photos that could not be read (after all others are done; the
+                first are named).
         """
         options = FolderOptions(soft, overlay, overwrite, batch, longest, crf)
-        return predict_folder(self, images, Path(out), options)
+        items = [images] if isinstance(images, Path | str) else images
+        return predict_folder(self, items, Path(out), options)
 
     def names(self, mask: NDArray[np.uint8]) -> tuple[str, ...]:
         """Names of a mask's classes, without the background, most pixels first."""

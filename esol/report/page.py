@@ -44,12 +44,14 @@ class Split:
         photos: number of photos measured.
         stages: "CAM", "Expansion" .. -> ``curves.summary``, in table order; for finished masks,
             which have no threshold, only {"fixed": ``curves.table``}.
+        warnings: what these numbers cannot say, a sentence each.
     """
 
     name: str
     truth: str
     photos: int
     stages: Mapping[str, Mapping[str, Any]]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

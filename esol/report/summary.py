@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from esol.data import open_dataset
 from esol.errors import InputError
@@ -68,6 +69,8 @@ def print_summary(folder: Path) -> None:
         for split, kinds in content["lists"].items():
             title = f"{split}: {kinds['photos']} photos, masks {content['mask_set']}, percent"
             console.print(_table(title, kinds, _source(run)))
+            for warning in kinds.get("warnings", ()):
+                console.print(Text(f"warning: {split}: {warning}", "yellow"))
         for name, weights in _weights(run, run.settings()).items():
             print(f"{name}: {weights}")
     report = folder / "report.html"
@@ -106,7 +109,7 @@ def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
     return table
 
 
-def write_report(run: Path, photos: int = PHOTOS) -> Path:
+def write_report(run: Path | str, photos: int = PHOTOS) -> Path:
     """Build the page RUN/report.html from a run's files and photos, and return its path.
 
     Args:
@@ -120,6 +123,7 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
         >>> write_report(Path("runs/mine"), photos=4).as_posix()
         'runs/mine/report.html'
     """
+    run = Path(run)
     if photos < 0:
         raise InputError(f"--photos {photos}: give 0 or more")
     run_folder = RunFolder(run)
@@ -136,7 +140,8 @@ def write_report(run: Path, photos: int = PHOTOS) -> Path:
     splits = []
     for name, kinds in content["lists"].items():
         stages = {title: kinds[kind] for kind, title in TITLES.items() if kind in kinds}
-        splits.append(Split(name, content["mask_set"], kinds["photos"], stages))
+        warnings = kinds.get("warnings", ())
+        splits.append(Split(name, content["mask_set"], kinds["photos"], stages, warnings))
     lists = ", ".join(f"{name}: {len(members)} photos" for name, members in data.splits.items())
     build(
         ReportData(

@@ -199,7 +199,7 @@ def parse(parser: Parser, file: Path | None, flags: Sequence[str]) -> tuple[Name
         raise
 
 
-def load_settings(name: str, *flags: str) -> Settings:
+def load_settings(name: Path | str, *flags: str) -> Settings:
     """Settings from a file or a configuration's name, with overriding flags.
 
     Args:
@@ -214,7 +214,7 @@ def load_settings(name: str, *flags: str) -> Settings:
         >>> settings.seed, settings.expand.alpha, settings.backbone.name
         (1, 0.1, 'mobilenetv2_100')
     """
-    return parse(settings_parser("run", "", ""), find_config(name), flags)[1]
+    return parse(settings_parser("run", "", ""), find_config(str(name)), flags)[1]
 
 
 def stored_settings(path: Path) -> Settings:
@@ -224,7 +224,7 @@ def stored_settings(path: Path) -> Settings:
         InputError: they cannot be read, perhaps because another version wrote them.
     """
     try:
-        return load_settings(str(path))
+        return load_settings(path)
     except InputError as error:
         raise InputError(
             f"{error} (of a run: was it edited, or made by another version of esol?)"

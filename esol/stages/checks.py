@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from esol.data import Dataset, Sample
 from esol.data.images import image_size
+from esol.data.reading import Truth, evenly_spaced
+from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
 from esol.method.classifier import Classifier
 from esol.networks.affinity import AffinityNet
@@ -16,6 +19,9 @@ from esol.stages.job import Job
 from esol.system.distributed import processes
 from esol.system.progress import log
 from esol.training.tracking import check_tracker
+
+LOOKED_AT = 100
+"""Most masks of a list that are read before any work, unless these are wrong."""
 
 
 def check_input(job: Job, stages: Sequence[str]) -> None:
@@ -105,6 +111,35 @@ def _check_truth(job: Job, todo: Sequence[str]) -> None:
                 raise InputError(
                     f"{sample.mask}: {mask} pixels, its photo {photo}: make them equal"
                 )
+    _check_masks(data, lists)
+
+
+def _check_masks(data: Dataset, lists: Sequence[str]) -> None:
+    """Mask files show classes, and those of the tags.
+
+    Some are read, evenly spaced; all, if these are wrong.
+    """
+    truth = data.truth
+    if not isinstance(truth, Truth):
+        return
+    where = data.root / data.mask_set
+    for split in dict.fromkeys(lists):
+        samples = [s for s in data.samples(split) if s.mask is not None and s.mask.is_file()]
+        for some in (evenly_spaced(tuple(samples), LOOKED_AT), samples):
+            masks = [_shown(data, truth, sample) for sample in some]
+            ignored = only_ignored(total_pixels(masks))
+            problem, warning = against_tags(masks, data.classes, alphabetical=truth.alphabetical)
+            if not ignored and not problem:
+                break
+            if len(some) == len(samples):
+                raise InputError(f"{where}: list {split!r}: {ignored or problem}")
+        if warning:
+            log.warning("%s: list %r: %s", where, split, warning)
+
+
+def _shown(data: Dataset, truth: Truth, sample: Sample) -> Shown:
+    tags = [data.classes[tag] for tag in sample.tags]
+    return shown(truth(sample), sample.mask or sample.image, tags, data.classes)
 
 
 def _check_networks(job: Job, todo: Sequence[str]) -> None:

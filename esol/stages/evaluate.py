@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esol.data.images import load_mask
+from esol.data.truth import Shown, against_tags, cautions, shown, total_pixels
 from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
@@ -50,7 +51,7 @@ def evaluate(job: Job) -> None:
                 stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results}
             )
         stage.results |= {
-            split: {kind: v["fixed"]["miou"] for kind, v in measured.items() if kind != "photos"}
+            split: {k: v["fixed"]["miou"] for k, v in measured.items() if isinstance(v, dict)}
             for split, measured in results.items()
         }
 
@@ -68,8 +69,11 @@ def _evaluate_list(
     }
     tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in mask_folders}
     mine = my_share(samples)
+    seen: list[Shown] = []
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
         truth = job.data.truth(sample)
+        tags = [job.data.classes[tag] for tag in sample.tags]
+        seen.append(shown(truth, sample.mask or sample.image, tags, job.data.classes))
         for kind in map_thresholds:
             scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
             histograms[kind].add(scores.full(), scores.classes, truth)
@@ -80,6 +84,12 @@ def _evaluate_list(
             mask = load_mask(path)
             tables[kind] += confusion(mask, truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
+    masks = sorted((m for part in all_gather(seen) for m in part), key=lambda m: m.mask)
+    wrong = filter(None, against_tags(masks, job.data.classes, alphabetical=False))
+    if warnings := [*cautions(total_pixels(masks)), *wrong]:
+        results["warnings"] = warnings
+        for warning in warnings:
+            log.warning("evaluate: %s: %s", split, warning)
     for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in histograms.items()):
         for other in others:
             histogram.merge(other)

@@ -82,6 +82,7 @@ TAGGED = (b"caf\xe9/1.jpg", b"dog/1.jpg", b"dog/2.jpg")
 STAGE_NOTES = ("", "/identity.json", "/settings.yaml", "/log.txt", "/metrics.jsonl")
 BEGUN = ("out", *(f"out/01-classify{file}" for file in STAGE_NOTES))
 """Notes of a stage that is not finished, which the next command enters."""
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 24\n%%EndComments\nshowpage\n"
 REPLACE = ("images/a.", "replace or remove the file")
 
 DAMAGED = {
@@ -91,6 +92,13 @@ DAMAGED = {
     "text called .jpg": (b"no photo at all\n", ".jpg"),
     "web page called .png": (b"<!doctype html><title>404</title>", ".png"),
     "vector graphic called .png": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', ".png"),
+    "PostScript called .jpg": (POSTSCRIPT, ".jpg"),
+    "PostScript in the header of a Windows file, called .png": (
+        struct.pack("<7I2x", 0xC6D3D0C5, 30, len(POSTSCRIPT), 0, 0, 0, 0) + POSTSCRIPT,
+        ".png",
+    ),
+    "TGA called .bmp": (encoded(RED, "TGA"), ".bmp"),
+    "Photoshop file called .tif": (b"8BPS\0\1" + b"\0" * 99, ".tif"),
     "PNG cut off": (PNG[: len(PNG) // 2], ".png"),
     "PNG with a wrong checksum": (PNG[:60] + bytes([PNG[60] ^ 255]) + PNG[61:], ".png"),
     "GIF cut off": (encoded(RED, "GIF")[:20], ".gif"),
@@ -106,6 +114,11 @@ GREY32 = encoded(Image.fromarray(np.full((24, 32), 70_000, np.int32)), "TIFF")
 READ = {
     "PNG called .jpg": (encoded(RED, "PNG"), ".jpg", [(255, 0, 0)]),
     "JPEG called .PNG": (encoded(BLUE, "JPEG"), ".PNG", [(0, 0, 255)]),
+    "two JPEGs in one file (MPO), first picture": (
+        encoded(RED, "MPO", save_all=True, append_images=[BLUE]),
+        ".jpg",
+        [(255, 0, 0)],
+    ),
     "CMYK JPEG": (
         encoded(Image.new("CMYK", SIZE, (0, 255, 255, 0)), "JPEG"),
         ".jpg",

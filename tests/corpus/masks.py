@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from corpus import Command, Kind, Place
+from corpus import Command, Kind, Place, noise
 from corpus.images import SMOKE, encoded
 from esol.data import open_dataset
 from esol.data.images import load_mask, save_mask
@@ -90,9 +90,37 @@ def all_ignored(place: Place) -> Command:
     return ["evaluate", place.data / "masks", "--gt", place.data / "masks"]
 
 
+def of_0_and_255(command: str, place: Place) -> Command:
+    """All that is not background is ignored, as binary masks of 8 bits are often stored."""
+    for path in (place.data / "masks").iterdir():
+        save_mask((load_mask(path) > 0) * np.uint8(255), path)
+    if command == "evaluate":
+        return ["evaluate", place.data / "masks", "--gt", place.data / "masks"]
+    if command == "check":
+        return ["check", place.data]
+    return ["run", SMOKE, place.data, place.out, "--data.evaluate=[train]"]
+
+
+def a_class_more(command: str, place: Place) -> Command:
+    """A tag that the alphabet puts first, so that all values of the masks mean the next class."""
+    for name in "ef":
+        noise(24, 32).save(place.data / "images" / f"{name}.jpg")
+    with (place.data / "labels.csv").open("a") as file:
+        file.write("images/e.jpg,bird\nimages/f.jpg,bird\n")
+    if command == "check":
+        return ["check", place.data]
+    return ["run", SMOKE, place.data, place.out, "--data.evaluate=[train]"]
+
+
 def class_names(content: bytes, place: Place) -> Command:
     (place.data / "classes.txt").write_bytes(content)
     return ["check", place.data]
+
+
+def background_tagged(place: Place) -> Command:
+    rows = (place.data / "labels.csv").read_text().replace("cat", "background")
+    (place.data / "labels.csv").write_text(rows)
+    return class_names(b"background\ndog\n", place)
 
 
 def a_class_less(place: Place) -> Command:
@@ -165,6 +193,14 @@ KINDS = (
     *(Kind(f"mask: {name}", instead(content), then=is_ones) for name, content in READ.items()),
     Kind("masks: names that are no photo's", of_other_names, ("masks", "names like a.png")),
     Kind("evaluate: nothing but 255", all_ignored, ("masks", "add ground truth")),
+    *(
+        Kind(f"{c}: masks of 0 and 255", partial(of_0_and_255, c), ("masks", "store 1 for the"))
+        for c in ("evaluate", "check", "run")
+    ),
+    *(
+        Kind(f"{c}: a new tag", partial(a_class_more, c), ("masks", "4 of 4", "to classes.txt"))
+        for c in ("check", "run")
+    ),
     Kind("evaluate: a mask is missing", partial(measured, gone), ("masks/b.png", "add it")),
     Kind("evaluate: another size", partial(measured, small), ("masks/b.png", "photo's size")),
     Kind("evaluate: in colours", partial(measured, coloured), ("masks/b.png", "palette or grey")),
@@ -182,13 +218,23 @@ KINDS = (
         ("classes.txt", "remove one"),
     ),
     Kind(
+        "class names: begins with background",
+        partial(class_names, b"\n background\ncat\ndog\n"),
+        ("classes.txt: line 2", "remove 'background', which is value 0 in any case"),
+    ),
+    Kind(
+        "class names: as labelme lists them",
+        partial(class_names, b"__ignore__\n_background_\ncat\ndog\n"),
+        ("classes.txt: line 1", "remove '__ignore__', which is value 255 in any case"),
+    ),
+    Kind(
         "class names: empty file", partial(class_names, b""), ("classes.txt", "one name per line")
     ),
     Kind("class names: a tag missing", a_class_less, ("classes.txt", "add a line")),
     Kind("class names: no UTF-8", partial(class_names, b"cat\nd\xf6g\n"), ("classes.txt", "UTF-8")),
     Kind(
-        "class names: background",
-        partial(class_names, b"background\ncat\ndog\n"),
+        "class names: background, which is a tag too",
+        background_tagged,
         ("data", "rename the tag"),
     ),
     Kind(

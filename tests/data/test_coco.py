@@ -1,6 +1,7 @@
 """The COCO layout: tags and masks against loops over the JSON file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from esol.data import open_dataset
+from esol.data.check import check
 from esol.data.images import save_mask
 from esol.errors import InputError
 from esol.settings import Data
@@ -110,6 +112,29 @@ def test_ready_masks(tmp_path: Path) -> None:
     with_mask, without = data.splits["train2017"]
     assert (data.truth(with_mask) == 2).all()
     assert without.mask is None
+
+
+def test_two_categories_of_one_name_are_one_class(tmp_path: Path) -> None:
+    root = coco(tmp_path, [annotation(1, 7, 90), annotation(2, 8, 1), annotation(3, 7, 1)])
+    file = root / "annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    for category in content["categories"]:
+        category["name"] = "plane" if category["id"] == 5 else "dog"
+    file.write_text(json.dumps(content))
+    said = f"{file}: categories 1 and 90 are all called 'dog': they are taken for one class"
+    data = open_dataset(root, TRAIN)
+    assert data.classes == ("dog", "plane")
+    assert [s.tags for s in data.samples("train2017")] == [(0,), (0,)]
+    assert data.truth is not None
+    for sample in data.samples("train2017"):
+        assert set(np.unique(data.truth(sample))) == {0, 1}
+    assert said in data.notes
+    report = check(root, TRAIN)
+    assert (report.problems, report.counts) == ((), {"train2017": (2, 0)})
+    assert said in report.warnings
+    (root / "masks").mkdir()
+    settings = replace(TRAIN, masks="masks")
+    refused(root, "categories 1 and 90", "'dog'", "rename one", settings=settings)
 
 
 def test_images_folder_and_2014_names(tmp_path: Path) -> None:

@@ -115,7 +115,14 @@ def test_problems(tmp_path: Path) -> None:
     (root / "Annotations/b.xml").unlink()
     refused(root, "b.xml", "no such file")
     (root / "Annotations/b.xml").write_text(f"<annotation>{OBJECT.format('ape', 0)}</annotation>")
-    refused(root, "b.xml", "'ape'")
+    write = f"write all class names, one per line, to {root / 'classes.txt'}"
+    refused(root, "b.xml", "'ape' is not a class of this data set", write)
+    (root / "classes.txt").write_text("\n".join(VOC_CLASSES))
+    refused(root, "b.xml", "'ape'", f"add a line to {root / 'classes.txt'}")
+    (root / "classes.txt").write_text("\n".join([*VOC_CLASSES, "ape"]))
+    assert open_dataset(root, Data()).classes[-1] == "ape"
+    (root / "classes.txt").write_text("__background__\nape\n")
+    refused(root, "classes.txt: line 1: remove '__background__'")
 
 
 def test_real_photos(shared: Path) -> None:

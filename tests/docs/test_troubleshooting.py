@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ import esol.networks.backbone
 import esol.stages.classify
 from esol.cli.main import main
 from esol.data.batch import Batch, Losses
+from esol.data.images import load_mask, save_mask
 from esol.data.synthetic import write_synthetic
 from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
@@ -81,6 +83,21 @@ def truncated() -> None:
     path.write_bytes(path.read_bytes()[:900])
 
 
+def binary() -> None:
+    for path in Path("photos/masks").rglob("*.png"):
+        save_mask((load_mask(path) > 0) * np.uint8(255), path)
+
+
+def shifted() -> None:
+    """A tag that the alphabet puts first, on photos without masks."""
+    Path("photos/classes.txt").unlink()
+    rows = Path("photos/labels.csv").read_text()
+    for name in ("new1", "new2"):
+        shutil.copy("photos/images/00003.jpg", f"photos/images/{name}.jpg")
+        rows += f"images/{name}.jpg,aardvark,train\n"
+    Path("photos/labels.csv").write_text(rows)
+
+
 def one_unicorn() -> None:
     Path("photos/classes.txt").unlink()
     SPOILED["A tag that is no class"]()
@@ -103,11 +120,14 @@ SPOILED: dict[str, Callable[[], object]] = {
     "A mask of the wrong kind": mask(lambda image: image.convert("RGB")),
     "A mask of another size": mask(lambda image: image.resize((20, 20))),
     "A value in a mask that is no class": mask(with_value),
+    "Masks of 0 and 255": binary,
+    "Masks and tags disagree": shifted,
     "A tag that is no class": labels(lambda text: text.replace("anchor", "anchor unicorn", 1)),
     "Too few photos of a class": one_unicorn,
     "A misspelt setting": lambda: Path("mine.yaml").write_text("expand: {alpa: 1}\n"),
     "No run there": lambda: Path("runs/mine").mkdir(parents=True),
     "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),
+    "Weights in a PyTorch file": lambda: torch.save({"a": torch.ones(1)}, "mine.pth"),
     "Made with other settings": classified,
     "Nothing is measured": unmeasured,
 }

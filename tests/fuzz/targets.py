@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
-from esol.data.reading import read_labels, read_names
+from esol.data.reading import read_classes, read_labels
 from esol.data.saliency import load_saliency
 from esol.data.tags import read_tags
 from esol.errors import InputError
@@ -164,7 +164,7 @@ TARGETS: dict[str, Target] = {
         b'image,labels,split\na.jpg,cat dog,train\n"b, c.jpg",traffic light;,val\n',
         lambda root: read_labels(root / "labels.csv"),
     ),
-    "names": Target("classes.txt", b"cat\ndog\n", lambda root: read_names(root / "classes.txt")),
+    "names": Target("classes.txt", b"cat\ndog\n", lambda root: read_classes(root / "classes.txt")),
     "metadata.csv": Target(
         "metadata.csv", b"file_name,tags\na.jpg,cat dog\n", tags("metadata.csv")
     ),

@@ -37,6 +37,9 @@ UNPACKERS = ("extract", "extractall", "unpack_archive")
 MAY_UNPACK = ("label_tools/sources.py",)
 """It looks at every name before."""
 
+MAY_OPEN = "data/images.py"
+"""It gives Pillow the formats that may be tried."""
+
 
 def faults(text: str, file: str) -> Iterator[str]:
     """What a source file calls or imports that it must not."""
@@ -63,6 +66,8 @@ def faults(text: str, file: str) -> Iterator[str]:
                 value = given.get(key)
                 if not (isinstance(value, ast.Constant) and value.value is wanted):
                     yield f"{where} without {key}={wanted}"
+            if called.endswith("Image.open") and (file != MAY_OPEN or "formats" not in given):
+                yield f"{where} opens an image of any format"
             shell = given.get("shell")
             if shell is not None and not (isinstance(shell, ast.Constant) and not shell.value):
                 yield f"{where} with a shell"
@@ -100,6 +105,8 @@ def test_the_package_is_without_them():
         "subprocess.run(text, shell=chosen)",
         "archive.extractall(folder)",
         "shutil.unpack_archive(path)",
+        "Image.open(path)",
+        "PIL.Image.open(path, formats=FORMATS)",
     ],
 )
 def test_what_is_looked_for_is_found(text):

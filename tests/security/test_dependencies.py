@@ -71,3 +71,11 @@ def test_the_oldest_versions_are_those_promised():
         (bound,) = wanted.specifier
         assert bound.operator == ">="
         assert Version(oldest[canonicalize_name(wanted.name)]) == Version(bound.version), text
+
+
+def test_pillow_is_newer_than_known_faults_of_its_decoders():
+    """docs/SECURITY.md names them; all were mended in 13.0."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {w.name: w.specifier for w in map(Requirement, project["dependencies"])}
+    assert not any(wanted["pillow"].contains(old) for old in ("11.0.0", "12.0.0", "12.3.0"))
+    assert wanted["pillow"].contains("13.0.0")
