@@ -68,11 +68,17 @@ def import_command(rest: list[str]) -> int:
         tolerance=parsed.tolerance,
         data=parsed.data,
     )
+    if untouched := counts["untouched"]:
+        are = "photo without a shape is" if untouched == 1 else "photos without a shape are"
+        print(f"{untouched} {are} no correction: the file does not say that somebody is done there")
     print(
         f"{counts['photos']} photos, {counts['changed']} of them corrected;"
         f" {counts['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"
     )
-    print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
+    if not counts["changed"]:
+        print("no mask differs from the run's pseudo masks")
+    if counts["corrected"]:
+        print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
     return 0
 
 

@@ -27,9 +27,13 @@ def list_of(image: PurePosixPath) -> str:
 
 
 def folder_of(path: Path, root: Path) -> PurePosixPath:
-    """Folder of a tags file's photos: its own, or the data folder if the file is not in that."""
-    beside = path.parent.is_relative_to(root)
-    return PurePosixPath(path.parent.relative_to(root).as_posix() if beside else ".")
+    """Folder of a tags file's photos: its own, or the one that holds COCO's folder annotations.
+
+    The data folder if the file is not in that.
+    """
+    folder = path.parent.parent if path.parent.name == "annotations" else path.parent
+    beside = folder.is_relative_to(root)
+    return PurePosixPath(folder.relative_to(root).as_posix() if beside else ".")
 
 
 @dataclass(frozen=True)

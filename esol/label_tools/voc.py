@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
-from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.coco import Masks
 from esol.label_tools.regions import used_values
-from esol.label_tools.sources import unpacked
+from esol.label_tools.sources import MASKS, tools_of, unpacked
 from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
 from esol.system.read import entry, read_text
 
-MASKS = "SegmentationClass"
 LABELS = "labelmap.txt"
 
 _LISTS = "ImageSets/Segmentation"
@@ -84,7 +83,7 @@ def _write_photo(photo: Photo, out: Path) -> None:
         load_image(photo.path).save(temporary, quality=_QUALITY, subsampling=0)
 
 
-def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+def read(path: Path, album: Album) -> Iterator[Corrected]:
     """Masks of a folder or ZIP file with SegmentationClass.
 
     With labelmap.txt, the colour of a pixel gives its class; in grey masks, its value counts the
@@ -94,7 +93,7 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     with unpacked(path) as folder:
         root = folder / MASKS
         if not root.is_dir():
-            raise InputError(f"{path}: no folder {MASKS} in it: give the folder or ZIP that has it")
+            raise InputError(f"{path}: no folder {MASKS} in it: {_advice(folder)}")
         table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
         files = sorted(file for file in root.rglob("*.png") if not file.name.startswith("."))
         for file in files:
@@ -102,6 +101,14 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             mask = load_mask(file) if table is None else _translated(file, table)
             check_size(photo, (mask.shape[0], mask.shape[1]), str(file))
             yield photo, mask
+
+
+def _advice(folder: Path) -> str:
+    """What to do with a folder or archive that has no masks: some hold a file of another format."""
+    files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in (".json", ".xml"))
+    if other := next((file for file in files if tools_of(file)), None):
+        return f"take {other.relative_to(folder)} out, and give that --from {tools_of(other)[0]}"
+    return "give the folder or ZIP that has it"
 
 
 def _read_labelmap(file: Path, album: Album) -> dict[tuple[int, ...], int]:

@@ -340,3 +340,42 @@ def test_mistakes_in_files_of_cvat_and_coco(tmp_path, maker, old, new, words):
 def test_nothing_known(tmp_path):
     root = photos(tmp_path, "a.jpg")
     refused(root, "no known layout", "docs/data.md")
+
+
+def test_other_controls_of_label_studio_are_no_tags(tmp_path):
+    root = photos(tmp_path, "a b.jpg", "b.jpg")
+    others = [
+        {"type": "rating", "value": {"rating": 4}},
+        {"type": "number", "value": {"number": 4}},
+        {"type": "textarea", "value": {"text": ["x"]}},
+        {"type": "relation", "from_id": "a", "to_id": "b"},
+    ]
+    content = [task(1, "/data/upload/1/0a1b2c3d-a_b.jpg", "dog"), task(2, "b.jpg", "cat")]
+    content[0]["annotations"][0]["result"] += others
+    write(root / "tasks.json", content)
+    assert tags(open_dataset(root, Data())) == {"a b": ("dog",), "b": ("cat",)}
+
+
+def test_cvat_for_video_is_told(tmp_path):
+    root = photos(tmp_path, "a.jpg", "b.jpg")
+    write(root / "tracks.xml", '<annotations><track id="0" label="dog"/></annotations>')
+    refused(root, "tracks.xml", "CVAT for video", "as CVAT for images 1.1")
+
+
+@pytest.mark.parametrize("place", ["images", "images/train", "."])
+def test_a_coco_file_in_annotations_finds_its_photos(tmp_path, place):
+    """As tags, and as CVAT exports it: images/*.jpg beside annotations/instances_default.json."""
+    root = photos(tmp_path, f"{place}/a.jpg", f"{place}/b.jpg")
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{name}.jpg", "width": 6, "height": 4}
+            for i, name in enumerate("ab")
+        ],
+        "annotations": [{"id": i, "image_id": i, "category_id": i} for i in range(2)],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+    }
+    file = write(root / "annotations" / "instances_train.json", content)
+    found = open_dataset(root, Data())
+    assert (found.kind, tags(found)) == ("coco", {"a": ("cat",), "b": ("dog",)})
+    settings = Data(kind="folder", labels=file.relative_to(root).as_posix())
+    assert list(tags(open_dataset(root, settings)).values()) == [("cat",), ("dog",)]
