@@ -7,6 +7,7 @@ from pathlib import Path
 from esol.data.coco import read_coco
 from esol.data.folder import read_folder
 from esol.data.images import IMAGE_SUFFIXES
+from esol.data.names import look_alike
 from esol.data.reading import LISTS, Reading, to_dataset
 from esol.data.sample import IGNORE, Dataset, Sample
 from esol.data.tags import LABELS, find_tags
@@ -50,7 +51,19 @@ def read_layout(root: Path | str, settings: Data) -> Reading:
     if kind == "voc" and not (root / "JPEGImages").is_dir():
         raise InputError(f"{root}: no JPEGImages folder: give the folder that holds it")
     reading = _READERS[kind](root, settings)
-    return replace(reading, problems=(*reading.problems, *dict.fromkeys(_not_utf8(reading))))
+    return replace(
+        reading,
+        problems=(*reading.problems, *dict.fromkeys(_not_utf8(reading))),
+        warnings=(*reading.warnings, *_look_alike(reading)),
+    )
+
+
+def _look_alike(reading: Reading) -> Iterator[str]:
+    """Tags that are nearly surely one. They stay two: nothing is merged unasked."""
+    for tags in look_alike(reading.known):
+        named = " and ".join(map(repr, tags))
+        fix = "if they are one class, spell them alike"
+        yield f"{reading.root}: tags {named} differ only in case, accents or spaces: {fix}"
 
 
 def _not_utf8(reading: Reading) -> Iterator[str]:

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from esol.data import read_layout
+from esol.data.doubles import contradictions
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
@@ -127,7 +128,11 @@ def check(root: Path | str, settings: Data, saliency: str = "") -> CheckReport:
             *_saliency_problems(maps, used),
             *rare_problems,
         ),
-        warnings=(*rare_warnings, *_warnings(reading, settings, classes, photos)),
+        warnings=(
+            *reading.warnings,
+            *rare_warnings,
+            *_warnings(reading, settings, classes, photos),
+        ),
         tag_set=reading.tag_set,
     )
 
@@ -261,6 +266,12 @@ def _warnings(
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
         warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
+    if doubles := contradictions(reading.splits.values()):
+        groups = [" and ".join(entry.name for entry in group) for group in doubles]
+        warnings.append(
+            f"{_some(groups)} more than once, under different tags: keep one of each, and give it"
+            " all its tags in a labels file"
+        )
     if untagged := [name for name, photo in photos.items() if photo.untagged]:
         warnings.append(f"{_some(untagged)} with a class in the mask that is not a tag")
     if hidden := [name for name, photo in photos.items() if photo.hidden]:

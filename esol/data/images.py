@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from esol.data.kinds import MORE_SUFFIXES
 from esol.errors import InputError, one_line
 from esol.system.files import atomic
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = MORE_SUFFIXES | {
+    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+}
 """Suffixes, in lower case, of the files that count as photos."""
 
 PIXEL_LIMIT = 178_956_970

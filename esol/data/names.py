@@ -24,7 +24,7 @@ def composed_path(path: PurePosixPath) -> PurePosixPath:
 
 def on_disk(folder: Path, name: str) -> Path | None:
     """The file of this name in a folder, in whatever form the disk has it; None without one."""
-    for form in (name, composed(name), unicodedata.normalize("NFD", name)):
+    for form in dict.fromkeys((name, composed(name), unicodedata.normalize("NFD", name))):
         # Path.is_file raises if the name is longer than the file system allows.
         if os.path.isfile(folder / form):
             return folder / form

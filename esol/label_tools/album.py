@@ -19,7 +19,7 @@ IGNORED = "ignore"
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of the run: the sample's name, its file, and (height, width) when upright.
+    """A photo of the run: the sample's name, its file, (height, width) when upright, and its tags.
 
     ``file`` is ``path`` relative to the data folder, POSIX.
     """
@@ -28,6 +28,7 @@ class Photo:
     file: str
     path: Path
     size: tuple[int, int]
+    tags: tuple[str, ...] = ()
 
 
 Corrected = tuple[Photo, NDArray[np.uint8]]

@@ -1,5 +1,7 @@
 """PASCAL VOC's layout of masks, which is CVAT's "Segmentation mask 1.1" too."""
 
+import csv
+import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,8 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.data.folder import CLASS_NAMES
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
+from esol.data.reading import mask_files
 from esol.data.sample import BACKGROUND, IGNORE
+from esol.data.tags import LABELS as TAGS
 from esol.errors import InputError
 from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.coco import Masks
@@ -26,15 +31,33 @@ _QUALITY = 95
 def write(album: Album, masks: Masks, out: Path, split: str) -> None:
     """Write a folder like VOC 2012's: JPEGImages, SegmentationClass, ImageSets, labelmap.txt.
 
+    With classes.txt and labels.csv, which have the classes and tags, it opens as a data folder.
     Photos that are upright JPEG files are copied, others converted (quality 95). ``split`` names
     the list.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not an empty folder; give a new one")
+    tags = _tag_table(album)
     make_folder(out)
     for photo in album.photos:
         _write_photo(photo, out / "JPEGImages" / f"{photo.name}.jpg")
     _write_masks(album, masks, out, {photo.name: photo for photo in album.photos}, split)
+    write_atomic(out / CLASS_NAMES, "".join(f"{name}\n" for name in album.classes))
+    write_atomic(out / TAGS, tags)
+
+
+def _tag_table(album: Album) -> str:
+    """Content of labels.csv; an InputError if a class's name would be taken for two."""
+    for name in album.classes:
+        if found := set(name) & set(",;|"):
+            wrong = f"labels.csv has no {min(found)!r} in tags"
+            raise InputError(f"class {name!r}: {wrong}: rename the class")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("image", "labels"))
+    for photo in album.photos:
+        table.writerow((f"{photo.name}.jpg", "".join(f"{tag};" for tag in photo.tags)))
+    return text.getvalue()
 
 
 def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
@@ -95,8 +118,7 @@ def read(path: Path, album: Album) -> Iterator[Corrected]:
         if not root.is_dir():
             raise InputError(f"{path}: no folder {MASKS} in it: {_advice(folder)}")
         table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
-        files = sorted(file for file in root.rglob("*.png") if not file.name.startswith("."))
-        for file in files:
+        for file in mask_files(root).values():
             photo = album.find(file.relative_to(root).as_posix(), str(file))
             mask = load_mask(file) if table is None else _translated(file, table)
             check_size(photo, (mask.shape[0], mask.shape[1]), str(file))

@@ -114,7 +114,7 @@ def table(root: Path) -> Path:
     return write(
         root / "metadata.csv",
         "file_name,width,labels\nimages/a b.jpg,6,dog;rote Kuh\nimages/sub/Käfer.png,6,dog\n"
-        "sub/c.jpg,6,rote Kuh|\nimages/none.jpg,6,\n",
+        "sub/c.jpg,6,rote Kuh;\nimages/none.jpg,6,\n",
     )
 
 
@@ -205,6 +205,8 @@ def test_train_may_be_a_tag(tmp_path):
     root = photos(tmp_path, "train/1.jpg", "bus/1.jpg", "train/2.jpg")
     data = open_dataset(root, Data())
     assert tags(data) == {"bus/1": ("bus",), "train/1": ("train",), "train/2": ("train",)}
+    (note,) = data.notes
+    assert "a folder called 'train' is a tag here: move its photos, or name it" in note
 
 
 def test_cvats_subsets_are_lists(tmp_path):
@@ -379,3 +381,16 @@ def test_a_coco_file_in_annotations_finds_its_photos(tmp_path, place):
     assert (found.kind, tags(found)) == ("coco", {"a": ("cat",), "b": ("dog",)})
     settings = Data(kind="folder", labels=file.relative_to(root).as_posix())
     assert list(tags(open_dataset(root, settings)).values()) == [("cat",), ("dog",)]
+
+
+def test_roboflows_table_of_classes(tmp_path):
+    root = photos(tmp_path, "train/a.jpg", "train/b.jpg", "valid/c.jpg")
+    write(root / "train/_classes.csv", "filename, big dog, cat\na.jpg, 1, 0\nb.jpg, 1, 1\n")
+    write(root / "valid/_classes.csv", "filename, big dog, cat\nc.jpg, 0, 1\n")
+    data = open_dataset(root, Data(evaluate=("valid",)))
+    assert tags(data) == {"train/a": ("big dog",), "train/b": ("big dog", "cat")}
+    assert tags(data, "valid") == {"valid/c": ("cat",)}
+    write(root / "train/_classes.csv", "filename, cat\na.jpg, 1\nb.jpg, 7\n")
+    refused(root, "train/_classes.csv: line 3", "cat '7' is neither 0 nor 1")
+    write(root / "train/_classes.csv", "file, cat\na.jpg, 1\n")
+    refused(root, "train/_classes.csv: line 2", "KeyError: 'filename'")
