@@ -63,7 +63,7 @@ def _look_alike(reading: Reading) -> Iterator[str]:
     for tags in look_alike(reading.known):
         named = " and ".join(map(repr, tags))
         fix = "if they are one class, spell them alike"
-        yield f"{reading.root}: tags {named} differ only in case, accents or spaces: {fix}"
+        yield f"tags {named} differ only in case, accents or spaces: {fix}"
 
 
 def _not_utf8(reading: Reading) -> Iterator[str]:

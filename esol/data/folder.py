@@ -37,7 +37,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
     mask_root = mask_folder(root, settings, (MASKS,))
     files_below = tuple(visible_files(root, skip=mask_root))
     index = _index(files_below)
-    warnings = [f"{root}: {line}" for line in passed_over(files_below)]
+    warnings = list(passed_over(files_below))
     if files := find_tags(root, settings):
         tags = read_tags(files, root, settings)
         problems, source = list(tags.problems), tags.source
@@ -191,9 +191,11 @@ def _from_folders(
         raise InputError(f"{root}: {names}, and there is {neither}: add one of them (docs/data.md)")
     for tag in wrong:
         # Beside tags, train may well be the vehicle.
-        kind, lines = ("a tag here", warnings) if tag == "train" else ("no tag", problems)
         fix = f"move its photos, or name it in {CLASS_NAMES} or data.classes if it is a class"
-        lines.append(f"{root}: a folder called {tag!r} is {kind}: {fix}")
+        if tag == "train":
+            warnings.append(f"the folder {tag!r} is a tag here: {fix}")
+        else:
+            problems.append(f"{root}: a folder called {tag!r} is no tag: {fix}")
     return {split: tuple(entries) for split, entries in splits.items()} or {"train": ()}
 
 

@@ -67,7 +67,7 @@ def read_voc(root: Path, settings: Data) -> Reading:
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
         stored=load_mask if mask_root else None,
         available=tuple(sorted(set(_lists(root)))),
-        warnings=tuple(f"{root / _PHOTOS}: {line}" for line in passed_over(files)),
+        warnings=passed_over(files),
     )
 
 

@@ -214,7 +214,7 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     root = labelled(tmp_path, "a.jpg,x", "b.png,x")
     for name in ("1.MP4", "2.nef", "sub/3.mp4", "readme.txt", ".4.mp4"):
         (root / name).write_bytes(b"")
-    line = f"{root}: 3 files are not read as photos (2 .mp4, 1 .nef): save as JPEG or PNG"
+    line = "3 files are not read as photos (2 .mp4, 1 .nef): save as JPEG or PNG"
     assert open_dataset(root, Data()).notes == (line,)
 
 

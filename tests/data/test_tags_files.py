@@ -206,7 +206,7 @@ def test_train_may_be_a_tag(tmp_path):
     data = open_dataset(root, Data())
     assert tags(data) == {"bus/1": ("bus",), "train/1": ("train",), "train/2": ("train",)}
     (note,) = data.notes
-    assert "a folder called 'train' is a tag here: move its photos, or name it" in note
+    assert "the folder 'train' is a tag here: move its photos, or name it" in note
 
 
 def test_cvats_subsets_are_lists(tmp_path):
