@@ -69,8 +69,11 @@ def import_command(rest: list[str]) -> int:
         data=parsed.data,
     )
     if untouched := counts["untouched"]:
-        are = "photo without a shape is" if untouched == 1 else "photos without a shape are"
-        print(f"{untouched} {are} no correction: the file does not say that somebody is done there")
+        photos, it = ("photo is", "it is") if untouched == 1 else ("photos are", "they are")
+        print(
+            f"{untouched} {photos} passed over, without a shape: the file does not say that {it}"
+            " finished (docs/label-tools.md)"
+        )
     print(
         f"{counts['photos']} photos, {counts['changed']} of them corrected;"
         f" {counts['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"

@@ -335,12 +335,12 @@ def test_what_was_passed_over_is_counted(run, capsys):
     file.write_text(image)
     assert main(["import", str(file), str(run), "--from", "cvat"]) == 0
     out = capsys.readouterr().out
-    assert "1 photo without a shape is no correction" in out
+    assert "1 photo is passed over, without a shape" in out
     assert "no mask differs" in out
     second = image.replace("a b.jpg", "turned.jpg").removeprefix("<annotations>")
     file.write_text(image.removesuffix("</annotations>") + second)
     assert main(["import", str(file), str(run), "--from", "cvat"]) == 0
-    assert "2 photos without a shape are no correction" in capsys.readouterr().out
+    assert "2 photos are passed over, without a shape" in capsys.readouterr().out
 
 
 FORMS = {"labelstudio": "x.json", "cvat": "x.xml", "coco": "y.json", "voc": "folder"}
