@@ -7,6 +7,7 @@ from pathlib import Path
 from esol.data.coco import read_coco
 from esol.data.folder import read_folder
 from esol.data.images import IMAGE_SUFFIXES
+from esol.data.kinds import passed_over
 from esol.data.names import look_alike
 from esol.data.reading import LISTS, Reading, to_dataset
 from esol.data.sample import IGNORE, Dataset, Sample
@@ -81,10 +82,11 @@ def layout(root: Path, settings: Data) -> str:
         return "coco"
     if any(path.exists() for path in find_tags(root, settings)) or _has_tag_folder(root):
         return "folder"
+    others = passed_over(path for folder in (root, *_folders(root)) for path in folder.iterdir())
     raise InputError(
         f"{root}: no known layout: looked for {settings.labels or LABELS}, a tags file of another"
         " tool (docs/data.md), a sub-folder of photos per tag, JPEGImages with ImageSets (VOC),"
-        " annotations/instances_*.json (COCO)"
+        f" annotations/instances_*.json (COCO){''.join(f'; {line}' for line in others)}"
     )
 
 

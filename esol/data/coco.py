@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
 from esol.data.images import PIXEL_LIMIT, load_mask
-from esol.data.names import on_disk
-from esol.data.reading import Entry, Reading, mask_folder, require_lists
+from esol.data.names import composed, on_disk
+from esol.data.reading import Entry, Reading, mask_files, mask_folder, require_lists
 from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.settings import Data
@@ -168,6 +168,7 @@ def _entries(
     folders = [root / inner for inner in (split, f"images/{split}", "images", ".")]
     folders = [folder for folder in folders if folder.is_dir()]
     entries: dict[str, Entry] = {}
+    masks = mask_files(mask_root)
     for image in coco.dataset["images"]:
         path = PurePosixPath(image["file_name"])
         name = str(path.with_suffix("")) if path.name else ""
@@ -181,9 +182,9 @@ def _entries(
         if unknown := used - categories.keys():
             problems.append(f"{where}: category {min(unknown)} is not listed: add it")
         tags = tuple(sorted(categories[c] for c in used - unknown))
-        mask = mask_root / f"{name}.png" if mask_root else file / str(image["id"])
-        has_mask = mask.exists() if mask_root else drawn
-        entries[name] = Entry(name, photo, tags, mask if has_mask else None)
+        drawn_mask = file / str(image["id"]) if drawn else None
+        mask = masks.get(composed(name)) if mask_root else drawn_mask
+        entries[name] = Entry(name, photo, tags, mask)
     return tuple(entries.values())
 
 

@@ -218,6 +218,13 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     assert open_dataset(root, Data()).notes == (line,)
 
 
+def test_a_folder_of_photos_that_are_not_read_says_so(tmp_path: Path) -> None:
+    for name in ("cat/1.nef", "cat/2.NEF"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    refused(tmp_path, "no known layout", "2 files are not read as photos (2 .nef)")
+
+
 def test_tags_that_nearly_agree_are_asked_about_and_stay_two(tmp_path: Path) -> None:
     root = labelled(tmp_path, "a.jpg,Dog caf\u00e9", "b.png,dog cafe ice_cream", "sub/c.JPG,bus")
     data = open_dataset(root, Data())
