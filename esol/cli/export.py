@@ -69,13 +69,13 @@ def import_command(rest: list[str]) -> int:
         data=parsed.data,
     )
     if untouched := counts["untouched"]:
-        photos, it = ("photo is", "it is") if untouched == 1 else ("photos are", "they are")
+        are, it = ("is", "it is") if untouched == 1 else ("are", "they are")
         print(
-            f"{untouched} {photos} passed over, without a shape: the file does not say that {it}"
-            " finished (docs/label-tools.md)"
+            f"{_photos(untouched)} {are} passed over, without a shape: the file does not say that"
+            f" {it} finished (docs/label-tools.md)"
         )
     print(
-        f"{counts['photos']} photos, {counts['changed']} of them corrected;"
+        f"{_photos(counts['photos'])}, {counts['changed']} of them corrected;"
         f" {counts['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"
     )
     if not counts["changed"]:
@@ -83,6 +83,10 @@ def import_command(rest: list[str]) -> int:
     if counts["corrected"]:
         print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
     return 0
+
+
+def _photos(number: int) -> str:
+    return f"{number} photo{'s' if number != 1 else ''}"
 
 
 def _add_flags(parser: Parser) -> None:

@@ -19,7 +19,8 @@ def composed(text: str) -> str:
 
 def composed_path(path: PurePosixPath) -> PurePosixPath:
     """A path whose parts are in the composed form."""
-    return PurePosixPath(composed(str(path)))
+    text = str(path)
+    return path if unicodedata.is_normalized("NFC", text) else PurePosixPath(composed(text))
 
 
 def on_disk(folder: Path, name: str) -> Path | None:

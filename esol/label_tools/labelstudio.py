@@ -104,6 +104,10 @@ def read(path: Path, album: Album) -> Iterator[Corrected | None]:
     for number, task in enumerate(tasks, start=1):
         where = f"{path}: task {task.get('id', number)}"
         with entry(where):
+            if "annotations" not in task and "predictions" in task:
+                # As esol export wrote it: nobody has annotated it.
+                yield None
+                continue
             if "annotations" not in task or "data" not in task:
                 raise InputError(f"{where}: no annotations: export as JSON, not as JSON-MIN")
             valid = submitted(task)

@@ -329,6 +329,14 @@ def test_a_photo_that_is_finished_and_empty_is_background(run, tool):
     assert import_masks(file, run, source=tool)["corrected"] == 1
 
 
+def test_label_studios_tasks_as_esol_wrote_them_hold_no_correction(run):
+    out = run.parent / "masks.json"
+    export_masks(run, out, to="labelstudio")
+    blank(run)
+    found = import_masks(out, run, source="labelstudio")
+    assert found == {"photos": 0, "changed": 0, "corrected": 0, "untouched": 4}
+
+
 def test_what_was_passed_over_is_counted(run, capsys):
     file = run.parent / "export.xml"
     image = UNTOUCHED["cvat"]
