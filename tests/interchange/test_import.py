@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -379,6 +380,16 @@ def test_cvat_for_video_names_the_other_format(run):
     file = run.parent / "video.xml"
     file.write_text('<annotations><track id="0" label="dog"/></annotations>')
     refused(run, file, "cvat", "CVAT for video", "CVAT for images 1.1")
+
+
+def test_names_and_labels_in_either_form_of_unicode(run):
+    out, content = as_json(run, "coco")
+    before = blank(run)
+    decomposed = unicodedata.normalize("NFD", json.dumps(content, ensure_ascii=False))
+    assert decomposed != json.dumps(content, ensure_ascii=False)
+    out.write_text(decomposed, encoding="utf-8")
+    assert import_masks(out, run, source="coco")["changed"] == 4
+    np.testing.assert_array_equal(masks_of_some(run, "K\u00e4fer/0001"), before["K\u00e4fer/0001"])
 
 
 def test_smaller_annotations_of_coco_lie_on_top(run):
