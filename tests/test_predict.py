@@ -21,7 +21,7 @@ from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
-from esol.predict.folder import draw_overlay
+from esol.predict.folder import draw_overlay, photos_by_name
 from esol.predict.model import Model, load
 from esol.predict.tiles import labelled, spans, stretched, weights
 from esol.runs.folder import RunFolder
@@ -584,3 +584,17 @@ def test_masks_of_earlier_calls_are_never_taken_for_photos(tmp_path):
     for images in ([photos], [f"{photos}/**/*.*g"]):
         assert model().predict_folder(images, photos / "out", overlay=True)["photos"] == 2
         assert model().predict_folder(images, tmp_path / "elsewhere")["photos"] == 2
+
+
+def test_files_that_are_not_read_are_counted(tmp_path, caplog):
+    folder, out = tmp_path / "photos", tmp_path / "photos" / "masks"
+    for name in ("a.mov", "sub/b.MOV", "masks/c.mov", ".hidden.mov"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    line = "2 files are not read as photos (2 .mov): save as JPEG or PNG"
+    with pytest.raises(InputError, match="no photos in it") as caught:
+        photos_by_name([folder], out)
+    assert str(caught.value).endswith(f"; {line}")
+    Image.new("RGB", (4, 4)).save(folder / "d.jpg")
+    assert list(photos_by_name([folder], out)) == ["d"]
+    assert caplog.messages == [f"{folder}: {line}"]

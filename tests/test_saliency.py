@@ -199,3 +199,10 @@ def test_real_maps_at_half_size_show_the_photos_objects(shared):
     assert hits / pixels > 0.8
     assert hits / objects > 0.5
     assert hits / pixels > 2 * objects / everything
+
+
+def test_maps_are_found_with_any_ending_and_in_either_form_of_unicode(tmp_path):
+    for stored in ("a.Png", "b.TIFF", "Ka\u0308fer.PNG"):
+        (tmp_path / stored).touch()
+    found = [find_saliency(tmp_path, name).name for name in ("a", "b", "K\u00e4fer")]
+    assert found == ["a.Png", "b.TIFF", "Ka\u0308fer.PNG"]

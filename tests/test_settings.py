@@ -104,3 +104,20 @@ def test_every_field_is_explained():
         for field, after in zip(group.body, group.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign):
                 assert isinstance(after, ast.Expr), f"{group.name}.{field.target.id}"
+
+
+def test_what_lists_hold_stays_text(tmp_path):
+    """YAML takes these for other things."""
+    names = ("yes", "no", "on", "null", "~", "007", "1e3", "2024-01-01", "12:30", "true")
+    listed = f"[{', '.join(names)}]"
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        f"data: {{classes: {listed}, evaluate: [2012]}}\ncams: {{scales: [0.5, 1e0]}}\n"
+    )
+    settings = load_settings(str(path))
+    assert settings.data.classes == names
+    assert settings.data.evaluate == ("2012",)
+    assert settings.cams.scales == (0.5, 1.0)
+    assert load_settings("demo", f"--data.classes={listed}").data.classes == names
+    path.write_text(dump_settings(settings))
+    assert load_settings(str(path)) == settings

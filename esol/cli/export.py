@@ -68,12 +68,25 @@ def import_command(rest: list[str]) -> int:
         tolerance=parsed.tolerance,
         data=parsed.data,
     )
+    if untouched := counts["untouched"]:
+        are, it = ("is", "it is") if untouched == 1 else ("are", "they are")
+        print(
+            f"{_photos(untouched)} {are} passed over, without a shape: the file does not say that"
+            f" {it} finished (docs/label-tools.md)"
+        )
     print(
-        f"{counts['photos']} photos, {counts['changed']} of them corrected;"
+        f"{_photos(counts['photos'])}, {counts['changed']} of them corrected;"
         f" {counts['corrected']} corrected in all: {Path(parsed.run) / 'corrected'}"
     )
-    print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
+    if not counts["changed"]:
+        print("no mask differs from the run's pseudo masks")
+    if counts["corrected"]:
+        print("the stage segment learns from them; if it was done before: esol run .. --overwrite")
     return 0
+
+
+def _photos(number: int) -> str:
+    return f"{number} photo{'s' if number != 1 else ''}"
 
 
 def _add_flags(parser: Parser) -> None:

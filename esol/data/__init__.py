@@ -6,9 +6,11 @@ from pathlib import Path
 
 from esol.data.coco import read_coco
 from esol.data.folder import read_folder
-from esol.data.images import IMAGE_SUFFIXES
-from esol.data.reading import LISTS, Reading, to_dataset
+from esol.data.kinds import IMAGE_SUFFIXES, passed_over
+from esol.data.names import look_alike
+from esol.data.reading import LISTS, Reading
 from esol.data.sample import IGNORE, Dataset, Sample
+from esol.data.selection import to_dataset
 from esol.data.tags import LABELS, find_tags
 from esol.data.voc import read_voc
 from esol.errors import InputError
@@ -50,7 +52,19 @@ def read_layout(root: Path | str, settings: Data) -> Reading:
     if kind == "voc" and not (root / "JPEGImages").is_dir():
         raise InputError(f"{root}: no JPEGImages folder: give the folder that holds it")
     reading = _READERS[kind](root, settings)
-    return replace(reading, problems=(*reading.problems, *dict.fromkeys(_not_utf8(reading))))
+    return replace(
+        reading,
+        problems=(*reading.problems, *dict.fromkeys(_not_utf8(reading))),
+        warnings=(*reading.warnings, *_look_alike(reading)),
+    )
+
+
+def _look_alike(reading: Reading) -> Iterator[str]:
+    """Tags that are nearly surely one. They stay two: nothing is merged unasked."""
+    for tags in look_alike(reading.known):
+        named = " and ".join(map(repr, tags))
+        fix = "if they are one class, spell them alike"
+        yield f"tags {named} differ only in case, accents or spaces: {fix}"
 
 
 def _not_utf8(reading: Reading) -> Iterator[str]:
@@ -68,10 +82,11 @@ def layout(root: Path, settings: Data) -> str:
         return "coco"
     if any(path.exists() for path in find_tags(root, settings)) or _has_tag_folder(root):
         return "folder"
+    others = passed_over(path for folder in (root, *_folders(root)) for path in folder.iterdir())
     raise InputError(
         f"{root}: no known layout: looked for {settings.labels or LABELS}, a tags file of another"
         " tool (docs/data.md), a sub-folder of photos per tag, JPEGImages with ImageSets (VOC),"
-        " annotations/instances_*.json (COCO)"
+        f" annotations/instances_*.json (COCO){''.join(f'; {line}' for line in others)}"
     )
 
 

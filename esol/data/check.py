@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from esol.data import read_layout
+from esol.data.doubles import contradictions
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
@@ -264,6 +265,12 @@ def _warnings(
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
         warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
+    if doubles := contradictions(reading.splits.values()):
+        groups = [" and ".join(entry.name for entry in group) for group in doubles]
+        warnings.append(
+            f"{_some(groups)} more than once, under different tags: keep one of each, and give it"
+            " all its tags in a labels file"
+        )
     # What is on both sides is told with the other findings about the masks.
     found = ((name, photo.shown) for name, photo in photos.items())
     masks = {name: mask for name, mask in found if mask and not mask.contradicts}

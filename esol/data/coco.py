@@ -2,8 +2,7 @@
 
 import contextlib
 import io
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import UnionType
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
 from esol.data.images import PIXEL_LIMIT, load_mask
-from esol.data.reading import Entry, Reading, mask_folder, require_lists
+from esol.data.names import composed, on_disk
+from esol.data.reading import Entry, Reading, mask_files, mask_folder, require_lists
 from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.settings import Data
@@ -184,30 +184,34 @@ def _entries(
     problems: list[str],
 ) -> tuple[Entry, ...]:
     file = _file(root, split)
-    folder = root / split if (root / split).is_dir() else root / "images" / split
+    folders = [root / inner for inner in (split, f"images/{split}", "images", ".")]
+    folders = [folder for folder in folders if folder.is_dir()]
     entries: dict[str, Entry] = {}
+    masks = mask_files(mask_root)
     for image in coco.dataset["images"]:
         path = PurePosixPath(image["file_name"])
         name = str(path.with_suffix("")) if path.name else ""
         where = f"{file}: image id {image['id']}"
-        problem = _image_problem(path, folder)
-        if problem or name in entries:
-            problems.append(f"{where}: {problem or f'{path} comes twice'}")
+        photo = _photo(path, folders)
+        if isinstance(photo, str) or name in entries:
+            reason = photo if isinstance(photo, str) else f"{path} comes twice"
+            problems.append(f"{where}: {reason}")
             continue
         used = {a["category_id"] for a in coco.imgToAnns[image["id"]]}
         if unknown := used - categories.keys():
             problems.append(f"{where}: category {min(unknown)} is not listed: add it")
         tags = tuple(sorted({categories[c] for c in used - unknown}))
-        mask = mask_root / f"{name}.png" if mask_root else file / str(image["id"])
-        has_mask = mask.exists() if mask_root else drawn
-        entries[name] = Entry(name, folder / path, tags, mask if has_mask else None)
+        drawn_mask = file / str(image["id"]) if drawn else None
+        mask = masks.get(composed(name)) if mask_root else drawn_mask
+        entries[name] = Entry(name, photo, tags, mask)
     return tuple(entries.values())
 
 
-def _image_problem(path: PurePosixPath, folder: Path) -> str:
+def _photo(path: PurePosixPath, folders: Sequence[Path]) -> Path | str:
+    """The photo in the first folder that has it, or the problem."""
     if not path.name or leads_out(path):
         return f"{path} leads out of the data folder"
-    # Path.is_file raises if the name is longer than the file system allows.
-    if not os.path.isfile(folder / path):
-        return f"{folder / path} is missing: add the photo"
-    return ""
+    for folder in folders:
+        if found := on_disk(folder, str(path)):
+            return found
+    return f"{folders[0] / path} is missing: add the photo"

@@ -1,16 +1,18 @@
 """Own photos: a folder with a labels file or with one sub-folder per tag."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from esol.data.images import IMAGE_SUFFIXES, load_mask
+from esol.data.images import load_mask
+from esol.data.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES, passed_over, unread_advice
+from esol.data.names import as_uploaded, composed, composed_path, meant
 from esol.data.reading import (
     LISTS,
     Entry,
     Reading,
     Row,
+    mask_files,
     mask_folder,
     read_classes,
     require_lists,
@@ -19,10 +21,13 @@ from esol.data.reading import (
 from esol.data.tags import LABELS, find_tags, read_tags
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import one_ends_other
+from esol.system.files import visible_files
 
 MASKS = "masks"
 CLASS_NAMES = "classes.txt"
+
+_NO_TAGS = ("images", "masks", "labels", "annotations", "photos")
+"""Names, in lower case, of folders that hold a part of a data set, as those of LISTS do."""
 
 _Index = Mapping[str, list[PurePosixPath]]
 
@@ -30,7 +35,9 @@ _Index = Mapping[str, list[PurePosixPath]]
 def read_folder(root: Path, settings: Data) -> Reading:
     """Read tags, lists and masks, and collect all problems; an InputError if there is nothing."""
     mask_root = mask_folder(root, settings, (MASKS,))
-    index = _index(root, mask_root)
+    files_below = tuple(visible_files(root, skip=mask_root))
+    index = _index(files_below)
+    warnings = list(passed_over(files_below))
     if files := find_tags(root, settings):
         tags = read_tags(files, root, settings)
         problems, source = list(tags.problems), tags.source
@@ -40,11 +47,11 @@ def read_folder(root: Path, settings: Data) -> Reading:
         unlisted = _unlisted(root, index, {e.image for split in splits.values() for e in split})
     else:
         problems, source, unlisted = [], "sub-folders", ()
-        splits = _from_folders(root, index, problems)
+        splits = _from_folders(root, index, settings, problems, warnings)
     entries = [entry for split in splits.values() for entry in split]
     used = tuple(sorted({tag for entry in entries for tag in entry.tags}))
     known = _class_order(root, settings, used, mask_root is not None, problems)
-    masks = _mask_files(mask_root)
+    masks = mask_files(mask_root)
     # A list may be missing because its rows are wrong: their problems are the answer then.
     lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
     with_masks = {
@@ -67,38 +74,17 @@ def read_folder(root: Path, settings: Data) -> Reading:
         available=tuple(sorted(splits)),
         tag_set=source,
         alphabetical=not settings.classes and not (root / CLASS_NAMES).exists(),
+        warnings=tuple(warnings),
     )
 
 
-def _mask_files(folder: Path | None) -> dict[str, Path]:
-    """Mask files by the name of their photo."""
-    if folder is None:
-        return {}
-    files = (path for path in folder.rglob("*.png") if not path.name.startswith("."))
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-
-
-def _index(root: Path, mask_root: Path | None) -> _Index:
-    """Photos below root by their relative path without suffix; hidden ones and masks left out."""
+def _index(files: Iterable[PurePosixPath]) -> _Index:
+    """Photos among files by their composed relative path without suffix."""
     index: dict[str, list[PurePosixPath]] = {}
-    visited: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        # Photos often lie in linked folders; a link back up must not be followed for ever.
-        real = os.path.realpath(folder)
-        if real in visited or Path(folder) == mask_root:
-            folders.clear()
-            continue
-        folders[:] = _visible(folders)
-        visited.add(real)
-        for name in _visible(files):
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
-                index.setdefault(str(path.with_suffix("")), []).append(path)
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            index.setdefault(composed(str(file.with_suffix(""))), []).append(file)
     return index
-
-
-def _visible(names: list[str]) -> list[str]:
-    return sorted(name for name in names if not name.startswith("."))
 
 
 def _from_rows(
@@ -127,10 +113,11 @@ def _from_rows(
 
 
 def _by_end(index: _Index) -> _Index:
-    """Photos by the last part of their paths, with and without suffix."""
+    """Photos by the last part of their paths, with and without suffix, also as uploaded."""
     ends: dict[str, list[PurePosixPath]] = {}
     for file in (file for files in index.values() for file in files):
-        for key in (file.stem, file.name):
+        names = [composed(file.stem), composed(file.name)]
+        for key in {*names, *map(as_uploaded, names)}:
             ends.setdefault(key, []).append(file)
     return ends
 
@@ -140,27 +127,32 @@ def _find(image: PurePosixPath, index: _Index, ends: _Index) -> PurePosixPath | 
     whole = image.suffix.lower() in IMAGE_SUFFIXES
     for path in (image, "images" / image):
         files = index.get(str(path.with_suffix("")) if whole else str(path), [])
-        exact = [file for file in files if not whole or file == path]
+        exact = [file for file in files if not whole or composed_path(file) == path]
         if len(exact) > 1:
             return f"{image} may be any of {', '.join(map(str, exact))}: write the suffix"
         if exact:
             return exact[0]
-    near = [f for f in ends.get(image.name, []) if one_ends_other(_bare(f), _bare(image))]
+    ending = ends.get(image.name, [])
+    bare = meant(_bare(image), map(_bare, ending))
+    near = [file for file in ending if _bare(file) in bare]
     if len(near) > 1:
         return f"{image} may be any of {', '.join(map(str, near[:3]))}: write the whole path"
     if near:
         return near[0]
+    if (end := image.suffix.lower()) in UNREAD_SUFFIXES:
+        return f"{image}: kind {end} is not read: {unread_advice((end,))}"
     return f"{image}: no such photo: fix the path or remove the row"
 
 
 def _bare(file: PurePosixPath) -> PurePosixPath:
-    """The path without a photo's suffix."""
+    """The path without a photo's suffix, in the composed form."""
+    file = composed_path(file)
     return file.with_suffix("") if file.suffix.lower() in IMAGE_SUFFIXES else file
 
 
 def _name(file: PurePosixPath) -> str:
     """Relative path without suffix; without a leading ``images/``, so that masks mirror photos."""
-    name = file.with_suffix("")
+    name = composed_path(file).with_suffix("")
     return str(name.relative_to("images") if name.parts[0] == "images" else name)
 
 
@@ -170,7 +162,9 @@ def _unlisted(root: Path, index: _Index, listed: set[Path]) -> tuple[Path, ...]:
     return tuple(sorted(path for path in paths if path.parent in folders and path not in listed))
 
 
-def _from_folders(root: Path, index: _Index, problems: list[str]) -> dict[str, tuple[Entry, ...]]:
+def _from_folders(
+    root: Path, index: _Index, settings: Data, problems: list[str], warnings: list[str]
+) -> dict[str, tuple[Entry, ...]]:
     """Lists of a folder with a sub-folder per tag, or with one per list and tag."""
     splits: dict[str, list[Entry]] = {}
     lists = _are_lists(index)
@@ -188,9 +182,24 @@ def _from_folders(root: Path, index: _Index, problems: list[str]) -> dict[str, t
         else:
             entry = Entry(name, root / files[0], (parts[-2],))
             splits.setdefault(parts[0] if lists else "train", []).append(entry)
-    if {entry.tags for entries in splits.values() for entry in entries} <= {("images",)}:
+    tags = {tag for entries in splits.values() for entry in entries for tag in entry.tags}
+    file = root / CLASS_NAMES
+    chosen = {
+        *map(composed, settings.classes),
+        *(read_classes(file, tags) if file.exists() else ()),
+    }
+    wrong = sorted(tag for tag in tags - chosen if tag.lower() in (*LISTS, *_NO_TAGS))
+    if tags and len(wrong) == len(tags) and not problems:
+        names = f"folders called {', '.join(wrong)} are no tags"
         neither = f"neither {LABELS} nor a sub-folder per tag"
-        raise InputError(f"{root}: {neither}: add one of them (docs/data.md)")
+        raise InputError(f"{root}: {names}, and there is {neither}: add one of them (docs/data.md)")
+    for tag in wrong:
+        # Beside tags, train may well be the vehicle.
+        fix = f"move its photos, or name it in {CLASS_NAMES} or data.classes if it is a class"
+        if tag == "train":
+            warnings.append(f"the folder {tag!r} is a tag here: {fix}")
+        else:
+            problems.append(f"{root}: a folder called {tag!r} is no tag: {fix}")
     return {split: tuple(entries) for split, entries in splits.items()} or {"train": ()}
 
 
@@ -214,8 +223,9 @@ def _class_order(
             if tag not in known
         )
         return known
-    if set(used) <= set(settings.classes):
-        return settings.classes
+    wanted = tuple(map(composed, settings.classes))
+    if set(used) <= set(wanted):
+        return wanted
     if settings.classes and masks:
         raise InputError(
             f"data.classes leaves out tags, so {file} must say which class each mask value is:"

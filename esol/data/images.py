@@ -1,7 +1,7 @@
 """Photos and masks on disk: all reading and writing of images."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,25 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from esol.data.kinds import FORMATS
 from esol.errors import InputError, one_line
 from esol.system.files import atomic
-
-FORMATS: Mapping[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-}
-"""Formats that are read, under Pillow's names, with the suffixes of their files in lower case.
-
-A file's content decides which of them it is. Pillow's other readers are not tried: some start
-programs (PostScript: Ghostscript), and few are tested as much.
-"""
-
-IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-"""Suffixes, in lower case, of the files that count as photos."""
 
 PIXEL_LIMIT = 178_956_970
 """Photos with more pixels are refused before they are decoded; Pillow's own limit."""

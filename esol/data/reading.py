@@ -1,9 +1,8 @@
-"""What the readers of all layouts share: labels files, lists, and the step to a Dataset."""
+"""What the readers of all layouts share: labels files, lists and classes."""
 
 import csv
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size
-from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Dataset, Sample
+from esol.data.names import composed, composed_path
+from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Sample
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.files import visible_files
 from esol.system.read import leads_out, open_text, read_text
 
 _RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
@@ -30,9 +31,13 @@ def list_of(image: PurePosixPath) -> str:
 
 
 def folder_of(path: Path, root: Path) -> PurePosixPath:
-    """Folder of a tags file's photos: its own, or the data folder if the file is not in that."""
-    beside = path.parent.is_relative_to(root)
-    return PurePosixPath(path.parent.relative_to(root).as_posix() if beside else ".")
+    """Folder of a tags file's photos: its own, or the one that holds COCO's folder annotations.
+
+    The data folder if the file is not in that.
+    """
+    folder = path.parent.parent if path.parent.name == "annotations" else path.parent
+    beside = folder.is_relative_to(root)
+    return PurePosixPath(folder.relative_to(root).as_posix() if beside else ".")
 
 
 @dataclass(frozen=True)
@@ -45,23 +50,32 @@ class Row:
     tags: tuple[str, ...]
     split: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image", composed_path(self.image))
+        object.__setattr__(self, "tags", tuple(sorted({*map(composed, self.tags)})))
+
 
 def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Read a CSV file of labels; an InputError if it is unreadable or has another header.
 
-    UTF-8 with or without byte-order mark, any line ends, quotes as usual in CSV. A row's tags are
-    separated by ``;`` or ``|`` if it has one of them (spaces then belong to the tags), else by
-    spaces. Backslashes in paths count as slashes. Every faulty row gives a line of problems.
+    UTF-8 with or without byte-order mark, any line ends, quotes as usual in CSV. Tags are separated
+    as :func:`split_cells` says. Backslashes in paths count as slashes, and spaces at the ends of
+    cells as nothing. Every faulty row gives a line of problems.
     """
     rows: list[Row] = []
     problems: list[str] = []
-    for line, fields in _fields(path):
+    table = list(_fields(path))
+    cells = split_cells(fields[1] if fields else "" for _, fields in table)
+    for (line, fields), tags in zip(table, cells, strict=True):
         where = f"{path}: line {line}"
         if not fields:
             problems.append(f"{where}: not as many fields as the header: quote those with commas")
             continue
-        image, tags = PurePosixPath(fields[0].replace("\\", "/")), split_tags(fields[1])
-        split = fields[2].strip() if len(fields) == 3 else "train"
+        if isinstance(tags, str):
+            problems.append(f"{where}: {tags}")
+            continue
+        image = PurePosixPath(fields[0].replace("\\", "/"))
+        split = fields[2] if len(fields) == 3 else "train"
         if problem := _row_problem(image, tags, split):
             problems.append(f"{where}: {problem}")
         else:
@@ -69,19 +83,43 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     return tuple(rows), tuple(problems)
 
 
-def split_tags(text: str) -> tuple[str, ...]:
-    """Tags in a labels field, sorted, each once.
+def split_cells(cells: Iterable[str]) -> list[tuple[str, ...] | str]:
+    """Tags of each cell of a table, sorted, each once; a text instead says what is wrong with it.
 
-    >>> split_tags("dog cat"), split_tags("traffic light; car"), split_tags("traffic light;")
-    (('cat', 'dog'), ('car', 'traffic light'), ('traffic light',))
+    If any cell has ``;`` or ``|``, this separates the tags of the whole table, and spaces belong to
+    tags; else spaces separate them. A cell without that separator whose words are tags by
+    themselves elsewhere may mean one tag or several, and is a problem.
+
+    >>> split_cells(["dog cat", "dog"]), split_cells(["traffic light; car", "traffic light"])
+    ([('cat', 'dog'), ('dog',)], [('car', 'traffic light'), ('traffic light',)])
     """
-    parts = re.split(r"[;|]", text) if re.search(r"[;|]", text) else text.split()
-    return tuple(sorted({" ".join(part.split()) for part in parts} - {""}))
+    cells = [" ".join(composed(cell).split()) for cell in cells]
+    separator = next((c for cell in cells for c in cell if c in ";|"), None)
+    if separator is None:
+        return [tuple(sorted(set(cell.split()))) for cell in cells]
+    clear = [cell for cell in cells if separator in cell or " " not in cell]
+    known = {tag.strip() for cell in clear for tag in cell.split(separator)}
+    return [_split_cell(cell, separator, known) for cell in cells]
+
+
+def _split_cell(cell: str, separator: str, known: Container[str]) -> tuple[str, ...] | str:
+    tags = {tag.strip() for tag in cell.split(separator)} - {""}
+    other = next((c for c in cell if c in ";|" and c != separator), None)
+    if other is not None:
+        return f"{cell!r} has {other!r}, but {separator!r} separates tags in this file: write that"
+    words = cell.split()
+    if separator not in cell and cell not in known and any(word in known for word in words):
+        several, one = f"{separator} ".join(words), f"{cell}{separator}"
+        return (
+            f"{cell!r}: other lines have {separator!r}: write {several!r}, or {one!r} for one tag"
+        )
+    return tuple(sorted(tags))
 
 
 def read_names(path: Path) -> tuple[str, ...]:
     """Names from a text file, one per line, each once; an InputError if there are none."""
-    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
+    lines = composed(read_text(path)).splitlines()
+    names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -115,15 +153,24 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with open_text(path) as file:
             reader = csv.reader(file, strict=True)
-            header = [field.strip().lower() for field in next(reader, [])]
+            header = _without_empty_end([field.strip().lower() for field in next(reader, [])])
             if header not in (["image", "labels"], ["image", "labels", "split"]):
                 must = "the header must be `image,labels` or `image,labels,split`"
                 raise InputError(f"{path}: line 1: {must}{_separator_advice(header)}")
-            for fields in reader:
-                if any(field.strip() for field in fields):
-                    yield reader.line_num, fields if len(fields) == len(header) else []
+            for row in reader:
+                fields = [field.strip() for field in row]
+                whole, more = fields[: len(header)], any(fields[len(header) :])
+                if any(fields):
+                    yield reader.line_num, [] if more or len(whole) < len(header) else whole
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+
+
+def _without_empty_end(fields: list[str]) -> list[str]:
+    """Fields without the empty ones at the end, which spreadsheets write for empty columns."""
+    while fields and not fields[-1]:
+        fields = fields[:-1]
+    return fields
 
 
 def _separator_advice(header: list[str]) -> str:
@@ -156,6 +203,10 @@ class Entry:
     image: Path
     tags: tuple[str, ...]
     mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", composed(self.name))
+        object.__setattr__(self, "tags", tuple(map(composed, self.tags)))
 
 
 @dataclass(frozen=True)
@@ -240,45 +291,16 @@ def mask_problem(
     return ""
 
 
-def to_dataset(reading: Reading, settings: Data) -> Dataset:
-    """Choose classes and photos by ``classes`` and ``limit`` of the settings, and number the tags.
-
-    Photos with none of the classes are left out of every list; ``notes`` says so.
-
-    Raises:
-        InputError: the reading has problems, a class is not known, two photos share a name, or
-            too few photos are left.
-    """
-    if reading.problems:
-        more = len(reading.problems) - 1
-        tail = f" (and {more} more: `esol check` lists them)" if more else ""
-        raise InputError(reading.problems[0] + tail)
-    classes = choose_classes(reading, settings)
-    notes = list(reading.warnings)
-    splits: dict[str, tuple[Sample, ...]] = {}
-    for split, entries in reading.splits.items():
-        samples = _samples(entries, classes)
-        if len(samples) < len(entries):
-            count = len(entries) - len(samples)
-            notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
-        splits[split] = evenly_spaced(samples, settings.limit)
-    _require_photos(reading.root, settings, splits)
-    truth = None
-    if reading.stored:
-        truth = Truth(reading.stored, reading.known, classes, reading.alphabetical)
-    root, masks = reading.root, reading.mask_set
-    return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
-
-
 def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
     """The classes in use: ``settings.classes``, or all known ones, at most ``MAX_CLASSES``."""
-    for name in settings.classes:
+    wanted = tuple(map(composed, settings.classes))
+    for name in wanted:
         if name not in reading.known:
             known = ", ".join(reading.known)
             raise InputError(f"data.classes = {name!r}: {reading.root} has {known}")
     if BACKGROUND in reading.known:
         raise InputError(f"{reading.root}: no class may be called {BACKGROUND!r}: rename the tag")
-    classes = settings.classes or reading.known
+    classes = wanted or reading.known
     count = len(reading.known)
     if not 1 <= count <= MAX_CLASSES:
         raise InputError(f"{reading.root}: {count} classes: must be 1 .. {MAX_CLASSES}")
@@ -308,32 +330,17 @@ def mask_folder(root: Path, settings: Data, usual: tuple[str, ...]) -> Path | No
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
-def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
-    """At most ``limit`` samples, evenly spaced; 0: all of them."""
-    if not limit or len(samples) <= limit:
-        return samples
-    return tuple(samples[i * len(samples) // limit] for i in range(limit))
+def mask_files(folder: Path | None) -> dict[str, Path]:
+    """PNG files below a folder, if there is one, by the names of their photos.
 
-
-def _samples(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[Sample, ...]:
-    number = {name: k for k, name in enumerate(classes)}
-    samples = []
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        tags = tuple(sorted({number[tag] for tag in entry.tags if tag in number}))
-        if tags:
-            samples.append(Sample(entry.name, entry.image, tags, entry.mask))
-    return tuple(samples)
-
-
-def _require_photos(root: Path, settings: Data, splits: Mapping[str, tuple[Sample, ...]]) -> None:
-    """Check that no list has too few photos, and no two photos one name."""
-    for split, samples in splits.items():
-        least = 2 if split == settings.train else 1
-        if len(samples) < least:
-            what = f"{len(samples)} tagged photos: at least {least} needed"
-            raise InputError(f"{root}: list {split!r} has {what}")
-    files: dict[str, Path] = {}
-    for sample in (sample for samples in splits.values() for sample in samples):
-        other = files.setdefault(sample.name, sample.image)
-        if other != sample.image:
-            raise InputError(f"{sample.image}: same name as {other}: rename one of them")
+    Two masks of one name are an InputError.
+    """
+    masks: dict[str, Path] = {}
+    if folder is None:
+        return masks
+    for file in visible_files(folder):
+        if file.suffix.lower() == ".png":
+            other = masks.setdefault(composed(str(file.with_suffix(""))), folder / file)
+            if other != folder / file:
+                raise InputError(f"{folder / file}: same name as {other}: keep one mask of a photo")
+    return masks

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from esol.data.images import IMAGE_SUFFIXES, reading
+from esol.data.images import reading
+from esol.data.kinds import IMAGE_SUFFIXES
+from esol.data.names import on_disk
 from esol.errors import InputError
 
 _SUFFIXES = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
@@ -22,14 +24,15 @@ def saliency_folder(root: Path, name: str) -> Path:
 
 
 def find_saliency(folder: Path | str, name: str) -> Path:
-    """The one saliency map of a photo: FOLDER/NAME with the suffix of an image, in either case.
+    """The one saliency map of a photo: FOLDER/NAME with the suffix of an image, in any case.
 
     The name is the photo's, without suffix ("cats/0001"). None or several maps: an InputError.
     """
     base = Path(folder) / name
-    for suffixes in (_SUFFIXES, [suffix.upper() for suffix in _SUFFIXES]):
+    for case in (str.lower, str.upper, str.title):
         # with_suffix would cut a name that has a dot.
-        files = [path for end in suffixes if (path := Path(f"{base}{end}")).is_file()]
+        ends = map(case, _SUFFIXES)
+        files = [file for end in ends if (file := on_disk(Path(folder), f"{name}{end}"))]
         if len(files) > 1:
             raise InputError(f"{files[0]} and {files[1]}: two saliency maps of one photo; keep one")
         if files:

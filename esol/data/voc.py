@@ -1,14 +1,25 @@
 """PASCAL VOC: its own layout, with tags from the XML annotations or a labels file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from esol.data.folder import CLASS_NAMES
-from esol.data.images import IMAGE_SUFFIXES, load_mask
-from esol.data.reading import Entry, Reading, mask_folder, read_classes, read_labels, require_lists
+from esol.data.images import load_mask
+from esol.data.kinds import IMAGE_SUFFIXES, passed_over
+from esol.data.names import composed, on_disk
+from esol.data.reading import (
+    Entry,
+    Reading,
+    mask_files,
+    mask_folder,
+    read_classes,
+    read_labels,
+    require_lists,
+)
 from esol.data.tags import LABELS
 from esol.errors import InputError
 from esol.settings import Data
+from esol.system.files import visible_files
 from esol.system.read import read_xml
 
 VOC_CLASSES = (
@@ -18,6 +29,7 @@ VOC_CLASSES = (
 )
 """The 20 classes; mask value k + 1 is ``VOC_CLASSES[k]``."""
 
+_PHOTOS = "JPEGImages"
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
 _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -26,18 +38,19 @@ def read_voc(root: Path, settings: Data) -> Reading:
     """Read tags, lists and masks, and collect all problems; an InputError if there are no tags."""
     problems: list[str] = []
     known = read_classes(root / CLASS_NAMES) if (root / CLASS_NAMES).exists() else VOC_CLASSES
-    tags_of = _tag_source(root, settings, known, problems)
     mask_root = mask_folder(root, settings, _MASK_FOLDERS)
-    masks = {path.stem: path for path in mask_root.glob("*.png")} if mask_root else {}
+    masks = mask_files(mask_root)
+    files = tuple(visible_files(root / _PHOTOS))
     photos = {
-        path.stem: path
-        for path in sorted((root / "JPEGImages").iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        composed(str(file.with_suffix(""))): root / _PHOTOS / file
+        for file in files
+        if file.suffix.lower() in IMAGE_SUFFIXES
     }
+    tags_of = _tag_source(root, settings, known, photos, problems)
     splits = {}
     for split in require_lists(root, settings, _lists(root)):
         entries = {}
-        for where, name in _list_members(root, split, problems):
+        for where, name in _list_members(root, split, photos, problems):
             if name in entries:
                 problems.append(f"{where}: {name} is in the list twice: remove one line")
             elif name not in photos:
@@ -54,6 +67,7 @@ def read_voc(root: Path, settings: Data) -> Reading:
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
         stored=load_mask if mask_root else None,
         available=tuple(sorted(set(_lists(root)))),
+        warnings=passed_over(files),
     )
 
 
@@ -61,8 +75,10 @@ def _lists(root: Path) -> list[str]:
     return [path.stem for folder in _LIST_FOLDERS for path in (root / folder).glob("*.txt")]
 
 
-def _list_members(root: Path, split: str, problems: list[str]) -> list[tuple[str, str]]:
-    """Place and photo name of every line of a list.
+def _list_members(
+    root: Path, split: str, photos: Container[str], problems: list[str]
+) -> list[tuple[str, str]]:
+    """Place and photo name of every line of a list; a name may have spaces.
 
     The form of the usual lists of augmented VOC is also understood:
     "/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png".
@@ -72,8 +88,11 @@ def _list_members(root: Path, split: str, problems: list[str]) -> list[tuple[str
     members = []
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
-        where, words = f"{file}: line {number}", line.split()
+        where, words = f"{file}: line {number}", composed(line).split()
         if not words:
+            continue
+        if (name := composed(line).strip()) in photos:
+            members.append((where, name))
             continue
         is_pair = Path(words[0]).suffix.lower() in IMAGE_SUFFIXES
         if len(words) > (2 if is_pair else 1):
@@ -84,7 +103,11 @@ def _list_members(root: Path, split: str, problems: list[str]) -> list[tuple[str
 
 
 def _tag_source(
-    root: Path, settings: Data, known: tuple[str, ...], problems: list[str]
+    root: Path,
+    settings: Data,
+    known: tuple[str, ...],
+    photos: Container[str],
+    problems: list[str],
 ) -> Callable[[str], tuple[str, ...]]:
     """A function from a photo's name to its tags, which adds to ``problems``."""
     annotations, difficult = root / "Annotations", settings.difficult
@@ -99,7 +122,8 @@ def _tag_source(
     for row in rows:
         where = f"{labels}: {row.place}"
         whole = row.image.suffix.lower() in IMAGE_SUFFIXES
-        name = row.image.stem if whole else row.image.name
+        path = row.image.with_suffix("") if whole else row.image
+        name = str(path) if str(path) in photos else path.name
         if name in table:
             kind = "twice" if table[name] == row.tags else "twice, with different tags"
             problems.append(f"{where}: {name} is in the file {kind}: keep one row")
@@ -124,9 +148,10 @@ def _unknown(root: Path, name: str) -> str:
 def _xml_tags(
     root: Path, photo: str, known: tuple[str, ...], difficult: bool, problems: list[str]
 ) -> tuple[str, ...]:
-    file = root / "Annotations" / f"{photo}.xml"
-    if not file.is_file():
-        problems.append(f"{file}: no such file: add it, or remove the photo from its list")
+    folder, name = root / "Annotations", f"{photo}.xml"
+    file = on_disk(folder, name)
+    if file is None:
+        problems.append(f"{folder / name}: no such file: add it, or remove the photo from its list")
         return ()
     try:
         objects = read_xml(file).findall("object")
@@ -135,7 +160,7 @@ def _xml_tags(
         return ()
     tags = set()
     for thing in objects:
-        name = (thing.findtext("name") or "").strip()
+        name = composed((thing.findtext("name") or "").strip())
         if name not in known:
             problems.append(f"{file}: object {_unknown(root, name)}")
         elif difficult or (thing.findtext("difficult") or "0").strip() != "1":

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from esol.data.images import IMAGE_SUFFIXES
+import numpy as np
+from numpy.typing import NDArray
+
+from esol.data.kinds import IMAGE_SUFFIXES
+from esol.data.names import as_uploaded, composed, meant
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.errors import InputError
-from esol.system.read import leads_out, one_ends_other
+from esol.system.read import leads_out
 
 IGNORED = "ignore"
 """Label of mask value 255 in formats without mask values."""
@@ -15,7 +19,7 @@ IGNORED = "ignore"
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of the run: the sample's name, its file, and (height, width) when upright.
+    """A photo of the run: the sample's name, its file, (height, width) when upright, and its tags.
 
     ``file`` is ``path`` relative to the data folder, POSIX.
     """
@@ -24,6 +28,11 @@ class Photo:
     file: str
     path: Path
     size: tuple[int, int]
+    tags: tuple[str, ...] = ()
+
+
+Corrected = tuple[Photo, NDArray[np.uint8]]
+"""A photo and its (H, W) mask, as a label tool gives them back."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Album:
 
     def value(self, label: str, where: str) -> int:
         """Mask value of a label; an InputError that begins with ``where`` if no class has it."""
+        label = composed(label)
         if label == BACKGROUND:
             return 0
         if label in self.classes:
@@ -55,14 +65,14 @@ class Album:
 
     def find(self, text: str, where: str) -> Photo:
         """The one photo that a path means: its file or name, or an end of either."""
-        path = PurePosixPath(text.replace("\\", "/"))
+        path = PurePosixPath(composed(text.replace("\\", "/")))
         if not path.parts or leads_out(path):
             raise InputError(f"{where}: {text!r} leads out of the data folder: give a photo's name")
         whole = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
         if str(path) in self._exact:
             return self._exact[str(path)]
-        near = self._ends.get(whole.name, ())
-        photos = [p for p in near if one_ends_other(whole, PurePosixPath(p.file).with_suffix(""))]
+        near = self._ends.get(whole.name, {})
+        photos = [near[file] for file in meant(whole, near)]
         if len(photos) > 1:
             names = ", ".join(photo.file for photo in photos[:3])
             raise InputError(f"{where}: {text!r} may be any of {names}: write the whole path")
@@ -73,14 +83,16 @@ class Album:
     @cached_property
     def _exact(self) -> dict[str, Photo]:
         """Photos by file, and by name."""
-        return {p.name: p for p in self.photos} | {p.file: p for p in self.photos}
+        return {p.name: p for p in self.photos} | {composed(p.file): p for p in self.photos}
 
     @cached_property
-    def _ends(self) -> dict[str, list[Photo]]:
-        """Photos by the last part of their names."""
-        ends: dict[str, list[Photo]] = {}
+    def _ends(self) -> dict[str, dict[PurePosixPath, Photo]]:
+        """Photos by the last part of their names, also as uploaded, and then by their files."""
+        ends: dict[str, dict[PurePosixPath, Photo]] = {}
         for photo in self.photos:
-            ends.setdefault(PurePosixPath(photo.name).name, []).append(photo)
+            file = PurePosixPath(composed(photo.file)).with_suffix("")
+            for end in (file.name, as_uploaded(file.name)):
+                ends.setdefault(end, {})[file] = photo
         return ends
 
 

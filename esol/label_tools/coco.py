@@ -12,7 +12,7 @@ from pycocotools import mask as run_lengths
 
 from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
-from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.polygons import outlines
 from esol.label_tools.regions import Region, paint, regions
 from esol.system.files import write_atomic
@@ -60,9 +60,10 @@ def _shape(region: NDArray[np.bool_], tolerance: float | None) -> dict[str, Any]
     }
 
 
-def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    """Masks of a COCO instances file, one for each of its images.
+def read(path: Path, album: Album) -> Iterator[Corrected | None]:
+    """Masks of a COCO instances file, one for each of its images that has annotations.
 
+    None for every other image: such files do not tell an empty photo from one that nobody opened.
     Where annotations overlap, the smaller one is on top, as everywhere in ESOL. A damaged file, or
     a photo or class that the run does not have, is an InputError.
     """
@@ -83,6 +84,9 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
             photo = album.find(image["file_name"], where)
             check_size(photo, (int(image["height"]), int(image["width"])), where)
             annotations = shapes.pop(number, [])
+        if not annotations:
+            yield None
+            continue
         layers = [_layer(shape, photo, values, path) for shape in annotations]
         layers.sort(key=lambda layer: int(layer[1].sum()), reverse=True)
         yield photo, paint(layers, photo.size)

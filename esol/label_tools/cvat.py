@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from esol.data.images import palette
 from esol.data.shapes import polygon_region, run_length_region
+from esol.data.tags.cvat import images_of, says_empty
 from esol.errors import InputError
 from esol.label_tools import voc
-from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
 from esol.label_tools.regions import Region, paint, regions, used_values
 from esol.system.files import write_atomic
-from esol.system.read import entry, read_xml
+from esol.system.read import entry
 
 SHAPES = ("mask", "polygon")
 
@@ -86,10 +87,11 @@ def _shapes(
     yield "mask", {key: str(value) for key, value in values.items()}
 
 
-def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    """Masks of either of CVAT's formats, one for each image in it.
+def read(path: Path, album: Album) -> Iterator[Corrected | None]:
+    """Masks of either of CVAT's formats, one for each image with shapes, or tagged "background".
 
-    Shapes of an XML file are drawn by ``z_order``, then in the order of the file; tags are ignored.
+    None for every other image of an XML file, which nobody may have opened. Shapes are drawn by
+    ``z_order``, then in the order of the file; other tags are ignored.
 
     Raises:
         InputError: the file is damaged, has shapes that are not regions, or names a photo or label
@@ -98,15 +100,15 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     if path.suffix.lower() != ".xml":
         yield from voc.read(path, album)
         return
-    root = read_xml(path)
-    if root.tag != "annotations":
-        raise InputError(f"{path}: <{root.tag}> instead of <annotations>: not CVAT for images 1.1")
-    for image in root.iter("image"):
+    for image in images_of(path):
         where = f"{path}: image {image.get('id', '?')}"
+        shapes = [shape for shape in image if shape.tag in (*SHAPES, *_NOT_REGIONS)]
+        if not shapes and not says_empty(image):
+            yield None
+            continue
         with entry(where):
             photo = album.find(image.attrib["name"], where)
             check_size(photo, (int(image.attrib["height"]), int(image.attrib["width"])), where)
-            shapes = [shape for shape in image if shape.tag in (*SHAPES, *_NOT_REGIONS)]
             shapes.sort(key=lambda shape: int(shape.get("z_order", "0")))
         layers = (_layer(shape, photo, album, where) for shape in shapes)
         yield photo, paint(layers, photo.size)

@@ -14,9 +14,9 @@ from esol.data.images import load_mask, save_mask
 from esol.data.reading import mask_problem
 from esol.errors import InputError
 from esol.label_tools import coco, cvat, labelstudio, voc
-from esol.label_tools.album import Album, Photo
+from esol.label_tools.album import Album, Corrected
 from esol.label_tools.runs import album_of, check_classes, open_run
-from esol.label_tools.sources import digest_of
+from esol.label_tools.sources import digest_of, tools_of
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
 from esol.runs.work import FolderLock
@@ -38,7 +38,8 @@ def import_masks(
 
     They become RUN/corrected/NAME.png, beside those of earlier imports, which stay unless the same
     photo comes again. A mask equal to the run's pseudo mask is not a correction, and revokes an
-    earlier one. Nothing is written unless all masks are sound.
+    earlier one. A photo without a shape says nothing, unless the tool says that it is finished.
+    Nothing is written unless all masks are sound.
 
     Args:
         corrected: file (voc: or folder) of the tool.
@@ -50,12 +51,13 @@ def import_masks(
         data: the data folder, if it has moved.
 
     Returns:
-        ``photos`` in the file, ``changed`` (corrected ones among them), ``corrected`` (all in the
-        run, earlier imports included).
+        ``photos`` with a mask in the file, ``changed`` (corrected ones among them), ``corrected``
+        (all in the run, earlier imports included), ``untouched`` (photos in the file without a
+        shape, which were passed over).
 
     Raises:
-        InputError: the file is damaged, holds no correction, or has a photo, class or size unknown
-            to the run; or the run has no pseudo masks; or another process works on it.
+        InputError: the file is damaged, of another tool, has no photo, or has a photo, class or
+            size unknown to the run; or the run has no pseudo masks; or another process works on it.
         ValueError: another tool.
     """
     if source not in _READERS:
@@ -69,6 +71,11 @@ def import_masks(
     lock.acquire()
     try:
         return _imported(Path(corrected), run, album, source, tolerance)
+    except InputError as error:
+        tools = tools_of(Path(corrected))
+        if not tools or source in tools:
+            raise
+        raise InputError(f"{corrected}: not a file of {source}: give --from {tools[0]}") from error
     finally:
         lock.release()
 
@@ -79,10 +86,15 @@ def _imported(
     earlier = read_corrections(run)
     earlier.check_classes(album.classes)
     digest, photos, seen = digest_of(corrected), dict(earlier.photos), set[str]()
+    untouched = 0
     # Inside the run, so that renaming suffices; the next command clears what a kill leaves.
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run) as place:
         staged: dict[str, Path] = {}
-        for photo, mask in _checked(_READERS[source](corrected, album), album, corrected):
+        for item in _checked(_READERS[source](corrected, album), album, corrected):
+            if item is None:
+                untouched += 1
+                continue
+            photo, mask = item
             if photo.name in seen:
                 raise InputError(f"{corrected}: {photo.file} comes twice: keep one of them")
             seen.add(photo.name)
@@ -92,9 +104,11 @@ def _imported(
             staged[photo.name] = Path(place) / f"{photo.name}.png"
             save_mask(mask, staged[photo.name])
             photos[photo.name] = {"sha256": sha256(staged[photo.name]), "source": digest}
-        if not staged and len(photos) == len(earlier.photos):
-            equal = f"{len(seen)} photos, all equal to the run's pseudo masks"
-            raise InputError(f"{corrected}: {equal}: correct some and export again")
+        if not seen and not untouched:
+            raise InputError(f"{corrected}: no photo in it: export it again")
+        counts = {"photos": len(seen), "changed": len(staged), "corrected": len(photos)}
+        if not staged and photos == earlier.photos:
+            return {**counts, "untouched": untouched}
         for name, path in staged.items():
             target = run / FOLDER / f"{name}.png"
             make_folder(target.parent)
@@ -107,7 +121,7 @@ def _imported(
     write_json(run / FOLDER / MANIFEST, content, sync=True)
     for name in earlier.photos.keys() - photos.keys():
         (run / FOLDER / f"{name}.png").unlink(missing_ok=True)
-    return {"photos": len(seen), "changed": len(staged), "corrected": len(photos)}
+    return {**counts, "untouched": untouched}
 
 
 def _differs(mask: NDArray[np.uint8], path: Path, tolerance: float | None) -> bool:
@@ -127,9 +141,11 @@ def _differs(mask: NDArray[np.uint8], path: Path, tolerance: float | None) -> bo
 
 
 def _checked(
-    masks: Iterator[tuple[Photo, NDArray[np.uint8]]], album: Album, path: Path
-) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    for photo, mask in track(masks, "import", total=len(album.photos), unit="photos"):
-        if problem := mask_problem(mask, Path(photo.file), album.classes, photo.size):
-            raise InputError(f"{path}: {problem}")
-        yield photo, mask
+    masks: Iterator[Corrected | None], album: Album, path: Path
+) -> Iterator[Corrected | None]:
+    for item in track(masks, "import", total=len(album.photos), unit="photos"):
+        if item is not None:
+            photo, mask = item
+            if problem := mask_problem(mask, Path(photo.file), album.classes, photo.size):
+                raise InputError(f"{path}: {problem}")
+        yield item

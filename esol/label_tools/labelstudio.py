@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from esol.data.images import palette
 from esol.data.shapes import polygon_region
-from esol.data.tags.labelstudio import address_of, photo_of
+from esol.data.tags.labelstudio import address_of, photo_of, says_empty, submitted
 from esol.errors import InputError
-from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.brush import decode, encode
 from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
@@ -26,6 +26,9 @@ PREFIX = "/data/local-files/?d="
 """Label Studio's address of files in its LOCAL_FILES_DOCUMENT_ROOT."""
 
 _TAGS = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}
+
+_SHAPES = ("bitmask", "brush", "ellipse", "keypoint", "polygon", "rectangle", "vector")
+"""Regions that the annotator drew without a label."""
 
 
 def write(
@@ -87,10 +90,11 @@ def _interface(values: dict[str, int], kind: str) -> str:
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 
 
-def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    """Masks of Label Studio's JSON export, one for each task with an annotation.
+def read(path: Path, album: Album) -> Iterator[Corrected | None]:
+    """Masks of Label Studio's JSON export, one for each task with regions, or submitted as empty.
 
-    Tasks without one, or with cancelled ones only, are left out. Later regions cover earlier ones.
+    None for every other task: without annotation, cancelled, or with results of other controls
+    only. Later regions cover earlier ones.
 
     Raises:
         InputError: the file is damaged, a task has several annotations or regions of another kind,
@@ -100,18 +104,28 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     for number, task in enumerate(tasks, start=1):
         where = f"{path}: task {task.get('id', number)}"
         with entry(where):
+            if "annotations" not in task and "predictions" in task:
+                # As esol export wrote it: nobody has annotated it.
+                yield None
+                continue
             if "annotations" not in task or "data" not in task:
                 raise InputError(f"{where}: no annotations: export as JSON, not as JSON-MIN")
-            valid = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            valid = submitted(task)
             if len(valid) > 1:
                 raise InputError(f"{where}: {len(valid)} annotations: keep one of them")
-            if not valid:
+            drawn = [r for one in valid for r in one["result"] if _is_region(r["type"])]
+            if not drawn and not any(map(says_empty, valid)):
+                yield None
                 continue
             data = task["data"]
             photo = album.find(str(data.get("photo") or photo_of(address_of(data))), where)
-            results = [r for r in valid[0]["result"] if r["type"] != "choices"]
-            layers = [_layer(result, photo, album, where) for result in results]
+            layers = [_layer(result, photo, album, where) for result in drawn]
         yield photo, paint(layers, photo.size)
+
+
+def _is_region(kind: str) -> bool:
+    """Whether results of a type are drawn; relations, choices, ratings and texts are not."""
+    return kind in _SHAPES or (kind.endswith("labels") and kind != "labels")
 
 
 def _layer(result: dict[str, Any], photo: Photo, album: Album, where: str) -> Region:

@@ -38,7 +38,10 @@ def album_of(dataset: Dataset, samples: tuple[Sample, ...]) -> Album:
     """Photos of some samples, and the classes."""
     files = [sample.image.relative_to(dataset.root).as_posix() for sample in samples]
     photos = [
-        Photo(sample.name, file, sample.image, image_size(sample.image))
+        Photo(
+            *(sample.name, file, sample.image, image_size(sample.image)),
+            tags=tuple(dataset.classes[tag] for tag in sample.tags),
+        )
         for sample, file in zip(samples, files, strict=True)
     ]
     return Album(dataset.classes, tuple(photos))

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from esol.data.tags import coco, cvat, labelstudio
 from esol.errors import InputError, one_line
 from esol.system.files import sha256, temporary_folder
-from esol.system.read import ARCHIVE_DAMAGE, leads_out
+from esol.system.read import ARCHIVE_DAMAGE, json_or_xml, leads_out
+
+MASKS = "SegmentationClass"
+"""Folder of masks in VOC's layout."""
 
 UNPACKED_LIMIT = 8 * 2**30
 """Archives of more bytes than this are refused."""
@@ -59,6 +63,25 @@ def _unpack(path: Path, folder: Path) -> None:
             ) from error
         reason = one_line(error)
         raise InputError(f"{path}: not a whole ZIP file ({reason}): export it again") from error
+
+
+def tools_of(path: Path) -> tuple[str, ...]:
+    """The values of ``--from`` that fit a file or folder, by its content."""
+    if _has_masks(path):
+        return ("voc", "cvat")
+    content, forms = json_or_xml(path), {"labelstudio": labelstudio, "cvat": cvat, "coco": coco}
+    return tuple(tool for tool, form in forms.items() if form.recognise(path, content))
+
+
+def _has_masks(path: Path) -> bool:
+    """Whether it is a folder or ZIP file with masks in VOC's layout."""
+    if path.is_dir():
+        return (path / MASKS).is_dir()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.startswith(f"{MASKS}/") for name in archive.namelist())
+    except (*ARCHIVE_DAMAGE, OSError):
+        return False
 
 
 def digest_of(path: Path) -> str:

@@ -1,5 +1,7 @@
 """PASCAL VOC's layout of masks, which is CVAT's "Segmentation mask 1.1" too."""
 
+import csv
+import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,17 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.data.folder import CLASS_NAMES
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
+from esol.data.reading import mask_files
 from esol.data.sample import BACKGROUND, IGNORE
+from esol.data.tags import LABELS as TAGS
 from esol.errors import InputError
-from esol.label_tools.album import Album, Photo, check_size
+from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.coco import Masks
 from esol.label_tools.regions import used_values
-from esol.label_tools.sources import unpacked
+from esol.label_tools.sources import MASKS, tools_of, unpacked
 from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
 from esol.system.read import entry, read_text
 
-MASKS = "SegmentationClass"
 LABELS = "labelmap.txt"
 
 _LISTS = "ImageSets/Segmentation"
@@ -27,15 +31,33 @@ _QUALITY = 95
 def write(album: Album, masks: Masks, out: Path, split: str) -> None:
     """Write a folder like VOC 2012's: JPEGImages, SegmentationClass, ImageSets, labelmap.txt.
 
+    With classes.txt and labels.csv, which have the classes and tags, it opens as a data folder.
     Photos that are upright JPEG files are copied, others converted (quality 95). ``split`` names
     the list.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not an empty folder; give a new one")
+    tags = _tag_table(album)
     make_folder(out)
     for photo in album.photos:
         _write_photo(photo, out / "JPEGImages" / f"{photo.name}.jpg")
     _write_masks(album, masks, out, {photo.name: photo for photo in album.photos}, split)
+    write_atomic(out / CLASS_NAMES, "".join(f"{name}\n" for name in album.classes))
+    write_atomic(out / TAGS, tags)
+
+
+def _tag_table(album: Album) -> str:
+    """Content of labels.csv; an InputError if a class's name would be taken for two."""
+    for name in album.classes:
+        if found := set(name) & set(",;|"):
+            wrong = f"labels.csv has no {min(found)!r} in tags"
+            raise InputError(f"class {name!r}: {wrong}: rename the class")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("image", "labels"))
+    for photo in album.photos:
+        table.writerow((f"{photo.name}.jpg", "".join(f"{tag};" for tag in photo.tags)))
+    return text.getvalue()
 
 
 def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
@@ -84,7 +106,7 @@ def _write_photo(photo: Photo, out: Path) -> None:
         load_image(photo.path).save(temporary, quality=_QUALITY, subsampling=0)
 
 
-def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+def read(path: Path, album: Album) -> Iterator[Corrected]:
     """Masks of a folder or ZIP file with SegmentationClass.
 
     With labelmap.txt, the colour of a pixel gives its class; in grey masks, its value counts the
@@ -94,14 +116,21 @@ def read(path: Path, album: Album) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
     with unpacked(path) as folder:
         root = folder / MASKS
         if not root.is_dir():
-            raise InputError(f"{path}: no folder {MASKS} in it: give the folder or ZIP that has it")
+            raise InputError(f"{path}: no folder {MASKS} in it: {_advice(folder)}")
         table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
-        files = sorted(file for file in root.rglob("*.png") if not file.name.startswith("."))
-        for file in files:
+        for file in mask_files(root).values():
             photo = album.find(file.relative_to(root).as_posix(), str(file))
             mask = load_mask(file) if table is None else _translated(file, table)
             check_size(photo, (mask.shape[0], mask.shape[1]), str(file))
             yield photo, mask
+
+
+def _advice(folder: Path) -> str:
+    """What to do with a folder or archive that has no masks: some hold a file of another format."""
+    files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in (".json", ".xml"))
+    if other := next((file for file in files if tools_of(file)), None):
+        return f"take {other.relative_to(folder)} out, and give that --from {tools_of(other)[0]}"
+    return "give the folder or ZIP that has it"
 
 
 def _read_labelmap(file: Path, album: Album) -> dict[tuple[int, ...], int]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from esol.data.images import load_mask
+from esol.data.names import composed
+from esol.data.reading import mask_files
 from esol.data.sample import IGNORE
 from esol.data.truth import cautions, only_ignored
 from esol.errors import InputError
@@ -48,19 +50,22 @@ def evaluate_masks(
         (1.0, 24, 6, 1.0)
     """
     masks, truth = Path(masks), Path(truth)
-    names = _names(truth) if names is None else sorted(set(names))
+    if not truth.is_dir():
+        raise InputError(f"{truth}: no such folder; name the folder of the ground truth")
+    predictions, truths = mask_files(masks), mask_files(truth)
+    names = sorted(truths) if names is None else sorted({*map(composed, names)})
     if not names:
         raise InputError(f"{truth}: no ground truth to score (no PNG found); name another folder")
-    missing = [name for name in names if not _file(masks, name).is_file()]
+    missing = [name for name in names if name not in predictions]
     if missing:
         raise InputError(
-            f"{_file(masks, missing[0])}: no such mask ({len(missing)} of {len(names)} missing); "
+            f"{masks / missing[0]}.png: no such mask ({len(missing)} of {len(names)} missing); "
             "add it or list the photos to score"
         )
     count = classes if isinstance(classes, int) or classes is None else len(classes)
     pairs = np.zeros((256, 256), np.int64)
     for name in names:
-        pairs += _count(_file(masks, name), _file(truth, name), count)
+        pairs += _count(predictions[name], truths.get(name, truth / f"{name}.png"), count)
     if count is None:
         values = np.flatnonzero(pairs.sum(0)[:IGNORE] + pairs.sum(1)[:IGNORE])
         count = max(int(values.max(initial=0)), 1)
@@ -103,18 +108,6 @@ def _doubts(pairs: Counts, counts: Counts) -> Iterator[str]:
                 f"mIoU would be {100 * exchanged:.1f} % instead of {100 * own:.1f} % with 0 and 1"
                 " exchanged: these masks or the ground truth are inverted; 1 must be the class"
             )
-
-
-def _names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name the folder of the ground truth")
-    # Names with a leading dot are other programs' leftovers and our own unfinished files.
-    files = (path for path in folder.rglob("*.png") if not path.name.startswith("."))
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
-
-
-def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.png"
 
 
 def _count(mask: Path, truth: Path, classes: int | None) -> Counts:

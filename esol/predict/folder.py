@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from esol.data.images import IMAGE_SUFFIXES, colour, image_size, load_image, palette, save_mask
+from esol.data.images import colour, image_size, load_image, palette, save_mask
+from esol.data.kinds import IMAGE_SUFFIXES, passed_over
 from esol.errors import InputError
 from esol.predict.tiles import BAND, labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
-from esol.system.files import atomic, plain, write_atomic, write_json
-from esol.system.progress import track
+from esol.system.files import atomic, plain, visible_files, write_atomic, write_json
+from esol.system.progress import log, track
 from esol.system.read import read_json
 
 CLASSES = "classes.json"
@@ -289,8 +290,12 @@ def photos_by_name(images: Sequence[Path | str], out: Path) -> dict[str, Path]:
     photos: dict[str, Path] = {}
     for item in images:
         root, files = _files(item, out)
+        others = passed_over(visible_files(Path(item), skip=out)) if Path(item).is_dir() else ()
         if not files:
-            raise InputError(f"{item}: no photos in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise InputError(f"{item}: {'; '.join((f'no photos in it ({kinds})', *others))}")
+        for line in others:
+            log.warning("%s: %s", item, line)
         for file in files:
             name = file.relative_to(root).with_suffix("").as_posix()
             other = photos.setdefault(name, file)

@@ -14,6 +14,7 @@ from jsonargparse import (
     ArgumentParser,
     DefaultHelpFormatter,
     Namespace,
+    set_loader,
     set_parsing_settings,
 )
 
@@ -85,6 +86,33 @@ def _check_group(content: Any, known: dict[str, Any], path: Path, prefix: str) -
             _check_group(value, known[key], path, f"{prefix}{key}.")
 
 
+class _TextInLists(yaml.SafeLoader):
+    """Leaves what lists hold as the text it is; the parser makes numbers of it where it needs some.
+
+    YAML takes yes, no, on, null, 007 and 1e3 for other things, but they may be names of classes.
+    """
+
+    def construct_sequence(self, node: yaml.Node, deep: bool = False) -> list[Any]:
+        """The texts, and whatever is not one."""
+        return [
+            part.value if isinstance(part, yaml.ScalarNode) else self.construct_object(part, deep)
+            for part in node.value
+        ]
+
+
+_TextInLists.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _load_yaml(text: str) -> Any:
+    try:
+        return _TextInLists(text).get_single_data()
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+
+
 _VALUE = "expected one of "
 """Prefix of jsonargparse's message about a wrong value."""
 
@@ -132,6 +160,7 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
         **options: more flags, each with the arguments of ``add_argument``.
     """
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    set_loader("yaml", _load_yaml, (yaml.YAMLError,))
     parser = Parser(
         prog=f"esol {command}",
         description=text,

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from esol.data import Dataset, Sample
 from esol.data.images import image_size
-from esol.data.reading import Truth, evenly_spaced
+from esol.data.reading import Truth
+from esol.data.selection import evenly_spaced
 from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
 from esol.method.classifier import Classifier

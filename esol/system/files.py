@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -187,6 +187,24 @@ def written(path: Path, *names: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); "
             "check the folder's rights and free space, or name another"
         ) from error
+
+
+def visible_files(root: Path, skip: Path | None = None) -> Iterator[PurePosixPath]:
+    """Files below a folder, relative to it and sorted by folder; hidden ones are left out.
+
+    Linked folders are followed, each folder once. ``skip`` is a folder to leave out.
+    """
+    visited: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        # A link back up must not be followed for ever.
+        real = os.path.realpath(folder)
+        if real in visited or Path(folder) == skip:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in files if not name.startswith(".")):
+            yield PurePosixPath(Path(folder, name).relative_to(root).as_posix())
 
 
 def encodable(name: str) -> bool:

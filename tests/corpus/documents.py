@@ -41,6 +41,11 @@ def image(inner: str, attributes: str = 'id="0" name="a.jpg" width="32" height="
 ENTITIES = b'<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;">]>'
 BOMB = ENTITIES + b"<annotations><image>&y;</image></annotations>"
 
+VIDEO = b'<annotations><track id="0" label="cat"><polygon frame="0"/></track></annotations>'
+NOTHING = '<tag label="background"/>'
+EMPTY = image(NOTHING)
+"""Of a photo in which nothing is."""
+
 TAGS = {
     "Label Studio: broken": (
         "tags.json",
@@ -62,6 +67,7 @@ TAGS = {
     "Label Studio: annotations null": ("tags.json", [task(), task(annotations=None)], "fix or"),
     "CVAT: no name": ("tags.xml", image("", 'id="0"'), "fix or remove it"),
     "CVAT: entities": ("tags.xml", BOMB, "header must"),
+    "CVAT: for video": ("tags.xml", VIDEO, "export the task as CVAT for images 1.1"),
     "COCO: category unknown": (
         "tags.json",
         changed("annotations", category_id=9),
@@ -188,17 +194,29 @@ IMPORTED = {
     ),
     "CVAT: no photo of that name": (
         "cvat",
-        image("", 'name="x.jpg" width="32" height="24"'),
+        image(NOTHING, 'name="x.jpg" width="32" height="24"'),
         "fix or remove it",
     ),
     "CVAT: one photo twice": (
         "cvat",
-        image("").replace(b"</annotations>", image("")[13:]),
+        EMPTY.replace(b"</annotations>", EMPTY[13:]),
         "keep one of them",
+    ),
+    "CVAT: for video": ("cvat", VIDEO, "export the task as CVAT for images 1.1"),
+    "COCO given to CVAT": ("cvat", instances(), "give --from coco"),
+    "CVAT given to COCO": ("coco", EMPTY, "give --from cvat"),
+    "Label Studio given to COCO": ("coco", [task()], "give --from labelstudio"),
+    "Label Studio: an ellipse without a label": (
+        "labelstudio",
+        [region("ellipse")],
+        "draw it with brush",
     ),
 }
 
-ENDINGS = {"labelstudio": "json", "coco": "json", "cvat": "xml"}
+
+def file_of(content: Any) -> str:
+    is_xml = isinstance(content, bytes) and content.startswith(b"<")
+    return "corrected.xml" if is_xml else "corrected.json"
 
 
 def png_of(place: Place) -> bytes:
@@ -221,7 +239,7 @@ KINDS = (
     *(
         Kind(
             f"import: {name}",
-            corrected(tool, f"corrected.{ENDINGS[tool]}", content),
+            corrected(tool, file_of(content), content),
             ("corrected.", fix),
         )
         for name, (tool, content, fix) in IMPORTED.items()

@@ -26,7 +26,7 @@ def odd_run(root: Path) -> Path:
     with (data / "labels.csv").open("a") as table:
         for name, image in odd.items():
             image.save(data / "images" / name)
-            table.write(f"images/{name},cat;dog\n")
+            table.write(f"images/{name},cat dog\n")
     command = ["run", SMOKE, data, root / "run", "--data.evaluate=[train]"]
     assert main([*map(str, command), "--classify.fit.lr=3e-4"]) == 0
     return root / "run"

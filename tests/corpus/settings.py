@@ -78,7 +78,7 @@ VALUES = {
     "null for a number": ("seed: null\n", "seed"),
     "list for a number": ("seed: [1]\n", "seed"),
     "text for a list": ("data: {classes: cat}\n", "data.classes"),
-    "numbers for names": ("data: {classes: [1, 2]}\n", "data.classes"),
+    "groups for names": ("data: {classes: [{a: 1}]}\n", "data.classes"),
     "word that is no choice": ("method: magic\n", "method"),
     "below the range": ("seed: -1\n", "seed = -1"),
     "above the range": ("seed: 99999999999\n", "seed = 99999999999"),

@@ -129,8 +129,11 @@ SAME = {
     "quotes": SOUND.replace("images/a.jpg,cat", '"images/a.jpg","cat"'),
     "spaces around the header": SOUND.replace("image,labels", " Image , LABELS "),
     "empty lines": SOUND.replace("\n", "\n\n") + ",\n",
-    "semicolons": SOUND.replace("cat dog", "cat ; dog ;"),
-    "bars": SOUND.replace("cat dog", "cat|dog"),
+    "semicolons": SOUND.replace("cat dog", "cat ; dog ;").replace("dog cat", "dog;cat"),
+    "bars": SOUND.replace("cat dog", "cat|dog").replace("dog cat", "dog|cat"),
+    "empty columns at the end": SOUND.replace("\n", ",,\n"),
+    "empty columns in rows alone": SOUND.replace("\n", ", ,\n").replace("labels, ,", "labels"),
+    "spaces at the ends of cells": SOUND.replace("images/", "  images/").replace(",", " ,  "),
     "a tag twice in a row": SOUND.replace("cat dog", "dog cat  dog\t"),
     "backslashes": SOUND.replace("images/", "images\\"),
     "paths without suffix or folder": SOUND.replace("images/", "").replace(".jpg", ""),
@@ -174,6 +177,18 @@ RUN = {
     "commas in quotes": (
         SOUND.replace("cat dog", '"cat,dog"'),
         ("line 3", "not by commas"),
+    ),
+    "two separators": (
+        SOUND.replace("cat dog", "cat;dog").replace("dog cat", "dog|cat"),
+        ("line 5", "separates tags in this file"),
+    ),
+    "spaces where others have semicolons": (
+        SOUND.replace("cat dog", "cat;dog"),
+        ("line 5", "'dog; cat', or 'dog cat;' for one tag"),
+    ),
+    "a photo of a kind that is not read": (
+        SOUND.replace("a.jpg", "a.NEF"),
+        ("line 2", "kind .nef is not read: save as JPEG or PNG"),
     ),
     "photo gone": (SOUND.replace("a.jpg", "x.jpg"), ("line 2", "fix the path")),
     "NUL byte": (SOUND.replace("images/a", "ima\0ges/a"), ("line 2", "fix the path")),
@@ -236,6 +251,11 @@ KINDS = (
         for name, (file, content, fix) in METADATA.items()
     ),
     Kind("metadata.jsonl: sound", metadata("metadata.jsonl", JSONL), then=same),
+    Kind(
+        "metadata.csv: spaces and empty columns",
+        metadata("metadata.csv", CSV.replace(",", " , ").replace("\n", ",,\n")),
+        then=same,
+    ),
     Kind("metadata.csv: BOM", metadata("metadata.csv", CSV.encode("utf-8-sig")), then=same),
     Kind("labels.csv: a folder", folder, ("labels.csv", "cannot be read")),
     Kind(

@@ -207,3 +207,23 @@ def test_saliency_maps_among_tag_folders_are_told_apart(tmp_path: Path) -> None:
     for name in "ab":
         Image.new("L", (30, 20)).save(root / "flat" / f"{name}.png")
     assert any("flat: taken for photos" in line for line in check(root, Data(), "flat").problems)
+
+
+def test_one_photo_under_two_tags_is_told(tmp_path: Path) -> None:
+    for seed, name in enumerate(("cat/1.bmp", "cat/2.bmp", "dog/1.bmp", "dog/2.bmp")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        noise = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / name)
+    assert not any("more than once" in line for line in check(tmp_path, Data()).warnings)
+    shutil.copy(tmp_path / "cat/1.bmp", tmp_path / "dog/3.bmp")
+    shutil.copy(tmp_path / "cat/1.bmp", tmp_path / "cat/3.bmp")
+    shutil.copy(tmp_path / "cat/2.bmp", tmp_path / "cat/4.bmp")
+    (told,) = (line for line in check(tmp_path, Data()).warnings if "more than once" in line)
+    assert told.startswith(
+        "1 photo (cat/1 and cat/3 and dog/3) more than once, under different tags"
+    )
+    # The same end, as of uncompressed photos of one ground, and other pixels before.
+    content = bytearray((tmp_path / "cat/2.bmp").read_bytes())
+    content[100] ^= 255
+    (tmp_path / "dog/4.bmp").write_bytes(content)
+    assert sum("more than once" in line for line in check(tmp_path, Data()).warnings) == 1

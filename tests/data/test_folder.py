@@ -9,7 +9,7 @@ from PIL import Image
 
 from esol.data import open_dataset
 from esol.data.images import save_mask
-from esol.data.reading import split_tags
+from esol.data.reading import split_cells
 from esol.errors import InputError
 from esol.settings import Data
 
@@ -35,20 +35,38 @@ def labelled(root: Path, *rows: str, header: str = "image,labels") -> Path:
         ("traffic light;car", ("car", "traffic light")),
         ("traffic  light | car", ("car", "traffic light")),
         ("traffic light;", ("traffic light",)),
-        ("a b|c;d e", ("a b", "c", "d e")),
         (" ; ", ()),
     ],
 )
 def test_tag_separators(text: str, expected: tuple[str, ...]) -> None:
-    assert split_tags(text) == expected
+    assert split_cells([text]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["a b", "c"], [("a", "b"), ("c",)]),
+        (
+            ["red car;dog", "red car", "grey  car"],
+            [("dog", "red car"), ("red car",), ("grey car",)],
+        ),
+        (["a;b", "a b"], [("a", "b"), "'a b': other lines have ';': write 'a; b', or 'a b;' for "]),
+        (["a b|c;d e"], ["'a b|c;d e' has ';', but '|' separates tags in this file"]),
+        (["a;b", "c|d"], [("a", "b"), "'c|d' has '|', but ';' separates"]),
+        (["a;", "Ka\u0308se"], [("a",), ("K\u00e4se",)]),
+    ],
+)
+def test_one_separator_decides_for_the_whole_table(cells: list[str], expected: list) -> None:
+    for found, wanted in zip(split_cells(cells), expected, strict=True):
+        assert found == wanted or (isinstance(found, str) and found.startswith(wanted))
 
 
 def test_labels_file(tmp_path: Path) -> None:
-    root = labelled(tmp_path, "a.jpg,dog cat", "b,red car;dog", "sub\\c.JPG,cat", '"d.jpg","dog"')
+    root = labelled(tmp_path, "a.jpg,dog cat", "b,dog red_car", "sub\\c.JPG,cat", '"d.jpg","dog"')
     data = open_dataset(root, Data())
     assert data.kind == "folder"
-    assert data.classes == ("cat", "dog", "red car")
-    expected = {"a": ("cat", "dog"), "b": ("dog", "red car"), "d": ("dog",), "sub/c": ("cat",)}
+    assert data.classes == ("cat", "dog", "red_car")
+    expected = {"a": ("cat", "dog"), "b": ("dog", "red_car"), "d": ("dog",), "sub/c": ("cat",)}
     assert tags(data) == expected
     assert [s.image for s in data.splits["train"]][2:] == [
         root / "images/d.jpg",
@@ -134,6 +152,86 @@ def test_folder_per_tag(tmp_path: Path) -> None:
     (tmp_path / "loose.jpg").unlink()
     photo(tmp_path / "cat" / "deep" / "3.jpg")
     refused(tmp_path, "3.jpg", "too deep")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("train/1.jpg", "val/2.jpg"),
+        ("images/1.jpg", "Masks/1.png"),
+        ("train/images/1.jpg", "train/images/2.jpg", "Test/images/1.jpg"),
+    ],
+)
+def test_folders_of_lists_and_parts_are_no_tags(tmp_path: Path, files: tuple[str, ...]) -> None:
+    for name in files:
+        photo(tmp_path / name)
+    refused(tmp_path, "are no tags", "neither labels.csv nor a sub-folder per tag")
+
+
+def test_such_a_folder_among_tags_is_a_class_only_if_it_is_named(tmp_path: Path) -> None:
+    for name in ("car/1.jpg", "car/2.jpg", "test/3.jpg"):
+        photo(tmp_path / name)
+    refused(tmp_path, "a folder called 'test' is no tag", "data.classes")
+    found = open_dataset(tmp_path, Data(classes=("car", "test")))
+    assert tags(found)["test/3"] == ("test",)
+    assert found.notes == ()
+    (tmp_path / "classes.txt").write_text("car\ntest\n")
+    assert tags(open_dataset(tmp_path, Data())) == tags(found)
+
+
+def test_names_and_tags_in_either_form_of_unicode(tmp_path: Path) -> None:
+    """Disks of Macs have decomposed names, tables and programs mostly composed ones."""
+    composed, decomposed = "Ka\u0308fer".replace("a\u0308", "\u00e4"), "Ka\u0308fer"
+    for photo_form, table_form in ((decomposed, composed), (composed, decomposed)):
+        root = tmp_path / f"{photo_form}-photos"
+        for name in ("1", "2"):
+            photo(root / photo_form / f"{photo_form}{name}.jpg")
+            mask = root / "masks" / photo_form / f"{photo_form}{name}.png"
+            save_mask(np.ones((4, 6), dtype=np.uint8), mask)
+        data = open_dataset(root, Data(classes=(table_form,)))
+        expected = {f"{composed}/{composed}{name}": (composed,) for name in ("1", "2")}
+        assert tags(data) == expected
+        assert all(sample.mask is not None for sample in data.splits["train"])
+        rows = [f"{table_form}/{table_form}{name}.jpg,{table_form}" for name in ("1", "2")]
+        (root / "labels.csv").write_text("\n".join(("image,labels", *rows)), encoding="utf-8")
+        (root / "classes.txt").write_text(table_form, encoding="utf-8")
+        assert tags(open_dataset(root, Data())) == expected
+
+
+def test_masks_in_linked_folders_and_with_any_ending(tmp_path: Path) -> None:
+    root = labelled(tmp_path / "root", "a.jpg,x", "sub/c.JPG,x")
+    save_mask(np.ones((4, 6), dtype=np.uint8), tmp_path / "store" / "c.png")
+    (tmp_path / "store" / "c.png").rename(tmp_path / "store" / "c.PNG")
+    (root / "masks").mkdir()
+    (root / "masks" / "sub").symlink_to(tmp_path / "store", target_is_directory=True)
+    a, c = open_dataset(root, Data()).splits["train"]
+    assert (a.mask, c.mask) == (None, root / "masks" / "sub" / "c.PNG")
+    save_mask(np.ones((4, 6), dtype=np.uint8), tmp_path / "store" / "c.png")
+    refused(root, "c.png: same name as", "keep one mask of a photo")
+
+
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    root = labelled(tmp_path, "a.jpg,x", "b.png,x")
+    for name in ("1.MP4", "2.nef", "sub/3.mp4", "readme.txt", ".4.mp4"):
+        (root / name).write_bytes(b"")
+    line = "3 files are not read as photos (2 .mp4, 1 .nef): save as JPEG or PNG"
+    assert open_dataset(root, Data()).notes == (line,)
+
+
+def test_a_folder_of_photos_that_are_not_read_says_so(tmp_path: Path) -> None:
+    for name in ("cat/1.nef", "cat/2.NEF"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    refused(tmp_path, "no known layout", "2 files are not read as photos (2 .nef)")
+
+
+def test_tags_that_nearly_agree_are_asked_about_and_stay_two(tmp_path: Path) -> None:
+    root = labelled(tmp_path, "a.jpg,Dog caf\u00e9", "b.png,dog cafe ice_cream", "sub/c.JPG,bus")
+    data = open_dataset(root, Data())
+    assert len(data.classes) == 6
+    dog, cafe = data.notes
+    assert "tags 'Dog' and 'dog' differ only in case, accents or spaces" in dog
+    assert "'cafe' and 'caf\u00e9'" in cafe
 
 
 def test_nothing_recognised(tmp_path: Path) -> None:

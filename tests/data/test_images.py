@@ -3,13 +3,14 @@
 import struct
 import warnings
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from esol.data.images import image_size, load_image, load_mask, palette, save_mask
+from esol.data.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES, passed_over, unread_advice
 from esol.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -231,3 +232,42 @@ def test_masks_of_any_depth_load_and_colour_is_refused(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(path)
     with pytest.raises(InputError, match="palette or grey"):
         load_mask(path)
+
+
+def test_kinds_of_phones_and_browsers(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (40, 30), (200, 30, 30))
+    photo.save(tmp_path / "a.jfif", format="JPEG")
+    assert ".jfif" in IMAGE_SUFFIXES
+    assert load_image(tmp_path / "a.jfif").size == (40, 30)
+    if ".avif" not in IMAGE_SUFFIXES:
+        assert ".avif" in UNREAD_SUFFIXES
+        pytest.skip("this Pillow reads no AVIF")
+    photo.save(tmp_path / "a.avif")
+    assert load_image(tmp_path / "a.avif").size == (40, 30)
+
+
+def test_heic_with_its_extra(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    assert {".heic", ".heif"} <= IMAGE_SUFFIXES
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[:15] = 255
+    exif = Image.Exif()
+    # The container says how a photo is turned, and the library turns it: EXIF must not again.
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.HEIC", format="HEIF", exif=exif, quality=100)
+    upright = np.asarray(load_image(tmp_path / "a.HEIC"))
+    assert upright.shape == (30, 40, 3)
+    assert upright[:10].mean() > 195
+    assert upright[20:].mean() < 60
+    assert image_size(tmp_path / "a.HEIC") == (30, 40)
+
+
+def test_what_is_not_read_names_what_it_takes() -> None:
+    files = [PurePath(name) for name in ("a.MOV", "b.mov", "c.txt", "d.jpg", "e")]
+    expected = "2 files are not read as photos (2 .mov): save as JPEG or PNG"
+    assert passed_over(files) == (expected,)
+    assert passed_over([PurePath("a.nef")]) == (
+        "1 file is not read as a photo (1 .nef): save as JPEG or PNG",
+    )
+    assert passed_over(files[2:]) == ()
+    assert unread_advice((".heic",)).endswith('or for .heic: pip install "esol[heic]"')

@@ -114,7 +114,7 @@ def table(root: Path) -> Path:
     return write(
         root / "metadata.csv",
         "file_name,width,labels\nimages/a b.jpg,6,dog;rote Kuh\nimages/sub/Käfer.png,6,dog\n"
-        "sub/c.jpg,6,rote Kuh|\nimages/none.jpg,6,\n",
+        "sub/c.jpg,6,rote Kuh;\nimages/none.jpg,6,\n",
     )
 
 
@@ -205,6 +205,8 @@ def test_train_may_be_a_tag(tmp_path):
     root = photos(tmp_path, "train/1.jpg", "bus/1.jpg", "train/2.jpg")
     data = open_dataset(root, Data())
     assert tags(data) == {"bus/1": ("bus",), "train/1": ("train",), "train/2": ("train",)}
+    (note,) = data.notes
+    assert "the folder 'train' is a tag here: move its photos, or name it" in note
 
 
 def test_cvats_subsets_are_lists(tmp_path):
@@ -340,3 +342,55 @@ def test_mistakes_in_files_of_cvat_and_coco(tmp_path, maker, old, new, words):
 def test_nothing_known(tmp_path):
     root = photos(tmp_path, "a.jpg")
     refused(root, "no known layout", "docs/data.md")
+
+
+def test_other_controls_of_label_studio_are_no_tags(tmp_path):
+    root = photos(tmp_path, "a b.jpg", "b.jpg")
+    others = [
+        {"type": "rating", "value": {"rating": 4}},
+        {"type": "number", "value": {"number": 4}},
+        {"type": "textarea", "value": {"text": ["x"]}},
+        {"type": "relation", "from_id": "a", "to_id": "b"},
+    ]
+    content = [task(1, "/data/upload/1/0a1b2c3d-a_b.jpg", "dog"), task(2, "b.jpg", "cat")]
+    content[0]["annotations"][0]["result"] += others
+    write(root / "tasks.json", content)
+    assert tags(open_dataset(root, Data())) == {"a b": ("dog",), "b": ("cat",)}
+
+
+def test_cvat_for_video_is_told(tmp_path):
+    root = photos(tmp_path, "a.jpg", "b.jpg")
+    write(root / "tracks.xml", '<annotations><track id="0" label="dog"/></annotations>')
+    refused(root, "tracks.xml", "CVAT for video", "as CVAT for images 1.1")
+
+
+@pytest.mark.parametrize("place", ["images", "images/train", "."])
+def test_a_coco_file_in_annotations_finds_its_photos(tmp_path, place):
+    """As tags, and as CVAT exports it: images/*.jpg beside annotations/instances_default.json."""
+    root = photos(tmp_path, f"{place}/a.jpg", f"{place}/b.jpg")
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{name}.jpg", "width": 6, "height": 4}
+            for i, name in enumerate("ab")
+        ],
+        "annotations": [{"id": i, "image_id": i, "category_id": i} for i in range(2)],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+    }
+    file = write(root / "annotations" / "instances_train.json", content)
+    found = open_dataset(root, Data())
+    assert (found.kind, tags(found)) == ("coco", {"a": ("cat",), "b": ("dog",)})
+    settings = Data(kind="folder", labels=file.relative_to(root).as_posix())
+    assert list(tags(open_dataset(root, settings)).values()) == [("cat",), ("dog",)]
+
+
+def test_roboflows_table_of_classes(tmp_path):
+    root = photos(tmp_path, "train/a.jpg", "train/b.jpg", "valid/c.jpg")
+    write(root / "train/_classes.csv", "filename, big dog, cat\na.jpg, 1, 0\nb.jpg, 1, 1\n")
+    write(root / "valid/_classes.csv", "filename, big dog, cat\nc.jpg, 0, 1\n")
+    data = open_dataset(root, Data(evaluate=("valid",)))
+    assert tags(data) == {"train/a": ("big dog",), "train/b": ("big dog", "cat")}
+    assert tags(data, "valid") == {"valid/c": ("cat",)}
+    write(root / "train/_classes.csv", "filename, cat\na.jpg, 1\nb.jpg, 7\n")
+    refused(root, "train/_classes.csv: line 3", "cat '7' is neither 0 nor 1")
+    write(root / "train/_classes.csv", "file, cat\na.jpg, 1\n")
+    refused(root, "train/_classes.csv: line 2", "KeyError: 'filename'")

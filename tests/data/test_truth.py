@@ -90,7 +90,7 @@ def data_set(root: Path, *rows: tuple[str, int | None]) -> Path:
     """Photos with tags, and their masks of one class."""
     for number, (_, value) in enumerate(rows):
         (root / "images").mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 6), (number, 0, 0)).save(root / f"images/{number}.jpg")
+        Image.new("RGB", (8, 6), (9 * number, 0, 0)).save(root / f"images/{number}.jpg")
         if value is not None:
             save_mask(square(value), root / f"masks/{number}.png")
     lines = [f"{number}.jpg,{tags}" for number, (tags, _) in enumerate(rows)]

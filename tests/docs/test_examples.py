@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import esol
@@ -50,6 +51,7 @@ def folder(tmp_path_factory):
     with contextlib.chdir(place):
         Path("holiday").mkdir()
         Image.new("RGB", (50, 40), "navy").save("holiday/beach.jpg")
+        torch.save({"state_dict": {"module.weight": torch.ones(2)}}, "mine.pth")
         (place / "VOC2012" / "JPEGImages").mkdir(parents=True)
         lists = place / "VOC2012" / "ImageSets" / "Segmentation"
         lists.mkdir(parents=True)

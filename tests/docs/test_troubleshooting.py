@@ -112,10 +112,42 @@ def unmeasured() -> None:
     assert main(["run", SMOKE, "photos", "runs/mine", "--until", "segment", *BARE]) == 0
 
 
+def with_a_semicolon(text: str) -> str:
+    """The first row has one, the second has two tags and none."""
+    header, first, second, *others = text.splitlines()
+    rows = [f"{first.split(',')[0]},anchor;,train", f"{second.split(',')[0]},anchor checker,train"]
+    return "\n".join((header, *rows, *(row.replace(" ", ";") for row in others)))
+
+
+def alike() -> None:
+    Path("photos/classes.txt").unlink()
+    shutil.rmtree("photos/masks")
+    labels(lambda text: text.replace("anchor", "Anchor", 2))()
+
+
+def lists_alone() -> None:
+    for split in ("train", "val"):
+        shutil.copytree("photos/images", f"new/{split}")
+    shutil.rmtree("photos")
+    Path("new").rename("photos")
+
+
+def exported() -> None:
+    assert main(["run", SMOKE, "photos", "runs/mine", "--until", "masks", *BARE]) == 0
+    assert main(["export", "runs/mine", "instances.json", "--to", "coco"]) == 0
+
+
 SPOILED: dict[str, Callable[[], object]] = {
     "No known layout": no_layout,
     "The header of labels.csv": labels(lambda text: text.partition("\n")[2]),
     "A row without its photo": lambda: Path("photos/images/00003.jpg").unlink(),
+    "A row with spaces where other rows have semicolons": labels(with_a_semicolon),
+    "Two tags that are nearly surely one": alike,
+    "Photos that are not read": lambda: [
+        Path(f"photos/images/{number}.nef").touch() for number in range(2)
+    ],
+    "Folders that are no tags": lists_alone,
+    "A file of another label tool": exported,
     "A damaged photo": truncated,
     "A mask of the wrong kind": mask(lambda image: image.convert("RGB")),
     "A mask of another size": mask(lambda image: image.resize((20, 20))),

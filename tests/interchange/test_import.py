@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from small_run import NAMES, blank, make_run, masks_of, pseudo
 
+from esol.cli.main import main
 from esol.data.images import load_mask, save_mask
 from esol.errors import InputError
 from esol.label_tools.exports import export_masks
@@ -221,7 +223,7 @@ def test_two_imports_add_up_and_the_later_one_wins(run):
     out.write_text(json.dumps(content))
     digest = sha256(out.read_bytes()).hexdigest()
     found = import_masks(out, run, source="labelstudio")
-    assert found == {"photos": 4, "changed": 2, "corrected": 2}
+    assert found == {"photos": 4, "changed": 2, "corrected": 2, "untouched": 0}
     assert masks_of_some(run, "a b").max() == 0
     corrections = read_corrections(run)
     assert set(corrections.files()) == {"a b", "turned"}
@@ -238,7 +240,7 @@ def test_two_imports_add_up_and_the_later_one_wins(run):
     content[0]["annotations"] = []
     out.write_text(json.dumps(content))
     found = import_masks(out, run, source="labelstudio")
-    assert found == {"photos": 2, "changed": 1, "corrected": 2}
+    assert found == {"photos": 2, "changed": 1, "corrected": 2, "untouched": 2}
     assert set(read_corrections(run).files()) == {"cat/0001", "turned"}
     assert not (run / "corrected" / "a b.png").exists()
     assert len(read_corrections(run).sources) == 2
@@ -260,6 +262,134 @@ def test_uploaded_photos_are_known_by_their_names(run):
     import_masks(out, run, source="labelstudio")
     for name, mask in before.items():
         np.testing.assert_array_equal(masks_of(run / "corrected")[name], mask)
+
+
+def test_names_as_label_studio_stores_uploads(run):
+    """Spaces became lines, and what is no letter went."""
+    out, content = as_json(run, "labelstudio")
+    task = next(task for task in content if task["data"]["photo"] == "a b")
+    task["data"] = {"image": "/data/upload/3/0a1b2c3d-a_b.jpg"}
+    out.write_text(json.dumps([task]))
+    before = blank(run)
+    import_masks(out, run, source="labelstudio")
+    np.testing.assert_array_equal(masks_of_some(run, "a b"), before["a b"])
+
+
+def test_results_of_other_controls_are_passed_over(run):
+    out, content = as_json(run, "labelstudio")
+    others = [
+        {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
+        {"type": "rating", "value": {"rating": 4}},
+        {"type": "number", "value": {"number": 4}},
+        {"type": "textarea", "value": {"text": ["x"]}},
+        {"type": "choices", "value": {"choices": ["dog"]}},
+    ]
+    content[0]["annotations"][0]["result"] += others
+    content[1]["annotations"][0]["result"] = others
+    out.write_text(json.dumps(content))
+    found = import_masks(out, run, source="labelstudio")
+    assert found == {"photos": 3, "changed": 0, "corrected": 0, "untouched": 1}
+
+
+def test_a_region_without_a_label_is_told(run):
+    out, content = as_json(run, "labelstudio")
+    edited(content, *RESULT, "type", value="brush")
+    out.write_text(json.dumps(content))
+    refused(run, out, "labelstudio", "type brush")
+
+
+UNTOUCHED = {
+    "labelstudio": '[{"data": {"image": "a b.jpg"}, "annotations": []}]',
+    "cvat": '<annotations><image id="0" name="a b.jpg" width="41" height="29"/></annotations>',
+    "coco": '{"images": [{"id": 1, "file_name": "a b.jpg", "width": 41, "height": 29}],'
+    ' "annotations": [], "categories": []}',
+}
+EMPTY = {
+    "labelstudio": UNTOUCHED["labelstudio"].replace("[]}", '[{"result": []}]}'),
+    "cvat": UNTOUCHED["cvat"].replace("/></a", '><tag label="background"/></image></a'),
+}
+
+
+@pytest.mark.parametrize("tool", UNTOUCHED)
+def test_a_photo_without_a_shape_is_no_correction(run, tool):
+    file = run.parent / f"export{'.xml' if tool == 'cvat' else '.json'}"
+    file.write_text(UNTOUCHED[tool])
+    found = import_masks(file, run, source=tool)
+    assert found == {"photos": 0, "changed": 0, "corrected": 0, "untouched": 1}
+    assert not (run / "corrected").exists()
+
+
+@pytest.mark.parametrize("tool", EMPTY)
+def test_a_photo_that_is_finished_and_empty_is_background(run, tool):
+    file = run.parent / f"export{'.xml' if tool == 'cvat' else '.json'}"
+    file.write_text(EMPTY[tool])
+    assert import_masks(file, run, source=tool)["changed"] == 1
+    assert not masks_of_some(run, "a b").any()
+    # The tool says nothing of it any more: what was said stays.
+    file.write_text(UNTOUCHED[tool])
+    assert import_masks(file, run, source=tool)["corrected"] == 1
+
+
+def test_label_studios_tasks_as_esol_wrote_them_hold_no_correction(run):
+    out = run.parent / "masks.json"
+    export_masks(run, out, to="labelstudio")
+    blank(run)
+    found = import_masks(out, run, source="labelstudio")
+    assert found == {"photos": 0, "changed": 0, "corrected": 0, "untouched": 4}
+
+
+def test_what_was_passed_over_is_counted(run, capsys):
+    file = run.parent / "export.xml"
+    image = UNTOUCHED["cvat"]
+    file.write_text(image)
+    assert main(["import", str(file), str(run), "--from", "cvat"]) == 0
+    out = capsys.readouterr().out
+    assert "1 photo is passed over, without a shape" in out
+    assert "no mask differs" in out
+    second = image.replace("a b.jpg", "turned.jpg").removeprefix("<annotations>")
+    file.write_text(image.removesuffix("</annotations>") + second)
+    assert main(["import", str(file), str(run), "--from", "cvat"]) == 0
+    assert "2 photos are passed over, without a shape" in capsys.readouterr().out
+
+
+FORMS = {"labelstudio": "x.json", "cvat": "x.xml", "coco": "y.json", "voc": "folder"}
+
+
+@pytest.mark.parametrize("tool", FORMS)
+@pytest.mark.parametrize("given", FORMS)
+def test_a_file_given_to_the_wrong_tool_names_the_right_one(run, tool, given):
+    out = run.parent / FORMS[tool]
+    export_masks(run, out, to=tool)
+    if tool == "labelstudio":
+        content = json.loads(out.read_text())
+        out.write_text(json.dumps([{"annotations": [], **task} for task in content]))
+    if tool == given or (tool, given) == ("voc", "cvat"):
+        assert import_masks(out, run, source=given)["changed"] == 0
+    else:
+        refused(run, out, given, out.name, f"not a file of {given}: give --from {tool}")
+
+
+def test_an_archive_around_a_file_names_the_file(run):
+    path = run.parent / "cvat.xml"
+    export_masks(run, path, to="cvat")
+    found = archive(run, **{"annotations.xml": path.read_bytes()})
+    refused(run, found, "cvat", "take annotations.xml out, and give that --from cvat")
+
+
+def test_cvat_for_video_names_the_other_format(run):
+    file = run.parent / "video.xml"
+    file.write_text('<annotations><track id="0" label="dog"/></annotations>')
+    refused(run, file, "cvat", "CVAT for video", "CVAT for images 1.1")
+
+
+def test_names_and_labels_in_either_form_of_unicode(run):
+    out, content = as_json(run, "coco")
+    before = blank(run)
+    decomposed = unicodedata.normalize("NFD", json.dumps(content, ensure_ascii=False))
+    assert decomposed != json.dumps(content, ensure_ascii=False)
+    out.write_text(decomposed, encoding="utf-8")
+    assert import_masks(out, run, source="coco")["changed"] == 4
+    np.testing.assert_array_equal(masks_of_some(run, "K\u00e4fer/0001"), before["K\u00e4fer/0001"])
 
 
 def test_smaller_annotations_of_coco_lie_on_top(run):
@@ -289,13 +419,16 @@ def test_a_correction_of_polygons_is_told_from_their_tolerance(run):
     ]
     out.write_text(json.dumps(content))
     found = import_masks(out, run, source="coco", tolerance=1.0)
-    assert found == {"photos": 4, "changed": 1, "corrected": 1}
+    assert found == {"photos": 4, "changed": 1, "corrected": 1, "untouched": 0}
     assert (masks_of_some(run, "a b") == 3).sum() == 16
 
 
 def test_corrections_can_be_exported_and_are_guarded(run, tmp_path):
     out, content = as_json(run, "coco")
-    content["annotations"] = []
+    # What a tool says of a photo in which nothing is: a region of background.
+    content["categories"].append({"id": 99, "name": "background"})
+    ring = {"segmentation": [[0, 0, 9, 0, 9, 9]], "iscrowd": 0, "area": 41}
+    content["annotations"] = [{"id": 1, "image_id": 1, "category_id": 99, **ring}]
     content["images"] = content["images"][:1]
     out.write_text(json.dumps(content))
     import_masks(out, run, source="coco")

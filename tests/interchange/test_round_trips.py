@@ -10,11 +10,15 @@ import pytest
 from PIL import Image
 from small_run import CLASSES, FILES, NAMES, blank, make_run, masks_of, pseudo
 
+from esol.data import open_dataset
+from esol.data.check import check
 from esol.data.images import load_image, palette
 from esol.errors import InputError
-from esol.label_tools import TOOLS
+from esol.label_tools import TOOLS, voc
+from esol.label_tools.album import Album
 from esol.label_tools.exports import export_masks
 from esol.label_tools.imports import import_masks
+from esol.settings import Data
 
 OUT = {
     "labelstudio": ("labelstudio", "tasks.json"),
@@ -47,11 +51,12 @@ def exported(run: Path, form: str, tolerance: float | None = None) -> Path:
 @pytest.mark.parametrize("form", OUT)
 def test_run_lengths_come_back_bit_for_bit(run, form):
     file = exported(run, form)
-    with pytest.raises(InputError, match="4 photos, all equal"):
-        import_masks(file, run, source=OUT[form][0])
+    unchanged = {"photos": 4, "changed": 0, "corrected": 0, "untouched": 0}
+    assert import_masks(file, run, source=OUT[form][0]) == unchanged
+    assert not (run / "corrected").exists()
     before = blank(run)
     found = import_masks(file, run, source=OUT[form][0])
-    assert found == {"photos": 4, "changed": 4, "corrected": 4}
+    assert found == {"photos": 4, "changed": 4, "corrected": 4, "untouched": 0}
     for name, mask in before.items():
         assert {0, 1, 2, 3, 255} <= set(np.unique(mask).tolist())
         np.testing.assert_array_equal(masks_of(run / "corrected")[name], mask)
@@ -61,8 +66,7 @@ def test_run_lengths_come_back_bit_for_bit(run, form):
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
 def test_polygons_come_back_within_the_tolerance(run, form, tolerance):
     file = exported(run, form, tolerance)
-    with pytest.raises(InputError, match="4 photos, all equal"):
-        import_masks(file, run, source=form, tolerance=tolerance)
+    assert import_masks(file, run, source=form, tolerance=tolerance)["changed"] == 0
     before = blank(run)
     import_masks(file, run, source=form, tolerance=tolerance)
     back = masks_of(run / "corrected")
@@ -247,5 +251,28 @@ def test_a_mask_set_back_takes_its_correction_away(run):
     for name in before:
         (run / "corrected" / f"{name}.png").replace(run / "07-masks" / f"{name}.png")
     found = import_masks(file, run, source="coco")
-    assert found == {"photos": 4, "changed": 0, "corrected": 0}
+    assert found == {"photos": 4, "changed": 0, "corrected": 0, "untouched": 0}
     assert not list((run / "corrected").glob("*.png"))
+
+
+def test_an_own_export_to_voc_opens_as_a_data_set(run, tmp_path):
+    """Names with folders and spaces, tags of two words, the run's own classes and masks."""
+    out = tmp_path / "voc"
+    export_masks(run, out, to="voc")
+    settings = Data()
+    exported_set, before = open_dataset(out, settings), open_dataset(run.parent / "data", settings)
+    assert exported_set.kind == "voc"
+    assert exported_set.classes == before.classes
+    assert exported_set.truth is not None
+    masks = pseudo(run)
+    for sample, old in zip(exported_set.samples("train"), before.samples("train"), strict=True):
+        assert (sample.name, sample.tags) == (old.name, old.tags)
+        np.testing.assert_array_equal(exported_set.truth(sample), masks[sample.name])
+    assert check(out, settings).problems == ()
+
+
+def test_a_tag_that_a_table_cannot_hold_is_told_before_a_voc_export(tmp_path):
+    album = Album(("dog,cat",), ())
+    with pytest.raises(InputError, match="rename the class"):
+        voc.write(album, pytest.fail, tmp_path / "voc", "train")
+    assert not (tmp_path / "voc").exists()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from esol.data.images import FORMATS, image_size, load_image, load_mask
+from esol.data.images import image_size, load_image, load_mask
+from esol.data.kinds import FORMATS
 from esol.data.saliency import load_saliency
 from esol.errors import InputError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esol.data.reading import LISTS, Row, folder_of, read_labels
-from esol.data.tags import coco, cvat, imagefolder, labelstudio, voc
+from esol.data.tags import coco, cvat, imagefolder, labelstudio, onehot, voc
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import json_or_xml
@@ -14,6 +14,7 @@ LABELS = "labels.csv"
 
 _READERS = {
     "Hugging Face image folder": imagefolder,
+    "Roboflow multi-label": onehot,
     "Label Studio": labelstudio,
     "CVAT for images 1.1": cvat,
     "COCO annotations": coco,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.reading import Row, folder_of, list_of, split_tags
+from esol.data.reading import Row, folder_of, list_of, split_cells
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import entry, leads_out, open_text
@@ -23,15 +23,16 @@ def recognise(path: Path, content: Any) -> bool:
     if path.name not in FILES or not path.is_file():
         return False
     try:
-        return "file_name" in next(_records(path), (0, {}))[1]
+        return "file_name" in next(records(path), (0, {}))[1]
     except InputError:
         return True
 
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """A row or a problem for each line; an InputError if not exactly one column has tags."""
-    folder = folder_of(path, root)
-    for line, record in _records(path):
+    folder, lines = folder_of(path, root), list(records(path))
+    cells = split_cells(_cell(record) for _, record in lines)
+    for (line, record), cell in zip(lines, cells, strict=True):
         where = f"{path}: line {line}"
         with entry(where):
             column = _column(record, path)
@@ -39,8 +40,12 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
             if leads_out(image) or not record["file_name"]:
                 yield f"{where}: file_name leads out of the data folder: fix it"
                 continue
+            tags = cell if _cell(record) else _tags(record[column], column)
+            if isinstance(tags, str):
+                yield f"{where}: {tags}"
+                continue
             split = str(record.get("split") or "") or list_of(image)
-            yield Row(path, f"line {line}", image, _tags(record[column], column), split)
+            yield Row(path, f"line {line}", image, tags, split)
 
 
 def _column(record: dict[str, Any], path: Path) -> str:
@@ -51,25 +56,33 @@ def _column(record: dict[str, Any], path: Path) -> str:
     return names[0]
 
 
+def _cell(record: dict[str, Any]) -> str:
+    """Text that holds several tags, "" if the record has none."""
+    texts = (record[name] for name in COLUMNS if name.endswith("s") and name in record)
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
 def _tags(value: Any, column: str) -> tuple[str, ...]:
+    """Tags of a value that is no such text: one name, or a list of them."""
     if value is None:
         return ()
-    if isinstance(value, str) and column.endswith("s"):
-        return split_tags(value)
     names = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"{column} {value!r}: give names, not numbers")
     return tuple(sorted({" ".join(name.split()) for name in names} - {""}))
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of each record."""
     try:
         with open_text(path) as file:
             if path.suffix == ".csv":
-                reader = csv.DictReader(file, strict=True)
-                for row in reader:
-                    if None in row or None in row.values():
+                reader = csv.DictReader(file, strict=True, restkey="")
+                for fields in reader:
+                    # Columns without a name are those that a spreadsheet writes for empty ones.
+                    rest = fields.pop("", None)
+                    row = {k.strip(): v.strip() for k, v in fields.items() if v is not None}
+                    if any(rest or ()) or len(row) < len(fields):
                         what = "not as many fields as the header: quote those with commas"
                         raise InputError(f"{path}: line {reader.line_num}: {what}")
                     yield reader.line_num, row

@@ -31,14 +31,23 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         with entry(f"{path}: task {number}"):
             place = f"task {task.get('id', number)}"
             image = PurePosixPath(photo_of(address_of(task["data"])))
-            valid = [a for a in task["annotations"] if not a.get("was_cancelled")]
-            choices = {_tags(annotation["result"]) for annotation in valid}
+            choices = {_tags(annotation["result"]) for annotation in submitted(task)}
         if leads_out(image):
             yield f"{path}: {place}: {image} leads out of the data folder: fix it"
         elif len(choices) > 1:
             yield f"{path}: {place}: annotations with different tags: keep one"
         else:
             yield Row(path, place, image, next(iter(choices), ()), list_of(image))
+
+
+def submitted(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Annotations of a task that were not cancelled."""
+    return [one for one in task["annotations"] if not one.get("was_cancelled")]
+
+
+def says_empty(annotation: dict[str, Any]) -> bool:
+    """Whether a submitted annotation says that nothing is in the photo."""
+    return not annotation["result"]
 
 
 def address_of(data: dict[str, Any]) -> str:
@@ -71,7 +80,8 @@ def _tags(results: list[dict[str, Any]]) -> tuple[str, ...]:
     labels = {
         str(label)
         for result in results
-        for label in result.get("value", {}).get(result["type"], [])
+        # Relations, ratings, numbers and texts are no tags.
         if result["type"] == "choices" or result["type"].endswith("labels")
+        for label in result["value"].get(result["type"], [])
     }
     return tuple(sorted(labels))

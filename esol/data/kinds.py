@@ -1,0 +1,74 @@
+"""Kinds of photos: those that are read, here or with one more package, and those that never are."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+
+from PIL import features
+
+
+def _reads_heif() -> bool:
+    """Whether the extra heic is installed; Pillow then reads these files, too."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+_ALWAYS = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+_SOMETIMES = {
+    "AVIF": ((".avif",), features.check("avif"), "a Pillow with AVIF, such as PyPI's"),
+    "HEIF": ((".heic", ".heif"), _reads_heif(), 'pip install "esol[heic]"'),
+}
+"""Format -> its suffixes, whether it is read here, and what that takes."""
+
+FORMATS: Mapping[str, tuple[str, ...]] = _ALWAYS | {
+    name: ends for name, (ends, here, _) in _SOMETIMES.items() if here
+}
+"""Formats that are read here, under Pillow's names, with the suffixes of their files in lower case.
+
+A file's content decides which of them it is. Pillow's other readers are not tried: some start
+programs (PostScript: Ghostscript), and few are tested as much.
+"""
+
+IMAGE_SUFFIXES = frozenset(end for ends in FORMATS.values() for end in ends)
+"""Suffixes, in lower case, of the files that count as photos."""
+
+_WAYS = {end: way for ends, _, way in _SOMETIMES.values() for end in ends}
+"""Suffix -> what reading its format takes."""
+
+_NEVER = (
+    *(".svg", ".eps", ".pdf", ".psd", ".tga", ".ico", ".pbm", ".pgm", ".ppm", ".pnm", ".exr"),
+    *(".jp2", ".j2k", ".jpe", ".jxl", ".jxr", ".hif", ".dcm", ".nef", ".cr2", ".cr3", ".arw"),
+    *(".dng", ".orf", ".raf", ".raw", ".rw2", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"),
+)
+"""Suffixes of other images, and of videos."""
+
+UNREAD_SUFFIXES = frozenset((*_NEVER, *_WAYS)) - IMAGE_SUFFIXES
+"""Suffixes, in lower case, of photos and videos that are not read."""
+
+
+def unread_advice(suffixes: Iterable[str]) -> str:
+    """What to do with files of these suffixes, in lower case, which are not read."""
+    ways = (f"{end}: {_WAYS[end]}" for end in suffixes if end in _WAYS)
+    return ", or for ".join(("save as JPEG or PNG", *ways))
+
+
+def passed_over(files: Iterable[PurePath]) -> tuple[str, ...]:
+    """A line on the files that are photos or videos of other kinds, if there are any."""
+    ends = Counter(file.suffix.lower() for file in files)
+    found = {end: count for end, count in sorted(ends.items()) if end in UNREAD_SUFFIXES}
+    if not found:
+        return ()
+    number, kinds = sum(found.values()), ", ".join(f"{n} {end}" for end, n in found.items())
+    are = "file is not read as a photo" if number == 1 else "files are not read as photos"
+    return (f"{number} {are} ({kinds}): {unread_advice(found)}",)
