@@ -7,8 +7,9 @@ from pathlib import Path
 from esol.data.coco import read_coco
 from esol.data.folder import read_folder
 from esol.data.images import IMAGE_SUFFIXES
-from esol.data.reading import LISTS, Reading, to_dataset
+from esol.data.reading import LISTS, Reading
 from esol.data.sample import IGNORE, Dataset, Sample
+from esol.data.selection import to_dataset
 from esol.data.tags import LABELS, find_tags
 from esol.data.voc import read_voc
 from esol.errors import InputError

@@ -22,6 +22,9 @@ from esol.settings import Data
 from esol.system.read import one_ends_other
 
 MASKS = "masks"
+NO_TAG = "_background"
+"""Folder beside the folders of tags whose photos show none of the classes."""
+
 CLASS_NAMES = "classes.txt"
 
 _Index = Mapping[str, list[PurePosixPath]]
@@ -121,7 +124,9 @@ def _from_rows(
         elif name in splits.get(row.split, {}):
             problems.append(f"{where}: {file} is on {earlier.place} too: keep one row")
         else:
-            splits.setdefault(row.split, {})[name] = Entry(name, root / file, row.tags)
+            splits.setdefault(row.split, {})[name] = Entry(
+                name, root / file, row.tags, finished=row.finished
+            )
     return {split: tuple(entries.values()) for split, entries in splits.items()}
 
 
@@ -185,9 +190,10 @@ def _from_folders(root: Path, index: _Index, problems: list[str]) -> dict[str, t
         elif len(files) > 1:
             problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
         else:
-            entry = Entry(name, root / files[0], (parts[-2],))
+            tags = () if parts[-2] == NO_TAG else (parts[-2],)
+            entry = Entry(name, root / files[0], tags)
             splits.setdefault(parts[0] if lists else "train", []).append(entry)
-    if {entry.tags for entries in splits.values() for entry in entries} <= {("images",)}:
+    if {entry.tags for entries in splits.values() for entry in entries} <= {("images",), ()}:
         neither = f"neither {LABELS} nor a sub-folder per tag"
         raise InputError(f"{root}: {neither}: add one of them (docs/data.md)")
     return {split: tuple(entries) for split, entries in splits.items()} or {"train": ()}

@@ -1,4 +1,4 @@
-"""What the readers of all layouts share: labels files, lists, and the step to a Dataset."""
+"""What the readers of all layouts share: labels files, lists and classes."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size
-from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Dataset, Sample
+from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Sample
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import leads_out, open_text, read_text
@@ -34,13 +34,18 @@ def folder_of(path: Path, root: Path) -> PurePosixPath:
 
 @dataclass(frozen=True)
 class Row:
-    """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3"."""
+    """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3".
+
+    ``finished``: nobody has still to tag it, as far as the file says: without a tag it shows none
+    of the classes.
+    """
 
     file: Path
     place: str
     image: PurePosixPath
     tags: tuple[str, ...]
     split: str
+    finished: bool = True
 
 
 def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
@@ -122,8 +127,6 @@ def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str
         return "no image given"
     if leads_out(image):
         return f"{image} leads out of the data folder: give a path relative to it, without '..'"
-    if not tags:
-        return f"{image} has no tag: give one or remove the row"
     if any("," in tag for tag in tags):
         return "tags are separated by spaces, ';' or '|', not by commas"
     if not split:
@@ -133,12 +136,13 @@ def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo as read: a Sample whose tags are still names."""
+    """A photo as read: a Sample whose tags are still names; ``finished`` as in a Row."""
 
     name: str
     image: Path
     tags: tuple[str, ...]
     mask: Path | None = None
+    finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Truth:
-    """Reads masks and renumbers their classes; loader processes can copy it."""
+    """Reads masks and renumbers their classes; loader processes can copy it.
+
+    A sample whose mask is its own photo is all background (``data.untagged_masks``).
+    """
 
     stored: Callable[[Path], NDArray[np.uint8]]
     known: tuple[str, ...]
@@ -187,6 +194,8 @@ class Truth:
         """
         if sample.mask is None:
             raise InputError(f"{sample.image}: has no mask")
+        if sample.mask == sample.image:
+            return np.zeros(image_size(sample.image), np.uint8)
         mask = self.stored(sample.mask)
         if problem := mask_problem(mask, sample.mask, self.known, image_size(sample.image)):
             raise InputError(problem)
@@ -213,34 +222,6 @@ def mask_problem(
         shown = ", ".join(map(str, unknown[:5]))
         return f"{key}: value {shown} is not a class: use 0, 1 .. {len(known)} and {IGNORE}"
     return ""
-
-
-def to_dataset(reading: Reading, settings: Data) -> Dataset:
-    """Choose classes and photos by ``classes`` and ``limit`` of the settings, and number the tags.
-
-    Photos with none of the classes are left out of every list; ``notes`` says so.
-
-    Raises:
-        InputError: the reading has problems, a class is not known, two photos share a name, or
-            too few photos are left.
-    """
-    if reading.problems:
-        more = len(reading.problems) - 1
-        tail = f" (and {more} more: `esol check` lists them)" if more else ""
-        raise InputError(reading.problems[0] + tail)
-    classes = choose_classes(reading, settings)
-    notes: list[str] = []
-    splits: dict[str, tuple[Sample, ...]] = {}
-    for split, entries in reading.splits.items():
-        samples = _samples(entries, classes)
-        if len(samples) < len(entries):
-            count = len(entries) - len(samples)
-            notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
-        splits[split] = evenly_spaced(samples, settings.limit)
-    _require_photos(reading.root, settings, splits)
-    truth = Truth(reading.stored, reading.known, classes) if reading.stored else None
-    root, masks = reading.root, reading.mask_set
-    return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
 
 
 def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
@@ -279,34 +260,3 @@ def mask_folder(root: Path, settings: Data, usual: tuple[str, ...]) -> Path | No
         raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
     names = (settings.masks,) if settings.masks else usual
     return next((root / name for name in names if (root / name).is_dir()), None)
-
-
-def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
-    """At most ``limit`` samples, evenly spaced; 0: all of them."""
-    if not limit or len(samples) <= limit:
-        return samples
-    return tuple(samples[i * len(samples) // limit] for i in range(limit))
-
-
-def _samples(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[Sample, ...]:
-    number = {name: k for k, name in enumerate(classes)}
-    samples = []
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        tags = tuple(sorted({number[tag] for tag in entry.tags if tag in number}))
-        if tags:
-            samples.append(Sample(entry.name, entry.image, tags, entry.mask))
-    return tuple(samples)
-
-
-def _require_photos(root: Path, settings: Data, splits: Mapping[str, tuple[Sample, ...]]) -> None:
-    """Check that no list has too few photos, and no two photos one name."""
-    for split, samples in splits.items():
-        least = 2 if split == settings.train else 1
-        if len(samples) < least:
-            what = f"{len(samples)} tagged photos: at least {least} needed"
-            raise InputError(f"{root}: list {split!r} has {what}")
-    files: dict[str, Path] = {}
-    for sample in (sample for samples in splits.values() for sample in samples):
-        other = files.setdefault(sample.name, sample.image)
-        if other != sample.image:
-            raise InputError(f"{sample.image}: same name as {other}: rename one of them")

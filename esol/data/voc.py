@@ -18,6 +18,9 @@ VOC_CLASSES = (
 )
 """The 20 classes; mask value k + 1 is ``VOC_CLASSES[k]``."""
 
+_Tags = tuple[tuple[str, ...], bool]
+"""A photo's tags, and whether it is finished: without a tag, a photo of background."""
+
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
 _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -43,7 +46,8 @@ def read_voc(root: Path, settings: Data) -> Reading:
             elif name not in photos:
                 problems.append(f"{where}: JPEGImages has no photo {name}: remove the line")
             else:
-                entries[name] = Entry(name, photos[name], tags_of(name), masks.get(name))
+                tags, finished = tags_of(name)
+                entries[name] = Entry(name, photos[name], tags, masks.get(name), finished)
         splits[split] = tuple(entries.values())
     return Reading(
         kind="voc",
@@ -85,7 +89,7 @@ def _list_members(root: Path, split: str, problems: list[str]) -> list[tuple[str
 
 def _tag_source(
     root: Path, settings: Data, known: tuple[str, ...], problems: list[str]
-) -> Callable[[str], tuple[str, ...]]:
+) -> Callable[[str], _Tags]:
     """A function from a photo's name to its tags, which adds to ``problems``."""
     annotations, difficult = root / "Annotations", settings.difficult
     if not settings.labels and annotations.is_dir():
@@ -107,25 +111,23 @@ def _tag_source(
             problems.append(f"{where}: {unknown[0]!r} is not a class of this data set")
         table.setdefault(name, row.tags)
 
-    def tags_of(name: str) -> tuple[str, ...]:
+    def tags_of(name: str) -> _Tags:
         if name not in table:
             problems.append(f"{labels}: no row for {name}: add one")
-        return table.get(name, ())
+        return table.get(name, ()), True
 
     return tags_of
 
 
-def _xml_tags(
-    file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]
-) -> tuple[str, ...]:
+def _xml_tags(file: Path, known: tuple[str, ...], difficult: bool, problems: list[str]) -> _Tags:
     if not file.is_file():
         problems.append(f"{file}: no such file: add it, or remove the photo from its list")
-        return ()
+        return (), False
     try:
         objects = read_xml(file).findall("object")
     except InputError as error:
         problems.append(str(error))
-        return ()
+        return (), False
     tags = set()
     for thing in objects:
         name = (thing.findtext("name") or "").strip()
@@ -133,4 +135,5 @@ def _xml_tags(
             problems.append(f"{file}: object {name!r} is not a class of this data set")
         elif difficult or (thing.findtext("difficult") or "0").strip() != "1":
             tags.add(name)
-    return tuple(sorted(tags))
+    # A photo of difficult objects alone is not one of background.
+    return tuple(sorted(tags)), bool(tags) or not objects

@@ -28,7 +28,9 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         if leads_out(photo):
             yield f"{path}: {place}: {photo} leads out of the data folder: fix it"
         else:
-            yield Row(path, place, photo, tuple(sorted(tags)), _list(image, photo))
+            # The file does not say which images are finished.
+            names = tuple(sorted(tags))
+            yield Row(path, place, photo, names, _list(image, photo), finished=bool(names))
 
 
 def _list(image: ElementTree.Element, photo: PurePosixPath) -> str:

@@ -40,7 +40,8 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
                 yield f"{where}: file_name leads out of the data folder: fix it"
                 continue
             split = str(record.get("split") or "") or list_of(image)
-            yield Row(path, f"line {line}", image, _tags(record[column], column), split)
+            tags, finished = _tags(record[column], column), record[column] is not None
+            yield Row(path, f"line {line}", image, tags, split, finished)
 
 
 def _column(record: dict[str, Any], path: Path) -> str:

@@ -25,7 +25,8 @@ def recognise(path: Path, content: Any) -> bool:
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """A row or a problem for each task; an InputError if the file is damaged.
 
-    Cancelled annotations do not count; several annotations of a task must agree.
+    Cancelled annotations do not count; several annotations of a task must agree. A task without
+    annotation is not finished.
     """
     for number, task in enumerate(read_json(path, "export it again"), start=1):
         with entry(f"{path}: task {number}"):
@@ -38,7 +39,8 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         elif len(choices) > 1:
             yield f"{path}: {place}: annotations with different tags: keep one"
         else:
-            yield Row(path, place, image, next(iter(choices), ()), list_of(image))
+            tags, finished = next(iter(choices), ()), bool(valid)
+            yield Row(path, place, image, tags, list_of(image), finished)
 
 
 def address_of(data: dict[str, Any]) -> str:
