@@ -22,6 +22,8 @@ import numpy as np
 import esol
 from esol.data.images import load_mask, save_mask
 from esol.data.voc import VOC_CLASSES
+from esol.maps.files import load_maps
+from esol.masks.threshold import choose_threshold
 from esol.runs.folder import RunFolder
 from esol.runs.manifest import provenance
 from esol.settings.load import dump_settings
@@ -30,6 +32,7 @@ from esol.system.files import write_json
 CLASS, CATS, OTHERS, DRAW = "cat", 60, 120, 0
 SEEDS = (0, 1, 2)
 ROWS = ("cats alone", "with the others, untagged", "with the others, tagged")
+COLUMNS = ("fixed", "auto", "best")
 KINDS = ("cam", "shrinkage")
 CONFIG = "tags-folder-cpu"
 UNTIL_SEEDS = (
@@ -63,7 +66,7 @@ def main() -> None:
             )
             run = esol.run(settings, root, parsed.out / f"run-{number}-{seed}")
             measured = RunFolder(run).metrics()["lists"]["cats"]
-            figures = {kind: _figures(measured[kind]) for kind in KINDS}
+            figures = {kind: _figures(measured[kind], run, kind) for kind in KINDS}
             found["rows"].setdefault(row, {})[seed] = figures
     found["settings"] = dump_settings(settings)
     write_json(parsed.out / "untagged.json", found)
@@ -119,10 +122,20 @@ def _write_set(
     (root / "labels.csv").write_text("\n".join(("image,labels,split", *rows)) + "\n")
 
 
-def _figures(measured: dict[str, Any]) -> dict[str, float]:
-    """IoU of cat at the run's threshold, and at the best one for the mean IoU."""
-    best = measured["best_on_ground_truth"]
+def _figures(measured: dict[str, Any], run: Path, kind: str) -> dict[str, float]:
+    """IoU of cat at three thresholds.
+
+    The run's; the one that ``masks.threshold: auto`` chooses from the maps; the one with the best
+    mean IoU, which takes masks to find.
+    """
+    best, folder = measured["best_on_ground_truth"], RunFolder(run).maps(kind)
+    auto = choose_threshold(map(load_maps, sorted(folder.glob("*.npz"))))
+    curves = measured["curves"]
+    place = curves["threshold"].index(auto)
+    precision, recall = (curves["per_class"][CLASS][key][place] for key in ("precision", "recall"))
     return {
+        "auto": 1 / (1 / precision + 1 / recall - 1),
+        "auto threshold": auto,
         "fixed": measured["fixed"]["per_class"][CLASS]["iou"],
         "best": best["per_class"][CLASS]["iou"],
         "best threshold": best["threshold"],
@@ -131,11 +144,11 @@ def _figures(measured: dict[str, Any]) -> dict[str, float]:
 
 def _print(found: dict[str, Any]) -> None:
     """The table of docs/data.md: means over the seeds, and each seed's."""
-    print("| learned from | " + " | ".join(f"{k}, {at}" for k in KINDS for at in ("fixed", "best")))
+    print("| learned from | " + " | ".join(f"{k}, {at}" for k in KINDS for at in COLUMNS) + " |")
     for row, seeds in found["rows"].items():
         cells = []
         for kind in KINDS:
-            for at in ("fixed", "best"):
+            for at in COLUMNS:
                 values = [figures[kind][at] for figures in seeds.values()]
                 each = ", ".join(f"{value:.3f}" for value in values)
                 cells.append(f"{np.mean(values):.3f} ({each})")
