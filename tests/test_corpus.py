@@ -41,7 +41,7 @@ CHILDREN = ("photo: zero bytes", "settings: bomb of aliases in a setting", "mode
 
 PARSERS: dict[str, Parser] = {}
 
-PROGRESS = re.compile(rf"({'|'.join(STAGES)})(: done before)?|too few photos to learn from: .*")
+PROGRESS = re.compile(rf"({'|'.join(STAGES)})(: done before)?|list '.*': .*")
 """What commands say on the way."""
 
 

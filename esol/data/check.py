@@ -14,10 +14,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from esol.data import read_layout
+from esol.data.balance import tag_warnings
 from esol.data.doubles import contradictions
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
+from esol.data.selection import is_negative, some, untagged_problems
 from esol.data.truth import Shown, against_tags, cautions, only_ignored, shown, total_pixels
 from esol.errors import InputError, visible
 from esol.settings import Data
@@ -48,6 +50,7 @@ class CheckReport:
         problems: one line each, beginning with the file; with any, ``esol check`` exits with 2.
         warnings: findings that may be intentional.
         tag_set: source of the tags, "" if the layout fixes it.
+        untagged: what becomes of photos without a tag, and how many each list has.
     """
 
     kind: str
@@ -63,6 +66,7 @@ class CheckReport:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     tag_set: str = ""
+    untagged: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,6 @@ def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckR
         split: tuple(sum(name in entry.tags for entry in members) for name in classes)
         for split, members in reading.splits.items()
     }
-    rare_problems, rare_warnings = _rare_classes(reading, settings, classes, counts)
     truth_problems, truth_warnings = _truth_findings(reading, photos)
     tags = [[name in entry.tags for name in classes] for entry in entries.values()]
     tagged = np.array(tags, dtype=int).reshape(len(entries), len(classes))
@@ -126,16 +129,18 @@ def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckR
             *(f"{path}: photo without tags: list it or move it away" for path in reading.unlisted),
             *(photo.problem for photo in photos.values() if photo.problem),
             *_saliency_problems(maps, used),
-            *rare_problems,
+            *untagged_problems(reading, settings, classes),
+            *_rare_classes(reading, settings, classes, counts),
             *truth_problems,
         ),
         warnings=(
             *reading.warnings,
-            *rare_warnings,
+            *_tag_warnings(reading, settings, classes),
             *_warnings(reading, settings, classes, photos),
             *truth_warnings,
         ),
         tag_set=reading.tag_set,
+        untagged=_untagged(reading, settings, classes),
     )
 
 
@@ -233,22 +238,49 @@ def _rare_classes(
     settings: Data,
     classes: tuple[str, ...],
     counts: Mapping[str, tuple[int, ...]],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Problems and warnings about classes with fewer than two photos to learn from.
+) -> tuple[str, ...]:
+    """Classes of the user's choice with fewer than two photos to learn from.
 
-    They are problems if the user chose the classes: VOC and COCO have a fixed table of classes, of
-    which a part of the data may lack some.
+    VOC and COCO have a fixed table of classes, of which a part of the data may lack some.
     """
-    if settings.train not in counts:
-        return (), ()
+    if settings.train not in counts or not _are_chosen(reading, settings):
+        return ()
     pairs = zip(classes, counts[settings.train], strict=True)
     rare = [f"{name!r} ({n})" for name, n in pairs if n < _LEAST_PHOTOS]
     where = f"{reading.root}: list {settings.train!r}"
-    if reading.own_classes or settings.classes:
-        need = f"photos: at least {_LEAST_PHOTOS} needed, or leave it out of data.classes"
-        return tuple(f"{where}: class {name} has too few {need}" for name in rare), ()
-    shown = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
-    return (), ((f"{where}: {len(rare)} classes with too few photos: {shown}",) if rare else ())
+    need = f"photos: at least {_LEAST_PHOTOS} needed, or leave it out of data.classes"
+    return tuple(f"{where}: class {name} has too few {need}" for name in rare)
+
+
+def _are_chosen(reading: Reading, settings: Data) -> bool:
+    """Whether the user chose the classes."""
+    return reading.own_classes or bool(settings.classes)
+
+
+def _tag_warnings(reading: Reading, settings: Data, classes: tuple[str, ...]) -> list[str]:
+    """Warnings about the photos that a run would learn from."""
+    number = {name: k for k, name in enumerate(classes)}
+    photos = []
+    for entry in reading.splits.get(settings.train, ()):
+        tags = {number[tag] for tag in entry.tags if tag in number}
+        if tags or is_negative(entry, settings, classes):
+            photos.append(tags)
+    least = _LEAST_PHOTOS if _are_chosen(reading, settings) else 0
+    return tag_warnings(settings.train, photos, classes, least=least)
+
+
+def _untagged(reading: Reading, settings: Data, classes: tuple[str, ...]) -> str:
+    """What becomes of photos without a tag: "negative (train 120, val 0)"."""
+    without = {
+        split: [entry for entry in entries if not set(entry.tags) & set(classes)]
+        for split, entries in reading.splits.items()
+    }
+    numbers = ", ".join(f"{split} {len(entries)}" for split, entries in without.items())
+    choice = "negative" if settings.untagged == "auto" else settings.untagged
+    left_out = sum(not e.finished for entries in without.values() for e in entries)
+    if settings.untagged == "auto" and left_out:
+        return f"{choice} ({numbers}), but {left_out} left out: not said to be finished"
+    return f"{choice} ({numbers})"
 
 
 def _warnings(
@@ -256,11 +288,13 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     for split, entries in reading.splits.items():
-        if without := [e.name for e in entries if not set(e.tags) & set(classes)]:
-            warnings.append(f"list {split!r}: {_some(without)} without a tag: left out of runs")
+        without = [e for e in entries if not set(e.tags) & set(classes)]
+        left_out = [e.name for e in without if not is_negative(e, settings, classes)]
+        if left_out and settings.untagged != "refuse":
+            warnings.append(f"list {split!r}: {some(left_out)} without a tag: left out of runs")
         no_mask = [e.name for e in entries if e.mask is None]
         if split in settings.evaluate and no_mask:
-            warnings.append(f"list {split!r}: {_some(no_mask)} without a mask: not measured")
+            warnings.append(f"list {split!r}: {some(no_mask)} without a mask: not measured")
     unread = sorted(set(reading.available) - set(reading.splits))
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
@@ -268,16 +302,16 @@ def _warnings(
     if doubles := contradictions(reading.splits.values()):
         groups = [" and ".join(entry.name for entry in group) for group in doubles]
         warnings.append(
-            f"{_some(groups)} more than once, under different tags: keep one of each, and give it"
+            f"{some(groups)} more than once, under different tags: keep one of each, and give it"
             " all its tags in a labels file"
         )
     # What is on both sides is told with the other findings about the masks.
     found = ((name, photo.shown) for name, photo in photos.items())
     masks = {name: mask for name, mask in found if mask and not mask.contradicts}
     if untagged := [name for name, mask in masks.items() if mask.drawn - mask.tags]:
-        warnings.append(f"{_some(untagged)} with a class in the mask that is not a tag")
+        warnings.append(f"{some(untagged)} with a class in the mask that is not a tag")
     if hidden := [name for name, mask in masks.items() if mask.tags - mask.drawn]:
-        warnings.append(f"{_some(hidden)} with a tag that is not in the mask")
+        warnings.append(f"{some(hidden)} with a tag that is not in the mask")
     return warnings
 
 
@@ -299,11 +333,6 @@ def _truth_findings(reading: Reading, photos: Mapping[str, _Photo]) -> tuple[lis
     return problems, warnings
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} photo{'s' if len(names) != 1 else ''} ({shown})"
-
-
 def render(report: CheckReport) -> RenderableType:
     """The report for people, to be printed by a rich console."""
     masks = ", ".join(f"{split} {n}" for split, n in report.masks.items())
@@ -315,6 +344,7 @@ def render(report: CheckReport) -> RenderableType:
     return Group(
         _text(f"{report.root}: {report.kind} layout, {len(report.classes)} classes"),
         *((_text(f"tags: {report.tag_set}"),) if report.tag_set else ()),
+        _text(f"photos without a tag: {report.untagged}"),
         _class_table(report),
         *sides,
         _text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),

@@ -24,6 +24,9 @@ from esol.settings import Data
 from esol.system.files import visible_files
 
 MASKS = "masks"
+NO_TAG = "_background"
+"""Folder beside the folders of tags whose photos show none of the classes."""
+
 CLASS_NAMES = "classes.txt"
 
 _NO_TAGS = ("images", "masks", "labels", "annotations", "photos")
@@ -108,7 +111,9 @@ def _from_rows(
         elif name in splits.get(row.split, {}):
             problems.append(f"{where}: {file} is on {earlier.place} too: keep one row")
         else:
-            splits.setdefault(row.split, {})[name] = Entry(name, root / file, row.tags)
+            splits.setdefault(row.split, {})[name] = Entry(
+                name, root / file, row.tags, finished=row.finished
+            )
     return {split: tuple(entries.values()) for split, entries in splits.items()}
 
 
@@ -180,7 +185,7 @@ def _from_folders(
         elif len(files) > 1:
             problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
         else:
-            entry = Entry(name, root / files[0], (parts[-2],))
+            entry = Entry(name, root / files[0], () if parts[-2] == NO_TAG else (parts[-2],))
             splits.setdefault(parts[0] if lists else "train", []).append(entry)
     tags = {tag for entries in splits.values() for entry in entries for tag in entry.tags}
     file = root / CLASS_NAMES
@@ -189,10 +194,10 @@ def _from_folders(
         *(read_classes(file, tags) if file.exists() else ()),
     }
     wrong = sorted(tag for tag in tags - chosen if tag.lower() in (*LISTS, *_NO_TAGS))
-    if tags and len(wrong) == len(tags) and not problems:
-        names = f"folders called {', '.join(wrong)} are no tags"
+    if splits and len(wrong) == len(tags) and not problems:
+        names = f"folders called {', '.join(wrong)} are no tags, and there is " if wrong else ""
         neither = f"neither {LABELS} nor a sub-folder per tag"
-        raise InputError(f"{root}: {names}, and there is {neither}: add one of them (docs/data.md)")
+        raise InputError(f"{root}: {names}{neither}: add one of them (docs/data.md)")
     for tag in wrong:
         # Beside tags, train may well be the vehicle.
         fix = f"move its photos, or name it in {CLASS_NAMES} or data.classes if it is a class"

@@ -42,13 +42,18 @@ def folder_of(path: Path, root: Path) -> PurePosixPath:
 
 @dataclass(frozen=True)
 class Row:
-    """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3"."""
+    """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3".
+
+    ``finished``: nobody has still to tag it, as far as the file says: without a tag it shows none
+    of the classes.
+    """
 
     file: Path
     place: str
     image: PurePosixPath
     tags: tuple[str, ...]
     split: str
+    finished: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image", composed_path(self.image))
@@ -186,8 +191,6 @@ def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str
         return "no image given"
     if leads_out(image):
         return f"{image} leads out of the data folder: give a path relative to it, without '..'"
-    if not tags:
-        return f"{image} has no tag: give one or remove the row"
     if any("," in tag for tag in tags):
         return "tags are separated by spaces, ';' or '|', not by commas"
     if not split:
@@ -197,12 +200,13 @@ def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo as read: a Sample whose tags are still names."""
+    """A photo as read: a Sample whose tags are still names; ``finished`` as in a Row."""
 
     name: str
     image: Path
     tags: tuple[str, ...]
     mask: Path | None = None
+    finished: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", composed(self.name))
@@ -248,7 +252,8 @@ class Reading:
 class Truth:
     """Reads masks and renumbers their classes; loader processes can copy it.
 
-    ``stored``, ``known`` and ``alphabetical`` are those of the :class:`Reading`.
+    ``stored``, ``known`` and ``alphabetical`` are those of the :class:`Reading`. A sample whose
+    mask is its own photo is all background (``data.untagged_masks``).
     """
 
     stored: Callable[[Path], NDArray[np.uint8]]
@@ -263,6 +268,8 @@ class Truth:
         """
         if sample.mask is None:
             raise InputError(f"{sample.image}: has no mask")
+        if sample.mask == sample.image:
+            return np.zeros(image_size(sample.image), np.uint8)
         mask = self.stored(sample.mask)
         if problem := mask_problem(mask, sample.mask, self.known, image_size(sample.image)):
             raise InputError(problem)

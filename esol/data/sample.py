@@ -28,7 +28,8 @@ class Sample:
         name: unique within the data set, a relative POSIX path without suffix ("cats/0001") and
             without ".."; it names the output files.
         image: the photo's file.
-        tags: sorted class indices, 0 .. K-1 (background is not a tag).
+        tags: sorted class indices, 0 .. K-1 (background is not a tag); none of a photo of
+            background, which shows none of the classes.
         mask: key of the ground truth (a mask file for most layouts), None where there is none.
     """
 
@@ -49,7 +50,8 @@ class Dataset:
         splits: list name -> its samples, sorted by name.
         mask_set: what the ground truth is ("SegmentationClassAug", "masks", ...), "" without one.
         truth: reads a sample's mask as (H, W) uint8, 0 background, 1 .. K, 255 ignored.
-        notes: what was left out or may be a mistake, one sentence each, to be printed and recorded.
+        notes: what was left out, has no tag or may be a mistake, one sentence each, to be printed
+            and recorded.
     """
 
     kind: str

@@ -1,6 +1,6 @@
-"""From a Reading to a Dataset: which photos are used."""
+"""From a Reading to a Dataset: which photos are used, and what those without a tag are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from esol.data.reading import Entry, Reading, Truth, choose_classes
@@ -8,28 +8,27 @@ from esol.data.sample import Dataset, Sample
 from esol.errors import InputError
 from esol.settings import Data
 
+_LEAST_TAGGED = 2
+"""Photos with a tag without which nothing can be learned."""
+
 
 def to_dataset(reading: Reading, settings: Data) -> Dataset:
-    """Choose classes and photos by ``classes`` and ``limit`` of the settings, and number the tags.
+    """Choose classes and photos as the settings say, and number the tags.
 
-    Photos with none of the classes are left out of every list; ``notes`` says so.
+    ``notes`` has the reading's warnings, and what became of photos with none of the classes.
 
     Raises:
         InputError: the reading has problems, a class is not known, two photos share a name, or
             too few photos are left.
     """
-    if reading.problems:
-        more = len(reading.problems) - 1
-        tail = f" (and {more} more: `esol check` lists them)" if more else ""
-        raise InputError(reading.problems[0] + tail)
+    _refuse(reading.problems)
     classes = choose_classes(reading, settings)
+    _refuse(untagged_problems(reading, settings, classes))
     notes = list(reading.warnings)
     splits: dict[str, tuple[Sample, ...]] = {}
     for split, entries in reading.splits.items():
-        samples = _samples(entries, classes)
-        if len(samples) < len(entries):
-            count = len(entries) - len(samples)
-            notes.append(f"{split}: {count} of {len(entries)} photos have no tag, left out")
+        samples = _samples(reading, settings, entries, classes)
+        notes += _untagged_notes(split, entries, samples)
         splits[split] = evenly_spaced(samples, settings.limit)
     _require_photos(reading.root, settings, splits)
     truth = None
@@ -39,6 +38,45 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
     return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
 
 
+def _refuse(problems: tuple[str, ...]) -> None:
+    if problems:
+        more = len(problems) - 1
+        tail = f" (and {more} more: `esol check` lists them)" if more else ""
+        raise InputError(problems[0] + tail)
+
+
+def is_negative(entry: Entry, settings: Data, classes: Collection[str]) -> bool:
+    """Whether a photo is one of background: it shows none of the classes, and is used."""
+    used = settings.untagged == "negative" or (settings.untagged == "auto" and entry.finished)
+    return used and not set(entry.tags) & set(classes)
+
+
+def untagged_problems(
+    reading: Reading, settings: Data, classes: Collection[str]
+) -> tuple[str, ...]:
+    """A line for each list with photos without a tag, where these are refused."""
+    if settings.untagged != "refuse":
+        return ()
+    problems = []
+    for split, entries in reading.splits.items():
+        if names := [entry.name for entry in entries if not set(entry.tags) & set(classes)]:
+            problems.append(
+                f"{reading.root}: list {split!r}: {some(names)} without a tag: give tags, or set"
+                " data.untagged: negative (photos of background) or skip"
+            )
+    return tuple(problems)
+
+
+def some(names: Sequence[str]) -> str:
+    """Number of photos and the first names.
+
+    >>> some(["a"]), some(["a", "b", "c", "d"])
+    ('1 photo (a)', '4 photos (a, b, c, ...)')
+    """
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} photo{'s' if len(names) != 1 else ''} ({shown})"
+
+
 def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
     """At most ``limit`` samples, evenly spaced; 0: all of them."""
     if not limit or len(samples) <= limit:
@@ -46,22 +84,43 @@ def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]
     return tuple(samples[i * len(samples) // limit] for i in range(limit))
 
 
-def _samples(entries: tuple[Entry, ...], classes: tuple[str, ...]) -> tuple[Sample, ...]:
+def _samples(
+    reading: Reading, settings: Data, entries: tuple[Entry, ...], classes: tuple[str, ...]
+) -> tuple[Sample, ...]:
+    """Photos with one of the classes, and those of background."""
     number = {name: k for k, name in enumerate(classes)}
+    blank = settings.untagged_masks and reading.stored is not None
     samples = []
     for entry in sorted(entries, key=lambda entry: entry.name):
         tags = tuple(sorted({number[tag] for tag in entry.tags if tag in number}))
         if tags:
             samples.append(Sample(entry.name, entry.image, tags, entry.mask))
+        elif is_negative(entry, settings, classes):
+            mask = entry.image if blank and entry.mask is None else entry.mask
+            samples.append(Sample(entry.name, entry.image, (), mask))
     return tuple(samples)
+
+
+def _untagged_notes(
+    split: str, entries: tuple[Entry, ...], samples: tuple[Sample, ...]
+) -> Iterator[str]:
+    """What became of a list's photos without a tag."""
+    negative = sum(not sample.tags for sample in samples)
+    left_out = len(entries) - len(samples)
+    for count, what in ((negative, "taken for background"), (left_out, "left out")):
+        if count:
+            verb = "has" if count == 1 else "have"
+            yield f"{split}: {count} of {len(entries)} photos {verb} no tag, {what}"
 
 
 def _require_photos(root: Path, settings: Data, splits: Mapping[str, tuple[Sample, ...]]) -> None:
     """Check that no list has too few photos, and no two photos one name."""
     for split, samples in splits.items():
-        least = 2 if split == settings.train else 1
-        if len(samples) < least:
-            what = f"{len(samples)} tagged photos: at least {least} needed"
+        if not samples:
+            raise InputError(f"{root}: list {split!r} has no tagged photo: name another list")
+        tagged = sum(bool(sample.tags) for sample in samples)
+        if split == settings.train and tagged < _LEAST_TAGGED:
+            what = f"{tagged} tagged photos: at least {_LEAST_TAGGED} needed"
             raise InputError(f"{root}: list {split!r} has {what}")
     files: dict[str, Path] = {}
     for sample in (sample for samples in splits.values() for sample in samples):

@@ -32,9 +32,9 @@ def squash_mask(mask: NDArray[np.uint8], side: int) -> Tensor:
 
 
 def squash_planes(planes: NDArray[np.uint8], side: int) -> Tensor:
-    """(P, h, w) planes to (P, side, side) uint8, bilinearly."""
+    """(P, h, w) planes to (P, side, side) uint8, bilinearly; P may be 0."""
     small = [Image.fromarray(p).resize((side, side), Image.Resampling.BILINEAR) for p in planes]
-    return torch.from_numpy(np.stack([np.array(plane) for plane in small]))
+    return torch.from_numpy(np.array(small, np.uint8).reshape(len(planes), side, side))
 
 
 def squash(image: Image.Image, side: int) -> Image.Image:
@@ -80,9 +80,12 @@ class Crop:
         return self._placed(values[None], IGNORE)[0]
 
     def planes(self, planes: NDArray[np.uint8]) -> Tensor:
-        """(P, side, side) uint8 of (P, h, w) planes over the photo, bilinearly; 0 outside it."""
+        """(P, side, side) uint8 of (P, h, w) planes over the photo, bilinearly; 0 outside it.
+
+        P may be 0.
+        """
         parts = [self._cut(Image.fromarray(plane), Image.Resampling.BILINEAR) for plane in planes]
-        values = np.stack([np.asarray(part) for part in parts])
+        values = np.array(parts, np.uint8).reshape(len(planes), self.y[2], self.x[2])
         return self._placed(torch.from_numpy(values), 0)
 
     def _cut(self, image: Image.Image, how: Image.Resampling) -> Image.Image:

@@ -29,6 +29,9 @@ VOC_CLASSES = (
 )
 """The 20 classes; mask value k + 1 is ``VOC_CLASSES[k]``."""
 
+_Tags = tuple[tuple[str, ...], bool]
+"""A photo's tags, and whether it is finished: without a tag, a photo of background."""
+
 _PHOTOS = "JPEGImages"
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
 _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
@@ -56,7 +59,8 @@ def read_voc(root: Path, settings: Data) -> Reading:
             elif name not in photos:
                 problems.append(f"{where}: JPEGImages has no photo {name}: remove the line")
             else:
-                entries[name] = Entry(name, photos[name], tags_of(name), masks.get(name))
+                tags, finished = tags_of(name)
+                entries[name] = Entry(name, photos[name], tags, masks.get(name), finished)
         splits[split] = tuple(entries.values())
     return Reading(
         kind="voc",
@@ -108,7 +112,7 @@ def _tag_source(
     known: tuple[str, ...],
     photos: Container[str],
     problems: list[str],
-) -> Callable[[str], tuple[str, ...]]:
+) -> Callable[[str], _Tags]:
     """A function from a photo's name to its tags, which adds to ``problems``."""
     annotations, difficult = root / "Annotations", settings.difficult
     if not settings.labels and annotations.is_dir():
@@ -131,10 +135,10 @@ def _tag_source(
             problems.append(f"{where}: {_unknown(root, unknown[0])}")
         table.setdefault(name, row.tags)
 
-    def tags_of(name: str) -> tuple[str, ...]:
+    def tags_of(name: str) -> _Tags:
         if name not in table:
             problems.append(f"{labels}: no row for {name}: add one")
-        return table.get(name, ())
+        return table.get(name, ()), True
 
     return tags_of
 
@@ -147,17 +151,17 @@ def _unknown(root: Path, name: str) -> str:
 
 def _xml_tags(
     root: Path, photo: str, known: tuple[str, ...], difficult: bool, problems: list[str]
-) -> tuple[str, ...]:
+) -> _Tags:
     folder, name = root / "Annotations", f"{photo}.xml"
     file = on_disk(folder, name)
     if file is None:
         problems.append(f"{folder / name}: no such file: add it, or remove the photo from its list")
-        return ()
+        return (), False
     try:
         objects = read_xml(file).findall("object")
     except InputError as error:
         problems.append(str(error))
-        return ()
+        return (), False
     tags = set()
     for thing in objects:
         name = composed((thing.findtext("name") or "").strip())
@@ -165,4 +169,5 @@ def _xml_tags(
             problems.append(f"{file}: object {_unknown(root, name)}")
         elif difficult or (thing.findtext("difficult") or "0").strip() != "1":
             tags.add(name)
-    return tuple(sorted(tags))
+    # A photo of difficult objects alone is not one of background.
+    return tuple(sorted(tags)), bool(tags) or not objects

@@ -24,7 +24,7 @@ def fuse(
     otherwise it is 255: something stands there, and no map says what. A pixel that is not salient
     is background, except that it is 255 if it scores above both 0.9 and ``threshold``: on real
     photos a quarter to a half of these show an object, so neither label is reliable
-    (docs/masks.md).
+    (docs/masks.md). A photo without a class is all background, whatever is salient in it.
 
     Args:
         scores: (K', H, W) maps of the photo's tagged classes, 0 .. 1.
@@ -42,6 +42,8 @@ def fuse(
     if saliency.shape != scores.shape[1:]:
         raise ValueError(f"saliency {saliency.shape} and scores {scores.shape} differ in size")
     seed = seed_mask(scores, classes, threshold)
+    if not len(classes):
+        return seed
     inside = np.where(seed == 0, np.uint8(IGNORE), seed)
     doubtful = (strongest(scores)[0] > _CERTAIN) & (seed != 0)
     outside = np.where(doubtful, np.uint8(IGNORE), np.uint8(0))

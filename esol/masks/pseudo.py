@@ -113,8 +113,9 @@ def statistics(
     Returns:
         Plain values: ``{"photos", "pixels", "background", "ignored", "empty", "per_class": {name:
         {"tagged", "missing", "pixels", "share"}}}``. ``background``, ``ignored`` and ``share`` are
-        shares of all pixels (0 without any); ``empty`` counts photos without a pixel of any class,
-        ``tagged`` photos with the tag, ``missing`` tagged photos without a pixel of the class.
+        shares of all pixels (0 without any); ``empty`` counts photos with a tag and without a pixel
+        of any class, ``tagged`` photos with the tag, ``missing`` tagged photos without a pixel of
+        the class.
 
     Raises:
         ValueError: a mask has a value between K and 255.
@@ -126,7 +127,7 @@ def statistics(
         counts = np.bincount(mask.ravel(), minlength=256)
         pixels += counts
         number += 1
-        empty += not counts[1:IGNORE].any()
+        empty += len(tags) > 0 and not counts[1:IGNORE].any()
         for tag in tags:
             tagged[tag] += 1
             missing[tag] += counts[tag + 1] == 0

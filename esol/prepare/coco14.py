@@ -118,7 +118,7 @@ def _draw(reading: Reading, out: Path) -> None:
 
 
 def _write_labels(reading: Reading, out: Path) -> None:
-    """Tags of both lists; photos without an object are left out, as in a run."""
+    """Tags of both lists; photos without an object are left out, as by coco14.yaml."""
     rows = ["image,labels,split"]
     for split, entries in reading.splits.items():
         for entry in sorted(entries, key=lambda entry: entry.name):

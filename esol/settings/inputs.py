@@ -42,6 +42,14 @@ class Data:
     difficult: bool = True
     """VOC XML only: an object marked difficult counts as a tag."""
 
+    untagged: Literal["auto", "negative", "skip", "refuse"] = "auto"
+    """Photos without a tag. negative: photos of background, which show none of the classes. skip:
+    left out. refuse: an error. auto: negative, but skip where a file may hold photos that nobody
+    has tagged yet (docs/data.md)."""
+
+    untagged_masks: bool = False
+    """In a data set with masks: a negative photo that has none is measured as all background."""
+
     limit: Annotated[int, NOT_NEGATIVE] = 0
     """Use at most this many photos of each list, evenly spaced by name; 0: all."""
 

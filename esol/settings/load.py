@@ -56,6 +56,9 @@ def find_config(name: str) -> Path:
 RETIRED = {"quirks": {"momentum": False, "checkpoint": False, "crop": False}}
 """Settings of earlier versions, with the only value that still loads: stored runs have them."""
 
+EARLIER = ("--data.untagged=skip",)
+"""What runs did that were made before there was a setting for it."""
+
 LAST_WITH_QUIRKS = "3c53725"
 """Last commit that had these settings."""
 
@@ -252,8 +255,11 @@ def stored_settings(path: Path) -> Settings:
     Raises:
         InputError: they cannot be read, perhaps because another version wrote them.
     """
+    content = read_yaml(path)
+    data = content.get("data") if isinstance(content, dict) else None
+    older = data is None or (isinstance(data, dict) and "untagged" not in data)
     try:
-        return load_settings(path)
+        return load_settings(path, *(EARLIER if older else ()))
     except InputError as error:
         raise InputError(
             f"{error} (of a run: was it edited, or made by another version of esol?)"

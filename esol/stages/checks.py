@@ -1,9 +1,9 @@
 """What is refused before any work, because it would only fail hours later."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from esol.data import Dataset, Sample
+from esol.data.balance import tag_warnings
 from esol.data.images import image_size
 from esol.data.reading import Truth
 from esol.data.selection import evenly_spaced
@@ -46,12 +46,9 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     if "segment" in todo or "evaluate" in todo:
         job.run.corrections.check(job.data.classes)
     _check_networks(job, todo)
-    train = job.training_samples()
-    counts = Counter(tag for sample in train for tag in sample.tags)
-    rare = [f"{n} ({counts[i]})" for i, n in enumerate(job.data.classes) if counts[i] < 2]
-    if rare:
-        more = ", .." if len(rare) > 5 else ""
-        log.warning("too few photos to learn from: %s%s", ", ".join(rare[:5]), more)
+    tags = [sample.tags for sample in job.training_samples()]
+    for line in tag_warnings(job.settings.data.train, tags, job.data.classes):
+        log.warning("%s", line)
 
 
 def _check_lists(job: Job, todo: Sequence[str]) -> None:

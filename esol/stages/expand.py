@@ -8,7 +8,11 @@ from esol.stages.job import Job
 
 
 def expand(job: Job) -> None:
-    """Train Expansion on the frozen classifier; writes expansion.safetensors."""
+    """Train Expansion on the frozen classifier; writes expansion.safetensors.
+
+    Photos of background take no part: they have nothing to expand, and raising their loss would
+    teach Expansion to find classes where there are none.
+    """
     settings, train = job.settings.expand, job.settings.data.train
     groups = ("seed", "input", "backbone", "head", "expand")
     with job.enter("expand", *groups, after=("classify",), lists=(train,)) as stage:
@@ -19,6 +23,6 @@ def expand(job: Job) -> None:
         losses = partial(expand_losses, alpha=settings.alpha, objective=settings.objective)
         if settings.learn != "nothing":
             stage.results |= fit_sampler(
-                job, model, model.expansion, losses, settings.fit, "expand"
+                job, model, model.expansion, losses, settings.fit, "expand", tagged=True
             )
         finish(model.expansion, job.run.weights("expand"))

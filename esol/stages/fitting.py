@@ -102,6 +102,7 @@ def tagged_inputs(
     *,
     by_tag: bool = False,
     of_classifier: bool = False,
+    tagged: bool = False,
 ) -> Inputs:
     """Training inputs of the training list: photos, or cached features.
 
@@ -111,12 +112,15 @@ def tagged_inputs(
         planes: what else is learned from.
         by_tag: the planes are those of a photo's tagged classes.
         of_classifier: the backbone is that of the trained classifier, which no longer learns.
+        tagged: without the photos of background.
     """
-    settings, samples = job.settings, job.training_samples()
+    settings, members = job.settings, job.training_samples()
+    samples = tuple(sample for sample in members if sample.tags or not tagged)
     key = job.cache_key(of_classifier=of_classifier)
     if key is None:
         return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
-    cache = compute_features(backbone.eval(), samples, settings, job.run.path, key)
+    # Of all: features are computed in groups, which must not depend on the stage.
+    cache = compute_features(backbone.eval(), members, settings, job.run.path, key)
     flip = settings.input.flip
     return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)
 
@@ -135,10 +139,17 @@ def classifier_groups(
 
 
 def fit_sampler(
-    job: Job, model: Localizer, part: nn.Module, losses: LossFunction, optimisation: Fit, stage: str
+    job: Job,
+    model: Localizer,
+    part: nn.Module,
+    losses: LossFunction,
+    optimisation: Fit,
+    stage: str,
+    *,
+    tagged: bool = False,
 ) -> Mapping[str, float]:
     """Train Expansion or Shrinkage, a part of the localizer; returns what ``fit`` does."""
-    inputs = tagged_inputs(job, model.backbone, of_classifier=True)
+    inputs = tagged_inputs(job, model.backbone, of_classifier=True, tagged=tagged)
     training = job.training_run(job.run.stage(stage), stage)
     return fit(model, losses, inputs, [(part.parameters(), 1.0)], optimisation, training)
 

@@ -1,7 +1,7 @@
 """Job: the argument of every stage."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,12 +71,12 @@ class Job:
         return saliency_folder(self.data.root, self.settings.masks.saliency)
 
     def check_saliency(self, *lists: str) -> None:
-        """Read the saliency maps of some lists.
+        """Read the saliency maps of some lists; photos of background need none.
 
         Raises:
             InputError: one is missing, unreadable or of another shape than its photo.
         """
-        for sample in self.data.samples(*lists):
+        for sample in self._with_saliency(lists):
             load_saliency(self.saliency(sample), image_size(sample.image))
 
     def saliency_digest(self, *lists: str) -> str:
@@ -88,9 +88,13 @@ class Job:
         if not self.settings.masks.saliency:
             return "none"
         digest = hashlib.sha256()
-        for sample in self.data.samples(*lists):
+        for sample in self._with_saliency(lists):
             digest.update(self.saliency(sample).read_bytes())
         return digest.hexdigest()
+
+    def _with_saliency(self, lists: Iterable[str]) -> Iterator[Sample]:
+        """Photos of some lists whose saliency maps are read: what is salient may be of a class."""
+        return (sample for sample in self.data.samples(*lists) if sample.tags)
 
     def cache_key(self, *, of_classifier: bool) -> str | None:
         """Name of the backbone's weights in the feature cache.

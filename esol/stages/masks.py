@@ -57,7 +57,7 @@ def masks(job: Job) -> None:
             log.warning(
                 "masks: %d of %d photos are all background; train longer, or set masks.threshold",
                 summary["empty"],
-                len(samples),
+                sum(bool(sample.tags) for sample in samples),
             )
         stage.results |= {
             "photos": len(samples),
@@ -102,7 +102,7 @@ def _threshold(job: Job) -> float | None:
 def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     settings = job.settings.masks
     saliency: NDArray[np.float32] | None = None
-    if settings.saliency:
+    if settings.saliency and sample.tags:
         saliency = load_saliency(job.saliency(sample), image_size(sample.image))
     if threshold is not None:
         maps = _maps(job, sample)

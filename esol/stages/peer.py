@@ -216,10 +216,12 @@ def _eps(job: Job, stage: OpenStage) -> None:
 
 @dataclass(frozen=True)
 class _SaliencyPlanes:
-    """A photo's saliency map as its only plane."""
+    """A photo's saliency map as its only plane; nothing of a photo of background is salient."""
 
     job: Job
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
+        if not sample.tags:
+            return np.zeros((1, 1, 1), np.uint8)
         saliency = load_saliency(self.job.saliency(sample), image_size(sample.image))
         return np.rint(saliency * 255).astype(np.uint8)[None]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from esol.data.images import image_size
 from esol.data.sample import Sample
-from esol.maps.files import save_maps
+from esol.maps.files import grid, save_maps
 from esol.maps.localize import Network, SizedSample, batches_of_one_size, localize
 from esol.stages.job import Job
 from esol.system.distributed import all_wait, my_share
@@ -25,7 +26,8 @@ def map_photos(
 ) -> None:
     """Write FOLDER/KIND/NAME.npz of the photos, of those that are not there yet.
 
-    Several processes share the batches; on return all files are there.
+    Photos of background have no maps: their files say so, and no network sees them. Several
+    processes share the batches; on return all files are there.
 
     Args:
         job: settings and data.
@@ -35,8 +37,11 @@ def map_photos(
         kinds: of maps.
         of_classifier: the networks' backbone is the trained classifier's.
     """
-    settings, cache = job.settings, _cache(job, networks, samples, of_classifier)
-    batches = my_share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
+    settings, tagged = job.settings, tuple(sample for sample in samples if sample.tags)
+    for sample in my_share([sample for sample in samples if not sample.tags]):
+        _save_none(sample, folder, kinds)
+    cache = _cache(job, networks, tagged, of_classifier)
+    batches = my_share(batches_of_one_size(tagged, same=settings.input.resize == "squash"))
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
     start = len(batches) - len(todo)
@@ -46,6 +51,15 @@ def map_photos(
             for kind in kinds:
                 save_maps(folder / kind / f"{sample.name}.npz", maps[kind], tags, size)
     all_wait()
+
+
+def _save_none(sample: Sample, folder: Path, kinds: Sequence[str]) -> None:
+    """Write the files of a photo of background."""
+    size = image_size(sample.image)
+    maps = np.zeros((0, *grid(size)), np.float32)
+    for path in (folder / kind / f"{sample.name}.npz" for kind in kinds):
+        if not path.exists():
+            save_maps(path, maps, np.zeros(0, np.int64), size)
 
 
 def _cache(

@@ -19,7 +19,7 @@ def seeds(job: Job) -> None:
         for sample in track(mine, "seeds", total=len(mine), unit="photos"):
             path = stage.path / f"{sample.name}.png"
             maps = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
-            empty += not (maps.maps > threshold).any()
+            empty += bool(sample.tags) and not (maps.maps > threshold).any()
             if not path.exists():
                 save_mask(seed_mask(maps.full(), maps.classes, threshold), path)
         empty = sum(all_gather(empty))
@@ -27,7 +27,7 @@ def seeds(job: Job) -> None:
             log.warning(
                 "seeds: %d of %d photos are all background; train longer, or lower seeds.threshold",
                 empty,
-                len(samples),
+                sum(bool(sample.tags) for sample in samples),
             )
         stage.results |= {
             "photos": len(samples),

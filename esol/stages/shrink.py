@@ -8,7 +8,10 @@ from esol.stages.job import Job
 
 
 def shrink(job: Job) -> None:
-    """Train Shrinkage on the frozen classifier and Expansion; writes shrinkage.safetensors."""
+    """Train Shrinkage on the frozen classifier and Expansion; writes shrinkage.safetensors.
+
+    Photos of background take part in L_cls, and have no area.
+    """
     settings, train = job.settings.shrink, job.settings.data.train
     groups = ("seed", "input", "backbone", "head", "expand", "shrink")
     with job.enter("shrink", *groups, after=("classify", "expand"), lists=(train,)) as stage:

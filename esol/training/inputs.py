@@ -185,8 +185,9 @@ class _Augmented:
 
 def _quarter(planes: Tensor) -> Tensor:
     """Means over 4 x 4 pixels: no map is finer, and a batch has a plane for every class."""
-    means = F.avg_pool2d(planes.float(), 4, ceil_mode=True, count_include_pad=False)
-    return means.round().to(torch.uint8)
+    # One channel each: there may be no plane, but not no channel.
+    means = F.avg_pool2d(planes[:, None].float(), 4, ceil_mode=True, count_include_pad=False)
+    return means[:, 0].round().to(torch.uint8)
 
 
 def mirrored(view: Example) -> Example:

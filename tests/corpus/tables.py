@@ -172,7 +172,10 @@ REFUSED = {
 RUN = {
     "a field too many": (SOUND.replace("a.jpg,cat", "a.jpg,cat,dog"), ("line 2", "quote those")),
     "a field too few": (SOUND.replace("a.jpg,cat", "a.jpg"), ("line 2", "as the header")),
-    "no tag": (SOUND.replace("a.jpg,cat", "a.jpg, "), ("line 2", "give one or remove the row")),
+    "no tag at all": (
+        "image,labels\nimages/a.jpg,\nimages/b.jpg,\n",
+        ("data", "must be 1 .. 254"),
+    ),
     "no photo": (SOUND.replace("images/a.jpg,", ","), ("line 2", "no image given")),
     "commas in quotes": (
         SOUND.replace("cat dog", '"cat,dog"'),

@@ -44,7 +44,11 @@ def printed(report: CheckReport) -> str:
 def test_a_sound_set(tmp_path: Path) -> None:
     report = check(sound(tmp_path), Data())
     assert report.problems == ()
-    assert report.warnings == ()
+    assert report.warnings == (
+        "list 'train': too few photos to learn from: dog (2), cat (3): give 10 or more",
+    )
+    assert report.untagged == "negative (train 0)"
+    assert "photos without a tag: negative (train 0)" in printed(report)
     assert report.kind == "folder"
     assert report.classes == ("cat", "dog")
     assert report.photos == {"train": 4}
@@ -59,14 +63,14 @@ def test_a_sound_set(tmp_path: Path) -> None:
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
     root = sound(tmp_path)
-    append(root, "gone.jpg,cat", "a,cat", "b,dog", "images/d.jpg,")
+    append(root, "gone.jpg,cat", "a,cat", "b,dog", "images/d.jpg,'cat,dog'")
     (root / "images" / "c.jpg").write_bytes((root / "images" / "c.jpg").read_bytes()[:400])
     (root / "images" / "new.png").write_bytes(b"")
     save_mask(np.full((20, 30), 7, dtype=np.uint8), root / "masks" / "a.png")
     save_mask(np.zeros((3, 3), dtype=np.uint8), root / "masks" / "b.png")
     (root / "masks" / "d.png").write_bytes(b"no png")
     expected = (
-        ("labels.csv: line 9", "no tag"),
+        ("labels.csv: line 9", "fields"),
         ("labels.csv: line 6", "gone.jpg"),
         ("labels.csv: line 7", "line 2 too"),
         ("labels.csv: line 8", "other tags on line 3"),
@@ -86,7 +90,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 def test_nothing_but_problems(tmp_path: Path) -> None:
     root = sound(tmp_path)
     (root / "masks").rename(root / "elsewhere")
-    (root / "labels.csv").write_text("image,labels\nx.jpg,cat\nimages/a.jpg,\n")
+    (root / "labels.csv").write_text("image,labels\nx.jpg,cat\nimages/a.jpg,'a,b'\n")
     report = check(root, Data())
     assert len(report.problems) == 2
     assert "problems: 2" in printed(report)

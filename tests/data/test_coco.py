@@ -72,8 +72,9 @@ def test_tags_and_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert [(s.name, s.tags) for s in data.splits["train2017"]] == [
         ("000000000007", (2,)),
         ("000000000008", (0, 1)),
+        ("000000000009", ()),
     ]
-    assert data.notes == ("train2017: 1 of 3 photos have no tag, left out",)
+    assert data.notes == ("train2017: 1 of 3 photos has no tag, taken for background",)
     assert data.mask_set == "instances"
     assert capsys.readouterr().out == ""
 
@@ -109,7 +110,7 @@ def test_ready_masks(tmp_path: Path) -> None:
     data = open_dataset(root, Data("auto", "train2017", ("train2017",), masks="ready"))
     assert data.mask_set == "ready"
     assert data.truth is not None
-    with_mask, without = data.splits["train2017"]
+    with_mask, without, _ = data.splits["train2017"]
     assert (data.truth(with_mask) == 2).all()
     assert without.mask is None
 
@@ -124,10 +125,10 @@ def test_two_categories_of_one_name_are_one_class(tmp_path: Path) -> None:
     said = f"{file}: categories 1 and 90 are all called 'dog': they are taken for one class"
     data = open_dataset(root, TRAIN)
     assert data.classes == ("dog", "plane")
-    assert [s.tags for s in data.samples("train2017")] == [(0,), (0,)]
+    assert [s.tags for s in data.samples("train2017")] == [(0,), (0,), ()]
     assert data.truth is not None
-    for sample in data.samples("train2017"):
-        assert set(np.unique(data.truth(sample))) == {0, 1}
+    values = [set(np.unique(data.truth(sample))) for sample in data.samples("train2017")]
+    assert values == [{0, 1}, {0, 1}, {0}]
     assert said in data.notes
     report = check(root, TRAIN)
     assert (report.problems, report.counts) == ((), {"train2017": (2, 0)})
@@ -178,7 +179,9 @@ def test_real_photos_against_a_loop(shared: Path) -> None:
     data = open_dataset(root, Data(train="train2017", evaluate=("val2017",)))
     assert len(data.classes) == 80
     assert data.truth is not None
-    assert [len(samples) for samples in data.splits.values()] == [49, 48]
+    assert [len(samples) for samples in data.splits.values()] == [50, 50]
+    tagged = [sum(bool(s.tags) for s in samples) for samples in data.splits.values()]
+    assert tagged == [49, 48]
     for split in data.splits:
         coco = COCO(root / "annotations" / f"instances_{split}.json")
         numbers = {c["id"]: k for k, c in enumerate(coco.dataset["categories"])}

@@ -110,7 +110,6 @@ def test_lists(tmp_path: Path) -> None:
         ("../a.jpg,dog", ("line 3", "out of the data folder")),
         ("/etc/a.jpg,dog", ("line 3", "out of the data folder")),
         ("C:\\a.jpg,dog", ("line 3", "out of the data folder")),
-        ("b.png,", ("line 3", "no tag")),
         (",dog", ("line 3", "no image")),
         ("a.jpg,dog", ("line 3", "line 2 too")),
         ("a,dog", ("line 3", "line 2 too")),
@@ -260,7 +259,7 @@ def test_mask_values_follow_the_class_order(tmp_path: Path) -> None:
     (root / "classes.txt").write_text("emu\ndog\ncat\n")
     assert open_dataset(root, Data()).classes == ("emu", "dog", "cat")
     assert values(Data(classes=("cat", "dog", "emu"))) == [0, 3, 2, 1, 255, 0]
-    data = open_dataset(root, Data(classes=("cat",)))
+    data = open_dataset(root, Data(classes=("cat",), untagged="skip"))
     assert tags(data) == {"a": ("cat",), "d": ("cat",)}
     assert "1 of 3" in data.notes[0]
     assert values(Data(classes=("cat",))) == [0, 255, 255, 1, 255, 0]
@@ -297,7 +296,7 @@ def test_limit_is_evenly_spaced_among_tagged_photos(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(("image,labels", *rows)))
     data = open_dataset(tmp_path, Data(limit=5))
     assert [s.name for s in data.splits["train"]] == ["00", "04", "08", "12", "16"]
-    data = open_dataset(tmp_path, Data(limit=5, classes=("dog",)))
+    data = open_dataset(tmp_path, Data(limit=5, classes=("dog",), untagged="skip"))
     assert [s.name for s in data.splits["train"]] == ["01", "05", "09", "13", "17"]
     assert len(open_dataset(tmp_path, Data(limit=50)).splits["train"]) == 20
     refused(tmp_path, "at least 2", settings=Data(limit=1))

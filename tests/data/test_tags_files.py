@@ -1,6 +1,7 @@
 """Tags in other people's files: every format, recognised by content, found again in the photos."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,9 @@ MAKERS = {
     "Hugging Face image folder, CSV": table,
 }
 
+UNFINISHED = ("CVAT for images 1.1", "Hugging Face image folder")
+"""Where the photo without a tag may be one that nobody has tagged yet (JSON: null)."""
+
 
 @pytest.mark.parametrize("form", MAKERS)
 @pytest.mark.parametrize("named", [False, True])
@@ -137,8 +141,14 @@ def test_a_format_is_recognised_by_its_content(tmp_path, form, named):
         path = path.rename(root / f".hidden-{path.name}") if "folder" not in form else path
     settings = Data(labels=path.name if named else "")
     data = open_dataset(root, settings)
-    assert tags(data) == EXPECTED
-    assert data.notes == ("train: 1 of 4 photos have no tag, left out",)
+    negative = {} if form in UNFINISHED else {"none": ()}
+    assert tags(data) == EXPECTED | negative
+    what = "left out" if form in UNFINISHED else "taken for background"
+    assert data.notes == (f"train: 1 of 4 photos has no tag, {what}",)
+    for choice, more in (("negative", {"none": ()}), ("skip", {})):
+        chosen = replace(settings, untagged=choice)
+        assert tags(open_dataset(root, chosen)) == EXPECTED | more
+    refused(root, "'train': 1 photo (none)", settings=replace(settings, untagged="refuse"))
     assert source(root, settings) == f"{path.name} ({form.removesuffix(', CSV')})"
 
 
@@ -155,7 +165,7 @@ def test_two_candidates_are_told_and_one_can_be_named(tmp_path):
     coco(root)
     refused(root, "detections.json, project-1-at-2024.json", "data.labels")
     settings = Data(labels="detections.json")
-    assert tags(open_dataset(root, settings)) == EXPECTED
+    assert tags(open_dataset(root, settings)) == EXPECTED | {"none": ()}
     refused(
         root, "nothing.json", "no such file", settings=Data(kind="folder", labels="nothing.json")
     )

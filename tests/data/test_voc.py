@@ -46,7 +46,8 @@ def test_tags_from_xml(tmp_path: Path) -> None:
     assert tags(data) == {"a": ("cat", "dog"), "b": ("person",), "c": ("dog",)}
     data = open_dataset(root, Data(difficult=False))
     assert tags(data) == {"a": ("cat",), "b": ("person",)}
-    assert data.notes == ("train: 1 of 3 photos have no tag, left out",)
+    # Its one object is difficult: something is there, and no tag says what.
+    assert data.notes == ("train: 1 of 3 photos has no tag, left out",)
 
 
 def test_lists(tmp_path: Path) -> None:
@@ -75,10 +76,10 @@ def test_mask_sets(tmp_path: Path) -> None:
 def test_classes_left_out_are_ignored(tmp_path: Path) -> None:
     data = open_dataset(voc(tmp_path), Data(classes=("dog", "cat")))
     assert data.classes == ("dog", "cat")
-    assert tags(data) == {"a": ("dog", "cat"), "c": ("dog",)}
+    assert tags(data) == {"a": ("dog", "cat"), "b": (), "c": ("dog",)}
     assert data.truth is not None
     assert data.truth(data.splits["train"][0])[0].tolist() == [0, 2, 1, 255, 255, 255]
-    assert data.notes == ("train: 1 of 3 photos have no tag, left out",)
+    assert data.notes == ("train: 1 of 3 photos has no tag, taken for background",)
 
 
 def test_tags_from_a_labels_file(tmp_path: Path) -> None:

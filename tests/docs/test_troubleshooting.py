@@ -103,6 +103,12 @@ def one_unicorn() -> None:
     SPOILED["A tag that is no class"]()
 
 
+def all_defects() -> None:
+    with Path("photos/classes.txt").open("a") as classes:
+        classes.write("defect\n")
+    labels(lambda text: text.replace(".jpg,", ".jpg,defect "))()
+
+
 def classified() -> None:
     assert main(["classify", SMOKE, "photos", "runs/mine"]) == 0
 
@@ -156,6 +162,7 @@ SPOILED: dict[str, Callable[[], object]] = {
     "Masks and tags disagree": shifted,
     "A tag that is no class": labels(lambda text: text.replace("anchor", "anchor unicorn", 1)),
     "Too few photos of a class": one_unicorn,
+    "A class in every photo": all_defects,
     "A misspelt setting": lambda: Path("mine.yaml").write_text("expand: {alpa: 1}\n"),
     "No run there": lambda: Path("runs/mine").mkdir(parents=True),
     "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),

@@ -117,7 +117,8 @@ def whole(out: Path) -> None:
     assert ready.truth is not None
     seen = set()
     for split in SPLITS:
-        assert len(fly.splits[split]) == COUNTS[split] - 1
+        assert len(fly.splits[split]) == COUNTS[split]
+        assert sum(bool(sample.tags) for sample in fly.splits[split]) == COUNTS[split] - 1
         for drawn, stored in zip(fly.splits[split], ready.splits[split], strict=True):
             assert (drawn.name, drawn.tags) == (stored.name, stored.tags)
             assert (fly.truth(drawn) == ready.truth(stored)).all()

@@ -31,7 +31,8 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         if leads_out(photo):
             yield f"{path}: {place}: {photo} leads out of the data folder: fix it"
         else:
-            yield Row(path, place, photo, tuple(sorted(tags)), _list(image, photo))
+            names, finished = tuple(sorted(tags)), bool(tags) or says_empty(image)
+            yield Row(path, place, photo, names, _list(image, photo), finished)
 
 
 def images_of(path: Path) -> list[ElementTree.Element]:

@@ -45,7 +45,8 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
                 yield f"{where}: {tags}"
                 continue
             split = str(record.get("split") or "") or list_of(image)
-            yield Row(path, f"line {line}", image, tags, split)
+            finished = record[column] is not None
+            yield Row(path, f"line {line}", image, tags, split, finished)
 
 
 def _column(record: dict[str, Any], path: Path) -> str:

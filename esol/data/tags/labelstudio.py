@@ -25,19 +25,23 @@ def recognise(path: Path, content: Any) -> bool:
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """A row or a problem for each task; an InputError if the file is damaged.
 
-    Cancelled annotations do not count; several annotations of a task must agree.
+    Cancelled annotations do not count; several annotations of a task must agree. A task without a
+    tag is finished if an annotation says that nothing is in the photo.
     """
     for number, task in enumerate(read_json(path, "export it again"), start=1):
         with entry(f"{path}: task {number}"):
             place = f"task {task.get('id', number)}"
             image = PurePosixPath(photo_of(address_of(task["data"])))
-            choices = {_tags(annotation["result"]) for annotation in submitted(task)}
+            annotations = submitted(task)
+            choices = {_tags(annotation["result"]) for annotation in annotations}
+            empty = any(map(says_empty, annotations))
         if leads_out(image):
             yield f"{path}: {place}: {image} leads out of the data folder: fix it"
         elif len(choices) > 1:
             yield f"{path}: {place}: annotations with different tags: keep one"
         else:
-            yield Row(path, place, image, next(iter(choices), ()), list_of(image))
+            tags = next(iter(choices), ())
+            yield Row(path, place, image, tags, list_of(image), finished=bool(tags) or empty)
 
 
 def submitted(task: dict[str, Any]) -> list[dict[str, Any]]:

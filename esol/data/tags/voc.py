@@ -25,10 +25,13 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     for file in sorted(path.rglob("*.xml")):
         tree = read_xml(file)
         with entry(str(file)):
+            objects = list(tree.iter("object"))
             tags = {
                 (thing.findtext("name") or "").strip()
-                for thing in tree.iter("object")
+                for thing in objects
                 if settings.difficult or (thing.findtext("difficult") or "0").strip() != "1"
             }
             photo = PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
-        yield Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo))
+        # A photo of difficult objects alone is not one of background.
+        finished = not objects or bool(tags)
+        yield Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo), finished)
