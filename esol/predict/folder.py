@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from esol.data.batch import together
 from esol.data.images import IMAGE_SUFFIXES, colour, image_size, load_image, palette, save_mask
 from esol.errors import InputError
-from esol.predict.tiles import BAND, labelled
+from esol.ops.grids import bands
+from esol.predict.tiles import labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
 from esol.system.files import atomic, plain, write_atomic, write_json
 from esol.system.progress import track
@@ -25,9 +27,6 @@ from esol.system.read import read_json
 
 CLASSES = "classes.json"
 """Names and colours of the mask values, and which model and settings made the masks."""
-
-TOGETHER = 100_000_000
-"""Pixels that the photos of one batch hold at most, unless it is a single photo: 400 MB."""
 
 
 class _Network(Protocol):
@@ -131,9 +130,8 @@ def predict_folder(
 def draw_overlay(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
     """Blend the colours of an (H, W) mask into an RGB photo; not those of background and 255."""
     result = photo.copy()
-    for top in range(0, photo.height, BAND):
-        box = (0, top, photo.width, min(top + BAND, photo.height))
-        part = mask[box[1] : box[3]]
+    for rows in bands(photo.height):
+        box, part = (0, rows.start, photo.width, rows.stop), mask[rows]
         tinted = Image.blend(photo.crop(box), colour(part).convert("RGB"), 0.5)
         result.paste(tinted, box, Image.fromarray((part > 0) & (part < 255)))
     return result
@@ -198,7 +196,9 @@ class _Work:
         return [
             group
             for size, members in by_size.items()
-            for group in _cut(members, self.options.batch if max(size) <= self.model.tile else 1)
+            for group in together(
+                members, self.options.batch if max(size) <= self.model.tile else 1
+            )
         ]
 
     def predict(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
@@ -224,20 +224,6 @@ class _Work:
                     draw_overlay(photo, mask).save(temporary, quality=90)
             save_mask(mask, job.mask)
             yield mask
-
-
-def _cut(members: list[tuple[_Task, int]], most: int) -> Iterator[list[_Task]]:
-    """Groups of at most ``most`` photos and ``TOGETHER`` pixels."""
-    group: list[_Task] = []
-    total = 0
-    for job, pixels in members:
-        if group and (len(group) == most or total + pixels > TOGETHER):
-            yield group
-            group, total = [], 0
-        group.append(job)
-        total += pixels
-    if group:
-        yield group
 
 
 def _describe(model: _Network, out: Path, jobs: list[_Task], options: FolderOptions) -> None:

@@ -18,9 +18,10 @@ from esol.data.images import load_image
 from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
+from esol.ops.grids import stretched
 from esol.predict.bundle import LARGEST, load_bundle
 from esol.predict.folder import FolderOptions, predict_folder
-from esol.predict.tiles import labelled, spans, stretched, weights
+from esol.predict.tiles import labelled, spans, weights
 from esol.runs.folder import RunFolder
 from esol.settings.masks import Crf
 from esol.system.distributed import device_of

@@ -72,7 +72,8 @@ def _evaluate_list(
         truth = job.data.truth(sample)
         for kind in map_thresholds:
             scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
-            histograms[kind].add(scores.full(), scores.classes, truth)
+            for rows, values in scores.bands():
+                histograms[kind].add(values, scores.classes, truth[rows])
         for kind, folder in mask_folders.items():
             path = folder / f"{sample.name}.png"
             if kind == "corrected" and not path.exists():

@@ -17,6 +17,7 @@ from esol.maps.files import Maps, load_maps
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.masks.threshold import choose_threshold
+from esol.ops.grids import bands
 from esol.runs.work import OpenStage
 from esol.stages.job import Job
 from esol.stages.refine import seed_maps
@@ -107,7 +108,7 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     if threshold is not None:
         maps = _maps(job, sample)
         return pseudo_mask(
-            maps.full(),
+            maps.bands(),
             maps.classes,
             threshold=threshold,
             margin=settings.margin,
@@ -117,9 +118,12 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     mask = load_mask(job.run.masks("crf") / f"{sample.name}.png")
     if saliency is not None:
         classes = np.asarray(sample.tags, np.int64)
-        # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
-        scores = 0.9 * (mask == (classes + 1)[:, None, None]).astype(np.float32)
-        mask = fuse(scores, classes, saliency, salient=settings.salient, threshold=0.5)
+        for rows in bands(len(mask)):
+            # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
+            scores = 0.9 * (mask[rows] == (classes + 1)[:, None, None]).astype(np.float32)
+            mask[rows] = fuse(
+                scores, classes, saliency[rows], salient=settings.salient, threshold=0.5
+            )
     return from_mask(mask)
 
 

@@ -54,7 +54,9 @@ def peer(job: Job) -> None:
         reads["cams"] = settings.group("cams")
         if "shrink" in after:
             reads |= {group: settings.group(group) for group in ("expand", "shrink")}
-    if method == "eps":
+    if method != "eps":
+        reads |= job.longest_side(settings.input, job.training_samples())
+    else:
         reads["saliency files"] = job.saliency_digest(train)
     with job.enter("peer", *groups, after=after, lists=(train,), reads=reads) as stage:
         if stage is not None:

@@ -13,7 +13,7 @@ from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
 from esol.masks.instances import instances
 from esol.masks.refine import boundaries, confident_labels, crf_mask, spread_maps
-from esol.masks.seeds import seed_mask
+from esol.masks.seeds import photo_seed
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
@@ -37,6 +37,7 @@ _LABELS = (
 _NETWORK = (
     *_LABELS,
     *("seed", "backbone", "head", "refine.instances", "after.classify", "after.peer"),
+    "longest side",
 )
 """What IRNet is made of: it learns from the labels, on a backbone of an earlier stage."""
 _IRN = (
@@ -79,10 +80,11 @@ def refine(job: Job) -> None:
 
 def _reads(job: Job) -> dict[str, Any]:
     """What IRNet's training reads, for the identity."""
-    folder = job.run.maps(job.settings.seed_kind)
+    settings, folder = job.settings.refine, job.run.maps(job.settings.seed_kind)
     maps = (folder / f"{sample.name}.npz" for sample in job.training_samples())
     train = job.data.fingerprint(job.settings.data.train)
-    return {"train": train, "train maps": job.contents("cams", maps)}
+    shown = job.longest_side(settings.affinity.input, job.samples(), settings.longest)
+    return {"train": train, "train maps": job.contents("cams", maps), **shown}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
@@ -175,8 +177,7 @@ def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: Affini
         if not path.exists():
             save_maps(path, spread_maps(maps, edge, settings.walk), maps.classes, maps.size)
         if field is not None:
-            refined = load_maps(path)
-            mask = seed_mask(refined.full(), refined.classes, settings.threshold)
+            mask = photo_seed(load_maps(path), settings.threshold)
             objects = instances(field.cpu().numpy(), mask)
             # More objects than an 8-bit mask can tell apart share the last value.
             save_mask(np.minimum(objects, 254).astype(np.uint8), instances_path)

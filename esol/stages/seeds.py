@@ -2,7 +2,7 @@
 
 from esol.data.images import save_mask
 from esol.maps.files import load_maps
-from esol.masks.seeds import seed_mask
+from esol.masks.seeds import photo_seed
 from esol.stages.job import Job
 from esol.system.distributed import all_gather, my_share
 from esol.system.progress import log, track
@@ -21,7 +21,7 @@ def seeds(job: Job) -> None:
             maps = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
             empty += not (maps.maps > threshold).any()
             if not path.exists():
-                save_mask(seed_mask(maps.full(), maps.classes, threshold), path)
+                save_mask(photo_seed(maps, threshold), path)
         empty = sum(all_gather(empty))
         if empty:
             log.warning(
