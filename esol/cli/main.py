@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.errors import InputError, visible
+from esol.errors import InputError, is_shortage, one_line, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import (
@@ -114,14 +114,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         abandon_output()
         return 141
     except OSError as error:
+        if is_shortage(error):
+            return _short(error)
         abandon_output()
         # Only errors of standard output lack a file name.
         name = error.filename or "standard output, or a file that is read"
         return _refused(f"{name}: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        return _short(error)
     except KeyboardInterrupt:
         if main_process():
             print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+def _short(error: BaseException) -> int:
+    """Memory ran out apart from the work on photos, which has messages of its own."""
+    return _refused(f"not enough memory ({one_line(error, 1, 120)}): give more memory")
 
 
 def _refused(message: str) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from esol.data.batch import together
 from esol.data.images import IMAGE_SUFFIXES, colour, image_size, load_image, palette, save_mask
+from esol.data.memory import enough_memory
 from esol.errors import InputError
 from esol.ops.grids import bands
 from esol.predict.tiles import labelled
@@ -203,6 +204,10 @@ class _Work:
 
     def predict(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
         """Write the files of a group; yields each photo's mask once its files are written."""
+        with enough_memory([job.photo for job in group], "--longest", "--batch"):
+            yield from self._predicted(group)
+
+    def _predicted(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
         photos: list[tuple[_Task, Image.Image]] = []
         for job in group:
             try:

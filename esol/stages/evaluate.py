@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esol.data.images import load_mask
+from esol.data.memory import enough_memory
 from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
@@ -69,17 +70,17 @@ def _evaluate_list(
     tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in mask_folders}
     mine = my_share(samples)
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
-        truth = job.data.truth(sample)
-        for kind in map_thresholds:
-            scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
-            for rows, values in scores.bands():
-                histograms[kind].add(values, scores.classes, truth[rows])
-        for kind, folder in mask_folders.items():
-            path = folder / f"{sample.name}.png"
-            if kind == "corrected" and not path.exists():
-                path = mask_folders["masks"] / f"{sample.name}.png"
-            mask = load_mask(path)
-            tables[kind] += confusion(mask, truth, job.classes)
+        with enough_memory([sample.image]):
+            truth = job.data.truth(sample)
+            for kind, histogram in histograms.items():
+                scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
+                for rows, values in scores.bands():
+                    histogram.add(values, scores.classes, truth[rows])
+            for kind, folder in mask_folders.items():
+                path = folder / f"{sample.name}.png"
+                if kind == "corrected" and not path.exists():
+                    path = mask_folders["masks"] / f"{sample.name}.png"
+                tables[kind] += confusion(load_mask(path), truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
     for kind, (histogram, *others) in ((kind, all_gather(one)) for kind, one in histograms.items()):
         for other in others:

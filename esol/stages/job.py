@@ -74,9 +74,19 @@ class Job:
         shown = next((inputs.shown(side) for side in limited if inputs.shown(side) < side), 0)
         return {"longest side": shown} if shown else {}
 
-    def training_run(self, folder: Path, label: str) -> TrainingRun:
-        """Where and how a training of this job runs."""
-        return TrainingRun(folder, label, self.settings.seed, self.settings.machine)
+    def training_run(
+        self, folder: Path, label: str, key: str, inputs: str = "input"
+    ) -> TrainingRun:
+        """Where and how a training of this job runs.
+
+        Args:
+            folder: for its files.
+            label: for progress.
+            key: of its ``Fit`` among the settings.
+            inputs: key of its ``Input``.
+        """
+        lighter = (f"{key}.batch", f"{inputs}.size")
+        return TrainingRun(folder, label, self.settings.seed, self.settings.machine, lighter)
 
     def saliency(self, sample: Sample) -> Path:
         """File of a photo's saliency map.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size, load_mask, save_mask
+from esol.data.memory import enough_memory
 from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps
@@ -49,8 +50,9 @@ def masks(job: Job) -> None:
         threshold = all_from_main(lambda: _threshold(job))
         mine, rows = my_share(samples), []
         for sample in track(mine, "masks", total=len(mine), unit="photos"):
-            pseudo = _mask(job, sample, threshold)
-            save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
+            with enough_memory([sample.image]):
+                pseudo = _mask(job, sample, threshold)
+                save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
             rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
         rows = all_in_order(rows)
         summary = all_from_main(lambda: _summed(job, stage, samples, rows))
