@@ -89,7 +89,9 @@ def measure(name: str, command: list[str]) -> tuple[float, float]:
     """Seconds and peak memory in MB of one command, in a process of its own."""
     begun = time.monotonic()
     words = [sys.executable, "-m", "esol", *command]
-    _, status, used = os.wait4(os.posix_spawn(sys.executable, words, os.environ), 0)
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    process = os.posix_spawn(sys.executable, words, os.environ, file_actions=quiet)
+    _, status, used = os.wait4(process, 0)
     # Tags of one photo only are a problem to esol check.
     if status and name != "check":
         raise SystemExit(f"{name}: exit status {os.waitstatus_to_exitcode(status)}")

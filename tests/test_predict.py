@@ -196,6 +196,7 @@ def test_description_is_replaced_and_the_weights_stay(bundle, tmp_path):
 def test_mask_classes_and_scores():
     image = photo()
     found = model().predict(image)
+    assert np.array_equal(model().mask(image), found.mask)
     assert found.mask.dtype == np.uint8
     assert found.scores.dtype == np.float32
     assert found.mask[0, 0] == 1

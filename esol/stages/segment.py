@@ -145,4 +145,4 @@ def _predict(job: Job, stage: OpenStage) -> None:
         if path.exists():
             continue
         with enough_memory([sample.image], "segment.longest", "segment.scales"):
-            save_mask(model.predict(load_image(sample.image)).mask, path)
+            save_mask(model.mask(load_image(sample.image)), path)
