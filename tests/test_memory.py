@@ -144,6 +144,13 @@ def test_elsewhere_it_is_one_line_too(monkeypatch, capsys):
     ]
 
 
+def test_a_network_that_cannot_be_made_for_want_of_memory(done, tmp_path, monkeypatch, capsys):
+    """It is not the network's fault: no other one is recommended."""
+    monkeypatch.setattr("esol.networks.backbone.timm.create_model", raising)
+    assert main(["classify", SMOKE, str(done / "photos"), str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("esol: not enough memory (CUDA")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's limit is Linux's")
 def test_a_real_shortage(done, tmp_path):
     """The system refuses what the allocator asks for: no fake error."""
