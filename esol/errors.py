@@ -52,3 +52,10 @@ def is_shortage(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     said = isinstance(error, RuntimeError) and any(text in str(error) for text in _SHORTAGE)
     return said or isinstance(error, MemoryError)
+
+
+def shortage(error: BaseException) -> str:
+    """The line where memory ran out apart from work on photos; "" if it did not."""
+    if not is_shortage(error):
+        return ""
+    return f"not enough memory ({one_line(error, 1, 120)}): give more memory"

@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.errors import InputError, is_shortage, one_line, visible
+from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import (
@@ -114,25 +114,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         abandon_output()
         return 141
     except OSError as error:
-        if is_shortage(error):
-            return _short(error)
         abandon_output()
         # Only errors of standard output lack a file name.
         name = error.filename or "standard output, or a file that is read"
-        return _refused(f"{name}: {error.strerror or error}")
+        return _refused(shortage(error) or f"{name}: {error.strerror or error}")
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
-        return _short(error)
+        return _refused(shortage(error))
     except KeyboardInterrupt:
         if main_process():
             print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
-
-
-def _short(error: BaseException) -> int:
-    """Memory ran out apart from the work on photos, which has messages of its own."""
-    return _refused(f"not enough memory ({one_line(error, 1, 120)}): give more memory")
 
 
 def _refused(message: str) -> int:
@@ -210,14 +203,8 @@ def _run(rest: list[str]) -> int:
     parsed, settings, (data, out) = _parse(parser, rest, paths=2)
     from esol.stages import run
 
-    run(
-        settings,
-        data,
-        out,
-        first=parsed["from"],
-        last=parsed["until"],
-        overwrite=parsed["overwrite"],
-    )
+    stages = {"first": parsed["from"], "last": parsed["until"]}
+    run(settings, data, out, **stages, overwrite=parsed["overwrite"])
     if parsed["until"] == "evaluate":
         _show(Path(out))
     return 0
