@@ -5,13 +5,15 @@
 VOC is a folder in VOC's layout with masks (SegmentationClassAug). Written are, in the layout of
 docs/data.md, with masks:
 
-    OUT/filled   photos of `train_aug`, cropped until the tagged objects fill more than 80 %
     OUT/small    photos of `train_aug` whose tagged objects fill less than 5 %
+    OUT/half     the same photos cropped until the tagged objects fill 45 to 60 %
+    OUT/most     cropped until they fill 62 to 77 %
+    OUT/filled   cropped closer, until they fill more than 80 %
     OUT/drawn    the synthetic set
     OUT/covered  the synthetic set with grounds for classes: no pixel is background
 
-Ground truth chooses photos and crops, as a photographer would, never a threshold. Each set but
-`drawn` has a list "train" to develop on and a list "val", made from VOC's `val`, to measure once.
+Ground truth chooses photos and crops, as a photographer would, never a threshold. Each set has a
+list "train" to develop on and a list "val", of VOC's `val`, to measure once.
 """
 
 import argparse
@@ -30,8 +32,12 @@ from esol.data.voc import VOC_CLASSES
 KEPT = ("cat", "chair", "cow", "dog", "horse", "person", "sheep", "sofa")
 """Classes with 100 photos or more; pixels of the others are ignored (255)."""
 
-FILLED, SMALL, LEAST, SIDE = 0.8, 0.05, 0.003, 128
-"""Shares of the pixels that tagged objects fill, and the least side of a crop, pixels."""
+SMALL = (0.003, 0.05)
+CROPS = {"half": (0.45, 0.60), "most": (0.62, 0.77), "filled": (0.82, 1.01)}
+"""Least and greatest share of the pixels that tagged objects fill."""
+
+SIDE, LIMIT = 128, 300
+"""Least side of a crop in pixels, and photos of a list at most."""
 
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -48,28 +54,32 @@ def photos(voc: Path, split: str) -> Iterator[tuple[str, Image.Image, Mask]]:
         yield name, photo, values[np.asarray(Image.open(voc / f"SegmentationClassAug/{name}.png"))]
 
 
-def crop(mask: Mask) -> Box | None:
-    """The largest box (left, top, right, bottom) around the objects' centre that they fill."""
+def crop(mask: Mask, low: float, high: float) -> Box | None:
+    """The largest box (left, top, right, bottom) of which objects fill ``low`` to ``high``.
+
+    Its sides move from the photo's towards the median of the objects' pixels: their bulk, no limb.
+    """
     inside = (mask > 0) & (mask < 255)
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if not len(rows):
+    if not inside.any():
         return None
-    # Sides shrink towards the median of the objects' pixels: towards their bulk, not a limb.
     y, x = (float(np.median(places)) for places in np.nonzero(inside))
-    for share in np.arange(1, 0.2, -0.05):
-        left, right = (round(x + share * (edge - x)) for edge in (columns[0], columns[-1] + 1))
-        top, bottom = (round(y + share * (edge - y)) for edge in (rows[0], rows[-1] + 1))
+    height, width = mask.shape
+    for share in np.arange(1, 0.15, -0.03):
+        left, right = round(x - share * x), round(x + share * (width - x))
+        top, bottom = round(y - share * y), round(y + share * (height - y))
         if min(right - left, bottom - top) < SIDE:
             return None
-        if inside[top:bottom, left:right].mean() > FILLED + 0.02:
-            return left, top, right, bottom
+        if (fill := inside[top:bottom, left:right].mean()) > low:
+            return (left, top, right, bottom) if fill < high else None
     return None
 
 
-def filled(voc: Path, split: str) -> Iterator[tuple[str, Image.Image, Mask]]:
-    """Crops that objects fill."""
+def cropped(
+    voc: Path, split: str, low: float, high: float
+) -> Iterator[tuple[str, Image.Image, Mask]]:
+    """Crops that objects fill to a degree."""
     for name, photo, mask in photos(voc, split):
-        if box := crop(mask):
+        if box := crop(mask, low, high):
             left, top, right, bottom = box
             yield name, photo.crop(box), mask[top:bottom, left:right]
 
@@ -77,18 +87,16 @@ def filled(voc: Path, split: str) -> Iterator[tuple[str, Image.Image, Mask]]:
 def small(voc: Path, split: str) -> Iterator[tuple[str, Image.Image, Mask]]:
     """Photos whose objects are small."""
     for name, photo, mask in photos(voc, split):
-        if LEAST < ((mask > 0) & (mask < 255)).mean() < SMALL:
+        if SMALL[0] < ((mask > 0) & (mask < 255)).mean() < SMALL[1]:
             yield name, photo, mask
 
 
-def write(
-    root: Path, lists: dict[str, Iterable[tuple[str, Image.Image, Mask]]], limit: int
-) -> None:
-    """Write a data set; ``limit`` photos of each list at most."""
+def write(root: Path, lists: dict[str, Iterable[tuple[str, Image.Image, Mask]]]) -> None:
+    """Write a data set."""
     rows = []
     (root / "images").mkdir(parents=True)
     for split, items in lists.items():
-        for _, (name, photo, mask) in zip(range(limit), items, strict=False):
+        for _, (name, photo, mask) in zip(range(LIMIT), items, strict=False):
             photo.convert("RGB").save(root / "images" / f"{name}.jpg", quality=95)
             save_mask(mask, root / "masks" / f"{name}.png")
             tags = " ".join(KEPT[v - 1] for v in np.unique(mask) if 0 < v < 255)
@@ -104,9 +112,11 @@ def main() -> None:
     parser.add_argument("voc", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    for name, chosen in (("filled", filled), ("small", small)):
-        lists = {"train": chosen(given.voc, "train_aug"), "val": chosen(given.voc, "val")}
-        write(given.out / name, lists, 400)
+    voc, lists = given.voc, {"train": "train_aug", "val": "val"}
+    write(given.out / "small", {name: small(voc, split) for name, split in lists.items()})
+    for root, fill in CROPS.items():
+        items = {name: cropped(voc, split, *fill) for name, split in lists.items()}
+        write(given.out / root, items)
     esol.write_synthetic(given.out / "drawn", 600, 96, seed=1)
     esol.write_synthetic(given.out / "covered", 600, 96, seed=1, background=False)
 

@@ -1,10 +1,11 @@
 """Thresholds chosen without ground truth, and how far from the best each lands; Markdown tables.
 
-    python studies/thresholds.py DATA RUN [RUN ...] --lists train val --saliency Saliency
+    python studies/thresholds.py RUN [RUN ...] --lists train val --saliency Saliency
 
-Each RUN has finished the stage cams. Rules are compared on the first list. On the others only the
-fixed threshold and `auto`, the rule of esol.masks.threshold, are measured, as nothing may be chosen
-there. Ground truth is used to measure, never by a rule. Scores are mIoU in percent.
+Each RUN has finished the stage cams; IRN's maps are measured where they are. Rules are compared on
+the first list. On the others only the fixed threshold and `auto`, the rule of
+esol.masks.threshold, are measured, as nothing may be chosen there. Ground truth is used to measure,
+never by a rule. Scores are mIoU in percent. docs/masks.md has the commands that make the runs.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,14 +25,23 @@ from esol.data.sample import IGNORE
 from esol.maps.files import Maps, load_maps
 from esol.masks.pseudo import pseudo_mask
 from esol.masks.seeds import strongest
-from esol.masks.threshold import choose_threshold, top_counts
+from esol.masks.threshold import (
+    background_share,
+    choose_threshold,
+    threshold_of_share,
+    top_counts,
+)
 from esol.metrics.confusion import fold, metrics, pair_counts
 from esol.metrics.curves import curves
 from esol.metrics.histogram import Histogram
+from esol.report.gallery import spaced
 from esol.runs.folder import RunFolder
-from esol.settings import MAP_KINDS, MapKind
+from esol.settings import MAP_KINDS
 
 Array = NDArray[np.float64]
+
+SAMPLE = 200
+"""Photos that the CRF looks at, as in the stage masks."""
 
 LEVELS = np.arange(256) / 255
 """Score of each level. Curves over thresholds below have 256 values, one per level."""
@@ -46,52 +57,61 @@ class Photo:
         salient: (h, w), all false without saliency maps.
     """
 
-    maps: Mapping[MapKind, Maps]
+    maps: Mapping[str, Maps]
     rgb: Array
     salient: NDArray[np.bool_]
 
-    def levels(self, kind: MapKind) -> NDArray[np.intp]:
+    def levels(self, kind: str) -> NDArray[np.intp]:
         """(h, w) highest score in steps of 1/255."""
         return np.rint(strongest(self.maps[kind].maps)[0] * 255).astype(np.intp)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One list of one run: photos for the rules, mIoU at 0.00, 0.01 .. 1.00 for the tables."""
+    """One list of one run: photos for the rules, mIoU at 0.00, 0.01 .. 1.00 for the tables.
+
+    ``background`` is its estimated share, ``true`` the ground truth's.
+    """
 
     photos: list[Photo]
-    miou: Mapping[MapKind, Array]
+    miou: Mapping[str, Array]
+    background: float
+    true: float
 
-    def counts(self, kind: MapKind) -> Array:
+    def counts(self, kind: str) -> Array:
         """(256,) shares of the cells by level."""
         total = sum(top_counts(photo.maps[kind]) for photo in self.photos)
         return np.asarray(total / np.sum(total))
 
 
-def opened(run: Path, data: Path) -> esol.Dataset:
+def opened(run: Path) -> esol.Dataset:
     """The data set as the run's maps were made from it."""
     settings = esol.load_settings(str(RunFolder(run).stage("cams") / "settings.yaml"))
-    return esol.open_dataset(data, settings.data)
+    return esol.open_dataset(RunFolder(run).data_root(), settings.data)
 
 
 def labelled(
     run: Path, dataset: esol.Dataset, split: str
-) -> Iterator[tuple[esol.Sample, NDArray[np.uint8], dict[MapKind, Maps]]]:
+) -> Iterator[tuple[esol.Sample, NDArray[np.uint8], dict[str, Maps]]]:
     """Sample, ground truth and maps of each photo of a list that has a mask."""
-    folder = RunFolder(run).stage("cams")
+    run_folder = RunFolder(run)
+    kinds = [kind for kind in (*MAP_KINDS, "irn") if run_folder.maps(kind).exists()]
     for sample in dataset.samples(split):
         if sample.mask is not None and dataset.truth is not None:
-            maps = {kind: load_maps(folder / kind / f"{sample.name}.npz") for kind in MAP_KINDS}
+            maps = {kind: load_maps(run_folder.maps(kind) / f"{sample.name}.npz") for kind in kinds}
             yield sample, dataset.truth(sample), maps
 
 
 def gather(run: Path, dataset: esol.Dataset, split: str, saliency: str) -> Measured:
     """Read the maps of one list and measure their seeds."""
-    histograms = {kind: Histogram(len(dataset.classes)) for kind in MAP_KINDS}
-    photos = []
+    histograms: dict[str, Histogram] = {}
+    photos, originals, values = [], [], np.zeros(256, np.int64)
     for sample, truth, maps in labelled(run, dataset, split):
         for kind, one in maps.items():
-            histograms[kind].add(one.full(), one.classes, truth)
+            histogram = histograms.setdefault(kind, Histogram(len(dataset.classes)))
+            histogram.add(one.full(), one.classes, truth)
+        values += np.bincount(truth.ravel(), minlength=256)
+        originals.append((sample.image, maps[MAP_KINDS[-1]]))
         shape = one.maps.shape[:0:-1]
         small = load_image(sample.image).resize(shape, Image.Resampling.BOX)
         salient = np.zeros(shape[::-1], np.bool_)
@@ -99,7 +119,13 @@ def gather(run: Path, dataset: esol.Dataset, split: str, saliency: str) -> Measu
             grey = load_saliency(find_saliency(dataset.root / saliency, sample.name), truth.shape)
             salient = np.asarray(Image.fromarray(grey).resize(shape, Image.Resampling.BOX)) >= 0.5
         photos.append(Photo(maps, np.asarray(small) / 255.0, salient))
-    return Measured(photos, {k: 100 * curves(h).seeds.miou for k, h in histograms.items()})
+    moved = ((load_image(path), one) for path, one in spaced(originals, SAMPLE))
+    return Measured(
+        photos,
+        {k: 100 * curves(h).seeds.miou for k, h in histograms.items()},
+        background_share(moved, torch.device("cpu")),
+        values[0] / values[:IGNORE].sum(),
+    )
 
 
 def highest(curve: Array) -> float:
@@ -108,27 +134,44 @@ def highest(curve: Array) -> float:
     return float(LEVELS[np.argmax(np.where(inside, curve, -np.inf))])
 
 
-Rule = Callable[[Measured, MapKind], float]
+Rule = Callable[[Measured, str], float]
 
 
-def fixed(found: Measured, kind: MapKind) -> float:
+def fixed(found: Measured, kind: str) -> float:
     """Whatever the maps."""
     return 0.30
 
 
-def auto(found: Measured, kind: MapKind) -> float:
+def auto(found: Measured, kind: str) -> float:
+    """Mean score, or less where a CRF finds little background."""
+    return choose_threshold((photo.maps[kind] for photo in found.photos), found.background)
+
+
+def mean(found: Measured, kind: str) -> float:
     """Mean score."""
-    return choose_threshold(photo.maps[kind] for photo in found.photos)
+    return choose_threshold((photo.maps[kind] for photo in found.photos), 1.0)
 
 
-def otsu(found: Measured, kind: MapKind) -> float:
+def crf(found: Measured, kind: str) -> float:
+    """Share of background that a CRF suggests."""
+    maps = (photo.maps[kind] for photo in found.photos)
+    return threshold_of_share(maps, 1 - found.background)
+
+
+def told(found: Measured, kind: str) -> float:
+    """Share of background that the ground truth has, in steps of 5 %, as a user would say it."""
+    maps = (photo.maps[kind] for photo in found.photos)
+    return threshold_of_share(maps, max(0.05, round(20 * (1 - found.true)) / 20))
+
+
+def otsu(found: Measured, kind: str) -> float:
     """Largest variance between foreground and background scores."""
     counts = found.counts(kind)
     low, moment = np.cumsum(counts), np.cumsum(counts * LEVELS)
     return highest((moment[-1] * low - moment) ** 2 / np.maximum(low * (1 - low), 1e-12))
 
 
-def kapur(found: Measured, kind: MapKind) -> float:
+def kapur(found: Measured, kind: str) -> float:
     """Largest sum of the entropies of foreground and background scores."""
     counts = found.counts(kind)
     terms = -counts * np.log(np.maximum(counts, 1e-12))
@@ -137,7 +180,7 @@ def kapur(found: Measured, kind: MapKind) -> float:
     return highest(entropy / low + np.log(low) + (entropy[-1] - entropy) / high + np.log(high))
 
 
-def plateau(found: Measured, kind: MapKind) -> float:
+def plateau(found: Measured, kind: str) -> float:
     """Masks at 0.05 below and above agree best."""
     area, step = 1 - np.cumsum(found.counts(kind)), 13
     curve = np.zeros(256)
@@ -145,7 +188,7 @@ def plateau(found: Measured, kind: MapKind) -> float:
     return highest(curve)
 
 
-def colour(found: Measured, kind: MapKind) -> float:
+def colour(found: Measured, kind: str) -> float:
     """Share of the mask's variance within a photo that colours (8 x 8 x 8) explain, mean."""
     total = np.zeros(256)
     for photo in found.photos:
@@ -161,7 +204,7 @@ def colour(found: Measured, kind: MapKind) -> float:
     return highest(total)
 
 
-def two_colours(found: Measured, kind: MapKind) -> float:
+def two_colours(found: Measured, kind: str) -> float:
     """Masks agree best (phi) with their own refinement: a normal law of colours for each side."""
     curve = np.zeros(256)
     for level in range(13, 218, 13):
@@ -183,7 +226,7 @@ def _log_normal(rgb: Array, inside: NDArray[np.bool_]) -> Array:
     return np.asarray(-0.5 * (distance + np.linalg.slogdet(covariance)[1]))
 
 
-def kinds(found: Measured, kind: MapKind) -> float:
+def kinds(found: Measured, kind: str) -> float:
     """Masks agree best (phi) with those of another kind at any threshold (CAM: Shrinkage)."""
     other = MAP_KINDS[-1] if kind == MAP_KINDS[0] else MAP_KINDS[0]
     table = np.zeros(256 * 256)
@@ -196,7 +239,7 @@ def kinds(found: Measured, kind: MapKind) -> float:
     return highest(((low - one * two) / spread)[:, 13:218].max(1))
 
 
-def saliency(found: Measured, kind: MapKind) -> float:
+def saliency(found: Measured, kind: str) -> float:
     """Largest IoU of the masks with the salient cells."""
     table = np.zeros((256, 2))
     for photo in found.photos:
@@ -206,7 +249,20 @@ def saliency(found: Measured, kind: MapKind) -> float:
     return highest(above[:, 1] / np.maximum(above[:, 0] + table[:, 1].sum(), 1))
 
 
-RULES: tuple[Rule, ...] = (fixed, auto, otsu, kapur, plateau, colour, two_colours, kinds, saliency)
+RULES: tuple[Rule, ...] = (
+    fixed,
+    auto,
+    mean,
+    crf,
+    told,
+    otsu,
+    kapur,
+    plateau,
+    colour,
+    two_colours,
+    kinds,
+    saliency,
+)
 
 
 def rows(found: Measured, rules: Sequence[Rule]) -> Iterator[list[str]]:
@@ -277,17 +333,19 @@ def show(title: str, head: Sequence[str], body: Iterator[list[str]]) -> None:
 def main() -> None:
     """Print the tables of every run and list."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--lists", nargs="+", default=["train"])
     parser.add_argument("--saliency", default="", help="folder of saliency maps inside DATA")
     given = parser.parse_args()
     for place, split in enumerate(given.lists):
         for run in given.runs:
-            dataset = opened(run, given.data)
+            dataset = opened(run)
             found = gather(run, dataset, split, given.saliency if place == 0 else "")
-            head = ["rule", *MAP_KINDS, "mean loss", "worst"]
-            title = f"{run.name}, {split}: {len(found.photos)} photos"
+            head = ["rule", *found.miou, "mean loss", "worst"]
+            shares = (f"{100 * share:.1f} %" for share in (found.true, found.background))
+            title = "{}, {}: {} photos, background {}, estimated {}".format(
+                run.name, split, len(found.photos), *shares
+            )
             rules = (RULES if given.saliency else RULES[:-1]) if place == 0 else RULES[:2]
             show(title, head, rows(found, rules))
             around = ["maps", "auto", "-0.10", "-0.05", "0", "+0.05", "+0.10"]

@@ -29,7 +29,7 @@ def crf_mask(
     Returns:
         (H, W) mask: 0 background, class index + 1 elsewhere.
     """
-    (mask,) = _refined(photo, maps, (threshold,), settings, device)
+    (mask,) = crf_seeds(photo, maps, (threshold,), settings, device)
     return _full_size(mask, photo)
 
 
@@ -46,18 +46,18 @@ def confident_labels(
         (H, W) labels at photo size: 0 background, class index + 1, 255.
     """
     thresholds = (settings.affinity.foreground, settings.affinity.background)
-    front, back = _refined(photo, maps, thresholds, settings, device)
+    front, back = crf_seeds(photo, maps, thresholds, settings, device)
     return _full_size(np.where((front == 0) & (back > 0), np.uint8(IGNORE), front), photo)
 
 
-def _refined(
+def crf_seeds(
     photo: Image.Image,
     maps: Maps,
     thresholds: tuple[float, ...],
     settings: Refine,
     device: torch.device,
 ) -> list[NDArray[np.uint8]]:
-    """The seed at each threshold after the CRF, at the size at which the CRF works."""
+    """The seed at each threshold after the CRF, (h, w) at the size at which the CRF works."""
     small = reduced(photo, settings.longest)
     size = (small.height, small.width)
     if not len(maps.classes):

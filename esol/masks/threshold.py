@@ -1,29 +1,77 @@
-"""A threshold from the maps alone, without ground truth and photos.
+"""A threshold chosen without ground truth: from the scores, and from what a CRF does to the seeds.
 
-``studies/thresholds.py`` has other rules that were measured, docs/masks.md the numbers.
+``studies/thresholds.py`` measures it beside other rules, docs/masks.md has the numbers.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from esol.errors import InputError
 from esol.maps.files import Maps
+from esol.masks.refine import crf_seeds
 from esol.masks.seeds import strongest
+from esol.settings import Refine
 
 _STEPS = 255
 """Scores in the cache are multiples of 1/255."""
 
+_START = 0.3
+"""Threshold of the seeds that the CRF moves."""
 
-def choose_threshold(photos: Iterable[Maps]) -> float:
-    """The mean score of a list of photos: foreground is what scores above the average pixel.
+_CRF = Refine(longest=160)
+"""IRN's CRF on small photos: its kernels reach over a larger part of the photo than where it
+refines masks, so it moves what does not follow the colours further, and costs little."""
 
+_STRENGTH = 5.0
+"""How much further than the CRF the estimate goes; found on `train` lists (docs/masks.md)."""
+
+_NO_BACKGROUND = 0.02
+"""Share of background below which there is taken to be none."""
+
+
+def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.device) -> float:
+    """Estimate the share of the pixels that belong to no tagged class, in 0 .. 1.
+
+    The scores alone cannot tell it: each map has been divided by its maximum, so maps of photos
+    that are all meadow and sky look like maps of photos with one cow. The photos can. A dense CRF
+    gives pixels to the label that pixels of like colour have: it grows the background of seeds at
+    0.3 where they are wider than what they belong to, and shrinks it where they are narrower. It
+    moves them part of the way; the estimate goes on in the same direction, by log-odds.
+
+    The photos are upright RGB, with maps of one kind; photos without a map do not count.
+
+    Raises:
+        InputError: there is no map.
+    """
+    before, after = [], []
+    for photo, maps in photos:
+        if len(maps.classes):
+            before.append(float((strongest(maps.maps)[0] <= _START).mean()))
+            (mask,) = crf_seeds(photo, maps, (_START,), _CRF, device)
+            after.append(float((mask == 0).mean()))
+    if not before:
+        raise _nothing("no photo has a map")
+    start, end = (_log_odds(float(np.mean(shares))) for shares in (before, after))
+    return 1 / (1 + math.exp(-(start + _STRENGTH * (end - start))))
+
+
+def choose_threshold(photos: Iterable[Maps], background: float) -> float:
+    """The mean score, or a lower threshold that leaves no more background than was estimated.
+
+    Cells above the average are a good foreground as long as most of the photo is background. Where
+    little or none is, half of every object lies below the average; there ``background`` decides.
     Every cell of the cached grid counts alike, with its highest score among the photo's tagged
-    classes. The mean rises with the height of the background, with the share of foreground and
-    with the number of high scores, and so does the best threshold. One threshold holds for the
-    whole list, as each map has been divided by its photo's maximum. The maps, all of one kind, are
-    read once, in any order; photos without a tag do not count.
+    classes. One threshold holds for the whole list. The maps, all of one kind, are read once, in
+    any order; photos without a tag do not count.
+
+    Args:
+        photos: the maps of a list.
+        background: of :func:`background_share`.
 
     Returns:
         Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.metrics.curves`.
@@ -31,17 +79,49 @@ def choose_threshold(photos: Iterable[Maps]) -> float:
     Raises:
         InputError: there is no map, or all scores are equal.
     """
-    counts = np.zeros(_STEPS + 1, np.int64)
-    for maps in photos:
-        if len(maps.classes):
-            counts += top_counts(maps)
-    if np.count_nonzero(counts) < 2:
-        state = "all scores are equal" if counts.any() else "no photo has a map"
-        raise InputError(f"masks.threshold = auto: {state}; give a number")
-    return round(int(counts @ np.arange(_STEPS + 1)) / int(counts.sum()) / _STEPS, 2)
+    counts = _counts(photos)
+    if background < _NO_BACKGROUND:
+        return 0.0
+    mean = round(int(counts @ np.arange(_STEPS + 1)) / int(counts.sum()) / _STEPS, 2)
+    return min(mean, _covering(counts, 1 - background))
+
+
+def threshold_of_share(photos: Iterable[Maps], share: float) -> float:
+    """The highest threshold, a multiple of 0.01, at which foreground is ``share`` of the cells.
+
+    Arguments and errors are those of :func:`choose_threshold`; ``share`` is in 0 .. 1.
+    """
+    return _covering(_counts(photos), share)
 
 
 def top_counts(maps: Maps) -> NDArray[np.int64]:
     """(256,) cells of one photo by their highest score in steps of 1/255."""
     levels = np.rint(strongest(maps.maps)[0] * np.float32(_STEPS)).astype(np.intp)
     return np.bincount(levels.ravel(), minlength=_STEPS + 1).astype(np.int64)
+
+
+def _counts(photos: Iterable[Maps]) -> NDArray[np.int64]:
+    counts = np.zeros(_STEPS + 1, np.int64)
+    for maps in photos:
+        if len(maps.classes):
+            counts += top_counts(maps)
+    if np.count_nonzero(counts) < 2:
+        raise _nothing("all scores are equal" if counts.any() else "no photo has a map")
+    return counts
+
+
+def _covering(counts: NDArray[np.int64], share: float) -> float:
+    """The highest multiple of 0.01 above which ``share`` of the cells score, or 0."""
+    above = counts.sum() - np.cumsum(counts)
+    thresholds = np.arange(101) / 100
+    enough = above[np.floor(thresholds * _STEPS + 1e-9).astype(np.intp)] >= share * counts.sum()
+    return float(thresholds[max(np.flatnonzero(enough), default=0)])
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, 1e-3), 1 - 1e-3)
+    return math.log(share / (1 - share))
+
+
+def _nothing(state: str) -> InputError:
+    return InputError(f"masks.threshold = auto: {state}; give a number")
