@@ -61,7 +61,7 @@ def _network(source: str, shared: tuple[str, ...], *flags: str) -> Row:
 
 def _on_crf(source: str, *flags: str) -> Row:
     """A segmentation network trained on the CRF's masks of the seeds."""
-    flags = (*flags, "--masks.source=crf", _NO_TRUTH)
+    flags = (*flags, "--masks.source=crf", "--masks.threshold=0.3", _NO_TRUTH)
     return Row(source, _UNTIL_REFINE, flags, "segment", refined="crf")
 
 

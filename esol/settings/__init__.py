@@ -116,10 +116,10 @@ class Settings:
         )
         source = self.masks.source
         check(
-            source == "seeds" or source in self.refine.methods,
+            source != "irn" or "irn" in self.refine.methods,
             "masks.source",
             source,
-            f"seeds, or one of refine.methods ({', '.join(self.refine.methods) or 'none'})",
+            "seeds or crf, as refine.methods has no irn",
         )
 
         kinds = ("auto", *self.map_kinds)

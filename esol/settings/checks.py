@@ -1,6 +1,7 @@
 """Ranges of settings: rules that stand beside a field's type, and the check of all fields."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -26,6 +27,14 @@ POSITIVE = Rule("greater than 0", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Rule("0 or more", lambda value: 0 <= value < math.inf)
 BELOW_1 = Rule("in [0, 1)", lambda value: 0 <= value < 1)
 UP_TO_1 = Rule("in [0, 1]", lambda value: 0 <= value <= 1)
+THRESHOLD = Rule(
+    "auto, in [0, 1), or the share that objects fill, such as 5%",
+    lambda value: (
+        value == "auto" or percent(value) is not None
+        if isinstance(value, str)
+        else BELOW_1.test(value)
+    ),
+)
 SHARE = Rule("in (0, 1]", lambda value: 0 < value <= 1)
 CONFIDENCE = Rule("in [0.5, 1)", lambda value: 0.5 <= value < 1)
 SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
@@ -64,9 +73,11 @@ def named(text: str) -> Rule:
     return Rule(text, bool)
 
 
-def auto_or(rule: Rule) -> Rule:
-    """What another rule allows, or "auto"."""
-    return Rule(f"auto, or {rule.text}", lambda value: value == "auto" or rule.test(value))
+def percent(value: str) -> float | None:
+    """The share, in (0, 1), that text such as "5%" or "12.5 %" names, None if it names none."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
+    share = float(number[1]) / 100 if number else 0
+    return share if 0 < share < 1 else None
 
 
 def check(ok: bool, key: str, value: object, allowed: str) -> None:

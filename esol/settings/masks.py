@@ -12,8 +12,8 @@ from esol.settings.checks import (
     SHARE,
     SIDE,
     SIDE_OR_0,
+    THRESHOLD,
     WITHOUT_REPEATS,
-    auto_or,
     named,
     one_of,
     within,
@@ -100,8 +100,8 @@ class Walk:
 class Refine:
     """Stage 6: refined maps (irn) and masks (crf) from the maps that seeds.kind names."""
 
-    methods: Annotated[tuple[RefineMethod, ...], WITHOUT_REPEATS] = ("crf", "irn")
-    """What is made; empty: this stage does nothing."""
+    methods: Annotated[tuple[RefineMethod, ...], WITHOUT_REPEATS] = ()
+    """What is made to compare, or for masks.source irn; empty: this stage does nothing."""
 
     crf: Crf = Crf()
     """CRF on label masks: the seeds for crf, the confident labels for irn."""
@@ -131,12 +131,13 @@ class Refine:
 class Masks:
     """Stage 7: pseudo masks, what the segmentation network learns from."""
 
-    source: Literal["seeds", "crf", "irn"] = "irn"
-    """What becomes the mask: maps at a threshold, the CRF's masks, IRN's maps at a threshold."""
+    source: Literal["seeds", "crf", "irn"] = "crf"
+    """What becomes the mask: the maps that seeds.kind names at a threshold (seeds), these refined
+    by refine.crf (crf), or IRN's maps at a threshold (irn)."""
 
-    threshold: Annotated[float | Literal["auto"], auto_or(BELOW_1)] = "auto"
-    """seeds and irn: score above which a pixel takes its best tagged class; auto: chosen from the
-    maps alone, without ground truth, and 0.1 with saliency (docs/masks.md)."""
+    threshold: Annotated[float | str, THRESHOLD] = "auto"
+    """Score above which a pixel takes its best tagged class. auto: chosen without ground truth
+    (docs/masks.md); 5%: so that objects fill 5 % of the training photos' pixels, where you know."""
 
     margin: Annotated[float, BELOW_1] = 0.0
     """seeds and irn: pixels whose best score is nearer than this to the threshold become 255."""

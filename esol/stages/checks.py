@@ -66,7 +66,8 @@ def _check_lists(job: Job, todo: Sequence[str]) -> None:
     if left_out:
         raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")
     masks, segment = settings.masks, settings.segment
-    chooses = masks.threshold == "auto" and masks.source != "crf" and not masks.saliency
+    given = masks.saliency and masks.source != "crf"  # what auto means is a constant there
+    chooses = not isinstance(masks.threshold, float) and not given
     learns = (
         ("refine" in todo and "irn" in settings.refine.methods)
         or ("masks" in todo and chooses)

@@ -3,26 +3,31 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from esol.data.images import image_size, load_mask, save_mask
+from esol.data.images import image_size, load_image, load_mask, save_mask
 from esol.data.memory import enough_memory
 from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
+from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
-from esol.masks.threshold import choose_threshold
+from esol.masks.refine import crf_mask
+from esol.masks.threshold import background_share, choose_threshold, threshold_of_share
 from esol.ops.grids import bands
 from esol.runs.work import OpenStage
+from esol.settings.checks import percent
 from esol.stages.job import Job
 from esol.stages.refine import seed_maps
-from esol.system.distributed import all_from_main, all_in_order, my_share
+from esol.system.distributed import all_from_main, all_in_order, device_of, my_share
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import log, track
 
@@ -34,20 +39,29 @@ SALIENT_THRESHOLD = 0.1
 """What auto means with saliency, which parts objects from background: the scores need only say
 which class it is (docs/masks.md)."""
 
+_SAMPLE = 200
+"""Photos, evenly spaced, on which a CRF is asked for the share of background."""
+
+_STRONG = 0.3
+"""Difference between the shares of background of the masks and of the CRF that is reported."""
+
 
 def masks(job: Job) -> None:
     """Make pseudo masks; writes NAME.png, confidence.csv and statistics.json."""
     settings, lists, samples = job.settings.masks, job.lists(), job.samples()
-    after = ("cams",) if settings.source == "seeds" else ("cams", "refine")
+    after = ("cams", "refine") if settings.source == "irn" else ("cams",)
     reads = {
         "train": job.settings.data.train,
         "kind": job.settings.seed_kind,
         "saliency files": job.saliency_digest(*lists),
+        **_crf_settings(job),
+        # The rule that chooses; a number needs none, so masks at a number stay valid.
+        **({} if isinstance(settings.threshold, float) else {"threshold rule": 2}),
     }
     with job.enter("masks", "masks", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
-        threshold = all_from_main(lambda: _threshold(job))
+        background, threshold = all_from_main(lambda: _threshold(job))
         mine, rows = my_share(samples), []
         for sample in track(mine, "masks", total=len(mine), unit="photos"):
             with enough_memory([sample.image]):
@@ -62,10 +76,13 @@ def masks(job: Job) -> None:
                 summary["empty"],
                 sum(bool(sample.tags) for sample in samples),
             )
+        if warning := background_warning(summary["background"], background):
+            log.warning("masks: %s", warning)
         stage.results |= {
             "photos": len(samples),
             "source": settings.source,
             "threshold": threshold,
+            "estimated_background": background,
             **{name: summary[name] for name in ("background", "ignored", "empty")},
         }
 
@@ -88,45 +105,91 @@ def _maps(job: Job, sample: Sample) -> Maps:
     return seed_maps(job, sample)
 
 
-def _threshold(job: Job) -> float | None:
-    """The threshold of the masks, None where they come without one."""
+def _crf_settings(job: Job) -> dict[str, Any]:
+    """The settings of the CRF, for the identity of masks that it refines."""
+    if job.settings.masks.source != "crf":
+        return {}
+    group = job.settings.group("refine")
+    return {"crf": {name: group[name] for name in ("crf", "confidence", "longest")}}
+
+
+def _threshold(job: Job) -> tuple[float, float]:
+    """Share of background that a CRF suggests, and the threshold of the masks."""
     settings, train = job.settings.masks, job.settings.data.train
-    if settings.source == "crf":
-        return None
-    if settings.threshold != "auto":
-        return settings.threshold
-    if settings.saliency:
-        return SALIENT_THRESHOLD
-    threshold = choose_threshold(_maps(job, sample) for sample in job.training_samples())
+    photos = job.training_samples() if train in job.lists() else job.samples()
+    background = background_share(_sampled(job, photos), device_of(job.settings.machine.device))
+    if isinstance(settings.threshold, float):
+        return background, settings.threshold
+    maps = (_maps(job, sample) for sample in photos)
+    if share := percent(settings.threshold):
+        threshold = threshold_of_share(maps, share)
+    elif settings.saliency and settings.source != "crf":
+        return background, SALIENT_THRESHOLD
+    else:
+        threshold = choose_threshold(maps, background)
     log.info("masks: threshold %.2f, chosen from the maps of %s", threshold, train)
-    return threshold
+    return background, threshold
 
 
-def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
+def _sampled(job: Job, samples: tuple[Sample, ...]) -> Iterator[tuple[Image.Image, Maps]]:
+    """Some tagged photos and their maps of the kind with which the method ends."""
+    chosen = evenly_spaced(tuple(sample for sample in samples if sample.tags), _SAMPLE)
+    folder = job.run.maps(job.settings.map_kinds[-1])
+    for sample in track(chosen, "masks: background", total=len(chosen), unit="photos"):
+        with enough_memory([sample.image]):
+            yield load_image(sample.image), load_maps(folder / f"{sample.name}.npz")
+
+
+def background_warning(masks: float, crf: float) -> str:
+    """One sentence where the background's share, 0 .. 1, of masks and CRF differ much, else ""."""
+    if abs(masks - crf) < _STRONG:
+        return ""
+    return (
+        f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
+        f" colours, suggests {100 * crf:.0f} %: look at the masks, and say how much of the photos"
+        f" the objects fill: masks.threshold {max(1, round(100 - 100 * crf))}%, or what you see"
+    )
+
+
+def _mask(job: Job, sample: Sample, threshold: float) -> PseudoMask:
     settings = job.settings.masks
     saliency: NDArray[np.float32] | None = None
     if settings.saliency and sample.tags:
         saliency = load_saliency(job.saliency(sample), image_size(sample.image))
-    if threshold is not None:
-        maps = _maps(job, sample)
-        return pseudo_mask(
-            maps.bands(),
-            maps.classes,
-            threshold=threshold,
-            margin=settings.margin,
-            saliency=saliency,
-            salient=settings.salient,
-        )
-    mask = load_mask(job.run.masks("crf") / f"{sample.name}.png")
+    maps, crf = _maps(job, sample), settings.source == "crf"
+    pseudo = pseudo_mask(
+        maps.bands(),
+        maps.classes,
+        threshold=threshold,
+        margin=0 if crf else settings.margin,
+        saliency=saliency,
+        salient=settings.salient,
+    )
+    if not crf:
+        return pseudo
+    # The confidence is that of the seed, which says how firmly the CRF starts.
+    return replace(
+        from_mask(_refined(job, sample, maps, threshold, saliency)), confidence=pseudo.confidence
+    )
+
+
+def _refined(
+    job: Job,
+    sample: Sample,
+    maps: Maps,
+    threshold: float,
+    saliency: NDArray[np.float32] | None,
+) -> NDArray[np.uint8]:
+    """The seed after the CRF, (H, W), with a saliency map after both."""
+    device = device_of(job.settings.machine.device)
+    mask = crf_mask(load_image(sample.image), maps, threshold, job.settings.refine, device)
     if saliency is not None:
-        classes = np.asarray(sample.tags, np.int64)
+        values, salient = (maps.classes + 1)[:, None, None], job.settings.masks.salient
         for rows in bands(len(mask)):
             # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
-            scores = 0.9 * (mask[rows] == (classes + 1)[:, None, None]).astype(np.float32)
-            mask[rows] = fuse(
-                scores, classes, saliency[rows], salient=settings.salient, threshold=0.5
-            )
-    return from_mask(mask)
+            scores = 0.9 * (mask[rows] == values).astype(np.float32)
+            mask[rows] = fuse(scores, maps.classes, saliency[rows], salient=salient, threshold=0.5)
+    return mask
 
 
 def _write_table(path: Path, rows: Iterable[_Row]) -> None:
