@@ -1,5 +1,13 @@
 """The one exception that means "the user can fix this", and how its message is shown."""
 
+import errno
+
+_SHORTAGE = (
+    *("can't allocate memory", "out of memory", "not enough memory", "bad_alloc"),
+    *("ALLOC_FAILED", "killed by signal: Killed"),
+)
+"""In what PyTorch's allocators, CUDA's libraries and a killed loader of photos say."""
+
 
 class InputError(Exception):
     """A mistake of the user: a file, a value, a folder.
@@ -34,3 +42,20 @@ def one_line(error: BaseException, lines: int = 0, length: int = 0) -> str:
     parts = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     text = " ".join(parts[: lines or None])
     return text[: length or None] or type(error).__name__
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether memory ran out: by Python, PyTorch (on a CPU or a GPU) or the system (ENOMEM)."""
+    if isinstance(error, InputError):
+        return False
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = isinstance(error, RuntimeError) and any(text in str(error) for text in _SHORTAGE)
+    return said or isinstance(error, MemoryError)
+
+
+def shortage(error: BaseException) -> str:
+    """The line where memory ran out apart from work on photos; "" if it did not."""
+    if not is_shortage(error):
+        return ""
+    return f"not enough memory ({one_line(error, 1, 120)}): give more memory"

@@ -248,7 +248,9 @@ def pseudo(
             if name == "fused":
                 path = find_saliency(dataset.root / saliency, sample.name)
                 grey = load_saliency(path, truth.shape)
-            made = pseudo_mask(one.full(), one.classes, threshold=cut, margin=margin, saliency=grey)
+            made = pseudo_mask(
+                one.bands(), one.classes, threshold=cut, margin=margin, saliency=grey
+            )
             pairs = pair_counts(made.mask, truth)
             both[0] += pairs
             ranked[0].append(made.confidence)

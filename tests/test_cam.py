@@ -1,5 +1,7 @@
 """Maps of a batch against a plain loop: one photo, one scale and one flip at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,8 @@ from torch.nn import functional as F
 
 from esol.data.images import load_image
 from esol.data.sample import Sample
-from esol.data.transforms import scaled, squash, to_tensor
-from esol.maps.localize import batches_of_one_size, localize
+from esol.data.transforms import reduced, scaled, squash, to_tensor
+from esol.maps.localize import SizedSample, batches_of_one_size, localize
 from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer
@@ -81,6 +83,36 @@ def test_batched_maps_equal_single_ones(localizer, samples, resize, flip, piece,
                 np.testing.assert_allclose(maps[kind], expected, atol=1e-5)
                 assert maps[kind].max() <= 1
     assert set(result) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(("low", "high", "shown"), [(32, 52, 52), (32, 51, 41), (32, 40, 36)])
+def test_photos_above_the_training_range_are_mapped_at_its_middle(
+    localizer, samples, low, high, shown
+):
+    """At the photo's own grid; others are mapped as they are."""
+    inputs, settings = Input(size=32, resize="crop", longest=(low, high)), Cams(scales=(1.0,))
+    large = batches_of_one_size(samples[:2], same=False)[0]
+    made = [maps["cam"] for *_, maps in localize([localizer], large, settings, inputs, None)]
+    for sample, maps in zip(samples[:2], made, strict=True):
+        small = sample.image.with_name(f"small-{sample.image.name}")
+        reduced(load_image(sample.image), shown).save(small)
+        (((_, _, expected)),) = localize(
+            [localizer],
+            [SizedSample(replace(sample, image=small), (40, 52))],
+            *(settings, replace(inputs, longest=(32, 640)), None),
+        )
+        np.testing.assert_allclose(maps, expected["cam"], atol=1e-5)
+        assert maps.shape == (len(sample.tags), 10, 13)
+
+
+def test_squash_sees_all_photos_at_one_size():
+    assert Input(resize="squash", longest=(32, 64)).shown(1000) == 1000
+
+
+def test_batches_hold_fewer_large_photos(samples, monkeypatch):
+    monkeypatch.setattr("esol.data.batch.TOGETHER", 40 * 52 * 4)
+    batches = batches_of_one_size(samples[:2] * 3, same=False)
+    assert [[len(photo.sample.tags) for photo in batch] for batch in batches] == [[2, 1]] * 3
 
 
 def test_batches_hold_no_more_than_the_limit(samples):

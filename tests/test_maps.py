@@ -9,6 +9,7 @@ import torch
 
 from esol.errors import InputError
 from esol.maps.files import Maps, grid, load_maps, save_maps
+from esol.masks.seeds import photo_seed, seed_mask
 
 SIZE = (37, 50)
 
@@ -152,3 +153,18 @@ def test_any_damaged_byte_is_found_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(InputError):
             load_maps(path)
+
+
+@pytest.mark.parametrize("size", [(300, 33), (301, 35)])
+def test_bands_are_the_parts_of_the_whole(size, monkeypatch):
+    maps = np.random.default_rng(0).random((3, *grid(size)), np.float32)
+    whole = Maps(np.array([0, 2, 5]), maps, size)
+    ((rows, values),) = whole.bands()
+    assert rows == slice(0, size[0])
+    assert np.array_equal(values, whole.full())
+    monkeypatch.setattr("esol.maps.files.WHOLE", 0)
+    parts = list(whole.bands())
+    assert [rows.stop for rows, _ in parts] == [128, 256, size[0]]
+    for rows, values in parts:
+        np.testing.assert_allclose(values, whole.full()[:, rows], atol=1e-5)
+    assert np.mean(photo_seed(whole, 0.5) == seed_mask(whole.full(), whole.classes, 0.5)) > 0.999

@@ -20,10 +20,11 @@ from esol.data.images import load_image, load_mask, palette
 from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
+from esol.ops.grids import stretched
 from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
 from esol.predict.folder import draw_overlay, photos_by_name
 from esol.predict.model import Model, load
-from esol.predict.tiles import labelled, spans, stretched, weights
+from esol.predict.tiles import labelled, spans, weights
 from esol.runs.folder import RunFolder
 from esol.runs.work import work_on
 from esol.settings import Segment
@@ -195,6 +196,7 @@ def test_description_is_replaced_and_the_weights_stay(bundle, tmp_path):
 def test_mask_classes_and_scores():
     image = photo()
     found = model().predict(image)
+    assert np.array_equal(model().mask(image), found.mask)
     assert found.mask.dtype == np.uint8
     assert found.scores.dtype == np.float32
     assert found.mask[0, 0] == 1
@@ -415,7 +417,7 @@ def test_photos_of_one_working_size_go_together(tmp_path):
 
 def test_large_photos_do_not_go_together(tmp_path, monkeypatch):
     write_photos(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png", "e.png")
-    monkeypatch.setattr("esol.predict.folder.TOGETHER", 2 * 88 * 60)
+    monkeypatch.setattr("esol.data.batch.TOGETHER", 2 * 88 * 60)
     net = Colours()
     found = model(net, longest=40, resize="squash").predict_folder(
         [tmp_path / "photos"], tmp_path / "out"
@@ -455,7 +457,7 @@ def test_an_overlay_is_the_same_in_bands(monkeypatch):
     image, rng = noise(80, 64), np.random.default_rng(0)
     mask = rng.choice([0, 1, 2, 255], (64, 80)).astype(np.uint8)
     whole = np.asarray(draw_overlay(image, mask))
-    monkeypatch.setattr("esol.predict.folder.BAND", 7)
+    monkeypatch.setattr("esol.ops.grids.BAND", 7)
     assert np.array_equal(draw_overlay(image, mask), whole)
     plain, kept = np.asarray(image), ((mask == 0) | (mask == 255))
     assert np.array_equal(whole[kept], plain[kept])

@@ -23,6 +23,11 @@ def _random(number: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArra
     return scores, classes, (random.integers(0, 11, (8, 9)) / 10).astype(np.float32)
 
 
+def _rows(scores: NDArray[np.float32]) -> list[tuple[slice, NDArray[np.float32]]]:
+    """Bands of one, two and more rows, as of a large photo."""
+    return [(slice(i, j), scores[:, i:j]) for i, j in ((0, 1), (1, 3), (3, scores.shape[1]))]
+
+
 @pytest.mark.parametrize("number", range(12))
 @pytest.mark.parametrize("with_saliency", [False, True])
 def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
@@ -30,7 +35,8 @@ def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
     for threshold, margin in ((0.3, 0.0), (0.3, 0.15), (0.5, 0.2), (0.1, 0.3)):
         saliency_map = saliency if with_saliency else None
         result = pseudo_mask(
-            scores, classes, threshold=threshold, margin=margin, saliency=saliency_map, salient=0.4
+            *(_rows(scores), classes),
+            **{"threshold": threshold, "margin": margin, "saliency": saliency_map, "salient": 0.4},
         )
         expected = seed_mask(scores, classes, threshold)
         if with_saliency:
@@ -50,14 +56,14 @@ def test_equals_a_loop_over_pixels(number: int, with_saliency: bool) -> None:
 
 def test_without_margin_and_saliency_it_is_the_seed() -> None:
     scores, classes, _ = _random(3)
-    result = pseudo_mask(scores, classes, threshold=0.3, margin=0.0)
+    result = pseudo_mask([(slice(None), scores)], classes, threshold=0.3, margin=0.0)
     np.testing.assert_array_equal(result.mask, seed_mask(scores, classes, 0.3))
     assert result.ignored == 0
 
 
 def test_no_tag_is_certain_background() -> None:
     nothing = np.zeros((0, 2, 3), np.float32), np.zeros(0, np.int64)
-    result = pseudo_mask(*nothing, threshold=0.1, margin=0.5)
+    result = pseudo_mask([(slice(None), nothing[0])], nothing[1], threshold=0.1, margin=0.5)
     assert not result.mask.any()
     assert (result.confidence, result.coverage, result.ignored) == (1, 0, 0)
 
@@ -119,11 +125,18 @@ def test_saliency_that_agrees_with_the_scores_gives_confidence() -> None:
     scores[0, :2] = 1
     sure = [
         pseudo_mask(
-            scores, np.array([2]), threshold=0.2, margin=0.0, saliency=saliency_map
+            _rows(scores), np.array([2]), threshold=0.2, margin=0.0, saliency=saliency_map
         ).confidence
         for saliency_map in (np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32), scores[0])
     ]
     assert sure == [0, 0.5, 1]
+
+
+def test_confidence_of_bands_is_that_of_the_photo() -> None:
+    scores, classes, _ = _random(3)
+    result = pseudo_mask(_rows(scores), classes, threshold=0.3, margin=0.0)
+    assert 0 < result.confidence < 1
+    assert result.confidence == confidence(scores, classes, 0.3)
 
 
 def test_a_finished_mask_is_kept() -> None:
@@ -170,7 +183,9 @@ def test_confidence_ranks_real_photos_by_their_true_iou(shared) -> None:
         if len(values) != 1:
             continue
         scores = load_saliency(find_saliency(root / "Saliency", name), mask.shape)[None]
-        result = pseudo_mask(scores, values.astype(np.int64) - 1, threshold=0.5, margin=0.0)
+        result = pseudo_mask(
+            [(slice(None), scores)], values.astype(np.int64) - 1, threshold=0.5, margin=0.0
+        )
         valid, front = mask != 255, mask == values[0]
         guess = result.mask == values[0]
         union = ((guess | front) & valid).sum()

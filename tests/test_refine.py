@@ -133,3 +133,8 @@ def test_boundaries_are_those_of_the_mirror_image_mirrored():
     assert edge.shape == (12, 16)
     assert torch.allclose(edge, boundaries(net, mirrored, inputs, 0)[0].flip(1), atol=1e-6)
     assert boundaries(net, photo, Input(size=64, resize="squash"), 0)[0].shape == (16, 16)
+    # Above the training's range, at its middle, 44; refine.longest comes first.
+    small = replace(inputs, longest=(32, 56))
+    assert boundaries(net, photo, small, 0)[0].shape == (9, 11)
+    assert boundaries(net, photo, small, 60)[0].shape == (9, 11)
+    assert boundaries(net, photo, small, 56)[0].shape == (11, 14)

@@ -353,5 +353,5 @@ def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, unread):
     assert keys - {"stage", "version", "train.photos", "train.sha256"} == unread
     assert {key.split(".")[0] for key in reads} <= {
         *identity,
-        *("truth", "corrected"),
+        *("truth", "corrected", "longest side"),
     }

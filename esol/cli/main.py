@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.errors import InputError, visible
+from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import (
@@ -117,7 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         abandon_output()
         # Only errors of standard output lack a file name.
         name = error.filename or "standard output, or a file that is read"
-        return _refused(f"{name}: {error.strerror or error}")
+        return _refused(shortage(error) or f"{name}: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        return _refused(shortage(error))
     except KeyboardInterrupt:
         if main_process():
             print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -199,14 +203,8 @@ def _run(rest: list[str]) -> int:
     parsed, settings, (data, out) = _parse(parser, rest, paths=2)
     from esol.stages import run
 
-    run(
-        settings,
-        data,
-        out,
-        first=parsed["from"],
-        last=parsed["until"],
-        overwrite=parsed["overwrite"],
-    )
+    stages = {"first": parsed["from"], "last": parsed["until"]}
+    run(settings, data, out, **stages, overwrite=parsed["overwrite"])
     if parsed["until"] == "evaluate":
         _show(Path(out))
     return 0

@@ -1,12 +1,31 @@
-"""Batch of training inputs."""
+"""Batch of training inputs; how many photos are held at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+T = TypeVar("T")
+
+TOGETHER = 100_000_000
+"""Pixels that the photos of one batch hold at most, unless it is a single photo: 400 MB."""
+
+
+def together(members: Iterable[tuple[T, int]], most: int) -> Iterator[list[T]]:
+    """Groups of at most ``most`` photos and ``TOGETHER`` pixels, of photos with their pixels."""
+    group: list[T] = []
+    total = 0
+    for photo, pixels in members:
+        if group and (len(group) == most or total + pixels > TOGETHER):
+            yield group
+            group, total = [], 0
+        group.append(photo)
+        total += pixels
+    if group:
+        yield group
 
 
 class Batch(NamedTuple):

@@ -1,8 +1,10 @@
 """The cache of class activation maps: one small file per photo and kind of map."""
 
 import io
+import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from esol.errors import InputError, one_line
-from esol.ops.grids import cells
+from esol.ops.grids import cells, resize, stretched
 from esol.system.files import write_atomic
+
+WHOLE = 1 << 24
+"""Values of a photo's maps at its size that are computed at once, 64 MB. Above, rows are computed
+band by band: 20 classes of a photo of 12 megapixels take 1 GB."""
 
 MAP_STRIDE = 4
 """Photo pixels per cell of the cached grid, in each direction."""
@@ -39,11 +45,21 @@ class Maps:
         """The maps at photo size, (K', H, W) float32 in 0 .. 1: bilinear, edge to edge (IRN)."""
         if not len(self.classes):
             return np.zeros((0, *self.size), np.float32)
-        stretched = torch.nn.functional.interpolate(
-            torch.from_numpy(self.maps)[None], self.size, mode="bilinear", align_corners=False
-        )
+        full = resize(torch.from_numpy(self.maps)[None], self.size)
         # Interpolation may leave the range by one unit in the last place.
-        return stretched[0].clamp_(0, 1).numpy()
+        return full[0].clamp(0, 1).numpy()
+
+    def bands(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The maps at photo size part by part: rows, and (K', rows, W) of ``full`` there.
+
+        Photos of usual size are one part. The values of several parts differ from those of
+        ``full`` by rounding, less than 1e-5.
+        """
+        if len(self.classes) * math.prod(self.size) <= WHOLE:
+            yield slice(0, self.size[0]), self.full()
+            return
+        for rows, values in stretched(torch.from_numpy(self.maps)[None], self.size):
+            yield rows, values[0].clamp(0, 1).numpy()
 
 
 def grid(size: tuple[int, int]) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Localization maps of any method: multi-scale, flipped, batched."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from esol.data.batch import together
 from esol.data.images import image_size, load_image
 from esol.data.sample import Sample
-from esol.data.transforms import scaled, squash, to_tensor
+from esol.data.transforms import reduced, scaled, squash, to_tensor
 from esol.maps.files import grid
 from esol.networks.backbone import Backbone
 from esol.ops.grids import resize
@@ -54,15 +56,16 @@ def batches_of_one_size(
 ) -> list[list[SizedSample]]:
     """Group photos so that a batch needs no padding, which would change the maps at its borders.
 
-    With ``same`` every photo enters the network at one size anyway. A batch has at most ``limit``.
+    With ``same`` every photo enters the network at one size anyway. A batch has at most ``limit``,
+    and fewer of large photos.
     """
-    buckets: dict[tuple[int, int], list[SizedSample]] = {}
+    buckets: dict[tuple[int, int], list[tuple[SizedSample, int]]] = {}
     for sample in samples:
         photo = SizedSample(sample, image_size(sample.image))
-        buckets.setdefault((0, 0) if same else photo.size, []).append(photo)
-    return [
-        bucket[i : i + limit] for bucket in buckets.values() for i in range(0, len(bucket), limit)
-    ]
+        # Both the photo and its maps, of which there is one for each tag, are held.
+        pixels = math.prod(photo.size) * max(1, len(sample.tags))
+        buckets.setdefault((0, 0) if same else photo.size, []).append((photo, pixels))
+    return [batch for bucket in buckets.values() for batch in together(bucket, limit)]
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,13 @@ class Reader:
     def _pixels(self, scale: float) -> Tensor:
         """(N, 3, H, W) photos at a scale; those of the last scale are stored for the mirror."""
         if scale != self._last[0]:
-            self.images = self.images or [load_image(photo.sample.image) for photo in self.photos]
+            self.images = self.images or [self._shown(photo) for photo in self.photos]
             resized = (_resized(image, scale, self.inputs) for image in self.images)
             self._last = (scale, torch.stack([to_tensor(image) for image in resized]))
         return self._last[1]
+
+    def _shown(self, photo: SizedSample) -> Image.Image:
+        return reduced(load_image(photo.sample.image), self.inputs.shown(max(photo.size)))
 
 
 def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:

@@ -30,8 +30,12 @@ class PseudoMask:
     ignored: float
 
 
+Bands = Iterable[tuple[slice, NDArray[np.float32]]]
+"""Rows of a photo from the top on, and its (K', rows, W) scores there."""
+
+
 def pseudo_mask(
-    scores: NDArray[np.float32],
+    bands: Bands,
     classes: NDArray[np.integer],
     *,
     threshold: float,
@@ -47,7 +51,7 @@ def pseudo_mask(
     is all background.
 
     Args:
-        scores: (K', H, W) maps of the photo's tagged classes at photo size, 0 .. 1.
+        bands: maps of the photo's tagged classes at photo size, 0 .. 1, as from ``Maps.bands``.
         classes: (K',) their indices, 0 .. K-1, strictly increasing; K' may be 0.
         threshold: score above which a pixel has a class, 0 .. 1.
         margin: 0 .. 1; 0: none. Above ``threshold`` not even a score of 0 is background.
@@ -57,17 +61,22 @@ def pseudo_mask(
     Raises:
         ValueError: shapes or order are not as above.
     """
-    if saliency is None:
-        mask, trusted = seed_mask(scores, classes, threshold), scores
-    else:
-        mask = fuse(scores, classes, saliency, salient=salient, threshold=threshold)
-        # The product ranks photos by their true IoU far better than the scores (docs/masks.md).
-        trusted = scores * saliency
-    if margin > 0 and len(classes):
-        top = strongest(scores)[0]
-        near = (top > np.float32(threshold - margin)) & (top < np.float32(threshold + margin))
-        mask[near if saliency is None else near & (mask != 0)] = IGNORE
-    return _with_shares(mask, confidence(trusted, classes, threshold))
+    masks, counts = [], np.zeros((len(classes), 2), np.int64)
+    for rows, scores in bands:
+        if saliency is None:
+            mask, trusted = seed_mask(scores, classes, threshold), scores
+        else:
+            salience = saliency[rows]
+            mask = fuse(scores, classes, salience, salient=salient, threshold=threshold)
+            # The product ranks photos by their true IoU far better than the scores (docs/masks.md).
+            trusted = scores * salience
+        if margin > 0 and len(classes):
+            top = strongest(scores)[0]
+            near = (top > np.float32(threshold - margin)) & (top < np.float32(threshold + margin))
+            mask[near if saliency is None else near & (mask != 0)] = IGNORE
+        masks.append(mask)
+        counts += _leads(trusted, threshold)
+    return _with_shares(np.concatenate(masks), _firmness(counts))
 
 
 def from_mask(mask: NDArray[np.uint8]) -> PseudoMask:
@@ -94,15 +103,24 @@ def confidence(
         0 .. 1; 1 for a photo without a tag, whose mask is certainly background.
     """
     check_scores(scores, classes)
-    if not len(scores):
-        return 1.0
-    step, firmness = min(threshold, 1 - threshold) / 2, []
+    return _firmness(_leads(scores, threshold))
+
+
+def _leads(scores: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+    """(K', 2) pixels of each class whose lead exceeds d, and whose lead exceeds -d."""
+    step, counts = min(threshold, 1 - threshold) / 2, np.zeros((len(scores), 2), np.int64)
     plane = np.full((1, *scores.shape[1:]), threshold, np.float32)
     for index in range(len(scores)):
         lead = scores[index] - np.concatenate([plane, np.delete(scores, index, 0)]).max(0)
-        lenient = int((lead > -step).sum())
-        firmness.append(int((lead > step).sum()) / lenient if lenient else 0.0)
-    return float(np.mean(firmness))
+        counts[index] = (lead > step).sum(), (lead > -step).sum()
+    return counts
+
+
+def _firmness(counts: NDArray[np.int64]) -> float:
+    """Confidence by a photo's counts of leads."""
+    if not len(counts):
+        return 1.0
+    return float(np.mean([strict / lenient if lenient else 0.0 for strict, lenient in counts]))
 
 
 def statistics(

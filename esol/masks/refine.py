@@ -89,7 +89,8 @@ def boundaries(
     Args:
         net: trained, in evaluation mode, on its device.
         photo: upright RGB.
-        inputs: "squash" resizes the photo as in training, "crop" keeps its size.
+        inputs: "squash" resizes the photo as in training, "crop" keeps its size up to the largest
+            of the training.
         longest: for "crop", longest side of the network's input, pixels; 0: the photo's.
 
     Returns:
@@ -97,7 +98,10 @@ def boundaries(
         of the photo and its mirror image; (2, h, w) displacements in cells, None if the network
         does not predict them.
     """
-    small = squash(photo, inputs.size) if inputs.resize == "squash" else reduced(photo, longest)
+    if inputs.resize == "squash":
+        small = squash(photo, inputs.size)
+    else:
+        small = reduced(photo, inputs.shown(min(max(photo.size), longest or max(photo.size))))
     image = to_tensor(small).to(next(net.branches.parameters()).device)
     edges, displacement = net(torch.stack([image, image.flip(2)]))
     edge = torch.sigmoid((edges[0] + edges[1].flip(1)) / 2)

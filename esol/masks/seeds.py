@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.maps.files import Maps
+
 
 def seed_mask(
     scores: NDArray[np.float32], classes: NDArray[np.integer], threshold: float
@@ -36,6 +38,14 @@ def seed_mask(
         return np.zeros(scores.shape[1:], np.uint8)
     values = (np.asarray(classes) + 1).astype(np.uint8)
     return np.where(top > np.float32(threshold), values[winner], np.uint8(0))
+
+
+def photo_seed(maps: Maps, threshold: float) -> NDArray[np.uint8]:
+    """:func:`seed_mask` of one photo's maps, (H, W) at its size, whatever that is."""
+    mask = np.empty(maps.size, np.uint8)
+    for rows, scores in maps.bands():
+        mask[rows] = seed_mask(scores, maps.classes, threshold)
+    return mask
 
 
 def strongest(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from esol.data.batch import Batch, Losses, Mean
-from esol.errors import InputError
+from esol.errors import InputError, is_shortage
 from esol.networks.backbone import Backbone
 from esol.ops.grids import cells, resize
 from esol.ops.pairs import pair_sums
@@ -188,6 +188,8 @@ def _stages(network: Any) -> tuple[_Stage, ...]:
     try:
         features = _features(network, blank)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+        if is_shortage(error):
+            raise
         raise InputError(
             f"backbone.name = {name!r}: timm gives no features of its stages, which refinement by"
             " affinities needs; use another network, such as resnet50, or skip that refinement"

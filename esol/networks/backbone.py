@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from esol.errors import InputError, one_line
+from esol.errors import InputError, is_shortage, one_line
 from esol.networks.dilation import dilate
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
@@ -124,6 +124,8 @@ def _create(settings: BackboneSettings, keys: Keys, *, pretrained: bool) -> nn.M
         except (TypeError, AssertionError):
             return make()  # with the network's own stride
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+        if is_shortage(error):
+            raise
         reason = one_line(error, lines=1, length=200)
         if not pretrained or isinstance(error, TypeError | AssertionError):
             raise InputError(f"{keys.name} = {name!r}: {reason}; {_ADVICE}") from error
@@ -172,6 +174,8 @@ def _shape(network: nn.Module, settings: BackboneSettings, keys: Keys) -> tuple[
     try:
         shape = tuple(feature_map(network).shape)
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        if is_shortage(error):
+            raise
         fault = f"does not take photos of any size ({one_line(error, lines=1, length=200)})"
         raise InputError(f"{name}: {fault}; {_ADVICE}") from error
     if len(shape) != 4 or shape[2] != shape[3] or SIDE % shape[3]:
@@ -189,6 +193,8 @@ def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
     try:
         network.load_state_dict({k: v for k, v in state.items() if not k.startswith(classifier)})
     except RuntimeError as error:
+        if is_shortage(error):
+            raise
         reason = one_line(error, lines=2, length=200)
         advice = prefix_advice(path, state, network.state_dict().__contains__)
         raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}{advice}") from error

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses, Mean
 from esol.data.sample import IGNORE
-from esol.errors import InputError, one_line
+from esol.errors import InputError, is_shortage, one_line
 from esol.networks.backbone import Backbone, Keys
 from esol.networks.deeplab2 import DeepLabV2, padded
 from esol.networks.folding import hold_batch_norm
@@ -186,6 +186,8 @@ def _attempt(
             weights_option = weights and (True if is_timm else weights)
             return maker(encoder_weights=weights_option, **options), None
     except Exception as error:
+        if is_shortage(error):
+            raise
         return None, error
 
 

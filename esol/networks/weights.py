@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from esol.errors import InputError, one_line
+from esol.errors import InputError, is_shortage, one_line
 from esol.system.files import sha256, write_atomic
 
 _CONVERT = (
@@ -140,5 +140,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
+        if is_shortage(error):
+            raise
         reason = one_line(error, lines=1)
         raise InputError(f"{path} cannot be loaded ({reason}); run its stage again") from error

@@ -1,7 +1,19 @@
 """Grids of cells over photos."""
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+BAND = 128
+"""Rows of a photo computed at a time: bounds the memory of large photos."""
+
+
+def bands(height: int) -> Iterator[slice]:
+    """Rows of a photo, ``BAND`` at a time."""
+    for start in range(0, height, BAND):
+        yield slice(start, min(start + BAND, height))
 
 
 def cells(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -14,3 +26,21 @@ def resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     if maps.shape[2:] == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
+    """Resize (N, L, h, w) float32 values to ``size`` (H, W) bilinearly (align_corners=False), some
+    rows at a time: yields rows of the result, and (N, L, rows, W) values.
+    """
+    old, new = values.shape[2], size[0]
+    for rows in bands(new):
+        if values.shape[2:] == size:
+            yield rows, values[:, :, rows]
+            continue
+        place = torch.arange(rows.start, rows.stop, device=values.device, dtype=torch.float64)
+        place = ((place + 0.5) * (old / new) - 0.5).clamp_(min=0)
+        above = place.long()
+        below = (above + 1).clamp_(max=old - 1)
+        share = (place - above).to(values.dtype)[:, None]
+        band = torch.lerp(values[:, :, above], values[:, :, below], share)
+        yield rows, resize(band, (len(place), size[1]))

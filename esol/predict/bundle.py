@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from esol.errors import InputError, one_line
+from esol.errors import InputError, is_shortage, one_line
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import not_finite, save_tensors
 from esol.settings import AUTO_STRIDE, Crf, Segment
@@ -110,6 +110,8 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
     try:
         segmenter.load_state_dict(state)
     except RuntimeError as error:
+        if is_shortage(error):
+            raise
         reason = one_line(error, length=200)
         raise _damaged(path, f"its weights do not fit its network ({reason})") from error
     return segmenter.requires_grad_(False).eval(), description

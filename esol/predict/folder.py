@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from esol.data.batch import together
 from esol.data.images import colour, image_size, load_image, palette, save_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
+from esol.data.memory import enough_memory
 from esol.errors import InputError
-from esol.predict.tiles import BAND, labelled
+from esol.ops.grids import bands
+from esol.predict.tiles import labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
 from esol.system.files import atomic, plain, visible_files, write_atomic, write_json
 from esol.system.progress import log, track
@@ -26,9 +29,6 @@ from esol.system.read import read_json
 
 CLASSES = "classes.json"
 """Names and colours of the mask values, and which model and settings made the masks."""
-
-TOGETHER = 100_000_000
-"""Pixels that the photos of one batch hold at most, unless it is a single photo: 400 MB."""
 
 
 class _Network(Protocol):
@@ -132,9 +132,8 @@ def predict_folder(
 def draw_overlay(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
     """Blend the colours of an (H, W) mask into an RGB photo; not those of background and 255."""
     result = photo.copy()
-    for top in range(0, photo.height, BAND):
-        box = (0, top, photo.width, min(top + BAND, photo.height))
-        part = mask[box[1] : box[3]]
+    for rows in bands(photo.height):
+        box, part = (0, rows.start, photo.width, rows.stop), mask[rows]
         tinted = Image.blend(photo.crop(box), colour(part).convert("RGB"), 0.5)
         result.paste(tinted, box, Image.fromarray((part > 0) & (part < 255)))
     return result
@@ -207,11 +206,17 @@ class _Work:
         return [
             group
             for size, members in by_size.items()
-            for group in _cut(members, self.options.batch if max(size) <= self.model.tile else 1)
+            for group in together(
+                members, self.options.batch if max(size) <= self.model.tile else 1
+            )
         ]
 
     def predict(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
         """Write the files of a group; yields each photo's mask once its files are written."""
+        with enough_memory([job.photo for job in group], "--longest", "--batch"):
+            yield from self._predicted(group)
+
+    def _predicted(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
         photos: list[tuple[_Task, Image.Image]] = []
         for job in group:
             try:
@@ -233,20 +238,6 @@ class _Work:
                     draw_overlay(photo, mask).save(temporary, quality=90)
             save_mask(mask, job.mask)
             yield mask
-
-
-def _cut(members: list[tuple[_Task, int]], most: int) -> Iterator[list[_Task]]:
-    """Groups of at most ``most`` photos and ``TOGETHER`` pixels."""
-    group: list[_Task] = []
-    total = 0
-    for job, pixels in members:
-        if group and (len(group) == most or total + pixels > TOGETHER):
-            yield group
-            group, total = [], 0
-        group.append(job)
-        total += pixels
-    if group:
-        yield group
 
 
 def _describe(model: _Network, out: Path, jobs: list[_Task], options: FolderOptions) -> None:

@@ -1,19 +1,17 @@
 """Probabilities of large photos in parts: tiles that blend, and bands of rows at the end."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from esol.ops.grids import stretched
+
 STEP = 32
 """Tiles start at multiples of this, so that the network's cells lie as in the untiled photo."""
-
-BAND = 128
-"""Rows of the photo computed at a time at the end: bounds the memory of large photos."""
 
 
 def labelled(
@@ -37,28 +35,6 @@ def labelled(
         if with_scores and not same:
             scores[:, rows] = values[0].cpu().numpy()
     return mask, scores
-
-
-def stretched(values: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Resize (N, L, h, w) float32 values to ``size`` (H, W) bilinearly (align_corners=False), some
-    rows at a time: yields rows of the result, and (N, L, rows, W) values.
-    """
-    old, new = values.shape[2], size[0]
-    for start in range(0, new, BAND):
-        stop = min(start + BAND, new)
-        if values.shape[2:] == size:
-            yield slice(start, stop), values[:, :, start:stop]
-            continue
-        place = torch.arange(start, stop, device=values.device, dtype=torch.float64)
-        place = ((place + 0.5) * (old / new) - 0.5).clamp_(min=0)
-        above = place.long()
-        below = (above + 1).clamp_(max=old - 1)
-        share = (place - above).to(values.dtype)[:, None]
-        band = torch.lerp(values[:, :, above], values[:, :, below], share)
-        yield (
-            slice(start, stop),
-            F.interpolate(band, (stop - start, size[1]), mode="bilinear", align_corners=False),
-        )
 
 
 def spans(length: int, tile: int) -> list[tuple[int, int]]:

@@ -66,10 +66,18 @@ class Input:
     (also at inference, where a scale s means a side of s x size)."""
 
     longest: Annotated[tuple[int, int], SIDES] = (320, 640)
-    """crop only: range from which the photo's longest side is drawn, pixels."""
+    """crop only: range from which the photo's longest side is drawn, pixels.
+    Maps and IRNet then see photos above it at its middle, others at their own size."""
 
     flip: bool = True
     """Mirror left to right with probability 1/2 in training."""
+
+    def shown(self, side: int) -> int:
+        """Longest side, pixels, at which the trained network is shown a photo of the longest side
+        ``side``: above the range it learned from, objects are larger than any that it has seen.
+        """
+        low, high = self.longest
+        return (low + high) // 2 if self.resize == "crop" and side > high else side
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ def cams(job: Job) -> None:
     settings, lists = job.settings, job.lists()
     groups = ["input", "backbone", "head", "cams"]
     groups += ("expand", "shrink") if settings.method == "esol" else ("method",)
-    with job.enter("cams", *groups, after=settings.learns, lists=lists) as stage:
+    reads = job.longest_side(settings.input, job.samples())
+    with job.enter("cams", *groups, after=settings.learns, lists=lists, reads=reads) as stage:
         if stage is None:
             return
         samples, of_classifier = job.samples(), settings.method in ("esol", "cam")

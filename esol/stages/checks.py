@@ -15,6 +15,7 @@ from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
 from esol.runs.stages import STAGES
+from esol.settings import Segment
 from esol.stages.fitting import new_peer
 from esol.stages.job import Job
 from esol.system.distributed import processes
@@ -46,6 +47,8 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
     if "segment" in todo or "evaluate" in todo:
         job.run.corrections.check(job.data.classes)
     _check_networks(job, todo)
+    if "segment" in todo:
+        _check_sizes(job.settings.segment)
     tags = [sample.tags for sample in job.training_samples()]
     for line in tag_warnings(job.settings.data.train, tags, job.data.classes):
         log.warning("%s", line)
@@ -89,6 +92,17 @@ def _check_batches(job: Job, todo: Sequence[str]) -> None:
                 f"{key}.batch = {batch}: has no equal parts for {n} processes; set"
                 f" {key}.batch: {near}, or start another number"
             )
+
+
+def _check_sizes(segment: Segment) -> None:
+    """Maps never show a network more than it has learned from; here the setting decides."""
+    low, high = segment.input.longest
+    if segment.network != "none" and segment.input.resize == "crop" and segment.longest > high:
+        log.warning(
+            "segment.longest = %d: the network is tested on photos larger than those it learns from"
+            " (segment.input.longest: [%d, %d]); lower it, or widen that range",
+            *(segment.longest, low, high),
+        )
 
 
 def _check_truth(job: Job, todo: Sequence[str]) -> None:

@@ -25,6 +25,6 @@ def classify(job: Job) -> None:
             tagged_inputs(job, model.backbone),
             classifier_groups(job, model.backbone, model.head),
             settings.classify.fit,
-            job.training_run(stage.path, "classify"),
+            job.training_run(stage.path, "classify", "classify.fit"),
         )
         finish(model, job.run.weights("classify"))

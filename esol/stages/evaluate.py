@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esol.data.images import load_mask
+from esol.data.memory import enough_memory
 from esol.data.truth import Shown, against_tags, cautions, shown, total_pixels
 from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
@@ -71,18 +72,19 @@ def _evaluate_list(
     mine = my_share(samples)
     seen: list[Shown] = []
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
-        truth = job.data.truth(sample)
-        tags = [job.data.classes[tag] for tag in sample.tags]
-        seen.append(shown(truth, sample.mask or sample.image, tags, job.data.classes))
-        for kind in map_thresholds:
-            scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
-            histograms[kind].add(scores.full(), scores.classes, truth)
-        for kind, folder in mask_folders.items():
-            path = folder / f"{sample.name}.png"
-            if kind == "corrected" and not path.exists():
-                path = mask_folders["masks"] / f"{sample.name}.png"
-            mask = load_mask(path)
-            tables[kind] += confusion(mask, truth, job.classes)
+        with enough_memory([sample.image]):
+            truth = job.data.truth(sample)
+            tags = [job.data.classes[tag] for tag in sample.tags]
+            seen.append(shown(truth, sample.mask or sample.image, tags, job.data.classes))
+            for kind, histogram in histograms.items():
+                scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
+                for rows, values in scores.bands():
+                    histogram.add(values, scores.classes, truth[rows])
+            for kind, folder in mask_folders.items():
+                path = folder / f"{sample.name}.png"
+                if kind == "corrected" and not path.exists():
+                    path = mask_folders["masks"] / f"{sample.name}.png"
+                tables[kind] += confusion(load_mask(path), truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
     masks = sorted((m for part in all_gather(seen) for m in part), key=lambda m: m.mask)
     wrong = filter(None, against_tags(masks, job.data.classes, alphabetical=False))

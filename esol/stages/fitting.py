@@ -150,7 +150,7 @@ def fit_sampler(
 ) -> Mapping[str, float]:
     """Train Expansion or Shrinkage, a part of the localizer; returns what ``fit`` does."""
     inputs = tagged_inputs(job, model.backbone, of_classifier=True, tagged=tagged)
-    training = job.training_run(job.run.stage(stage), stage)
+    training = job.training_run(job.run.stage(stage), stage, f"{stage}.fit")
     return fit(model, losses, inputs, [(part.parameters(), 1.0)], optimisation, training)
 
 

@@ -14,7 +14,7 @@ from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.weights import weights_digest
 from esol.runs.folder import RunFolder
 from esol.runs.work import OpenStage, Part, work_on
-from esol.settings import Settings
+from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
 from esol.system.files import sha256
 from esol.training.fit import TrainingRun
@@ -54,9 +54,39 @@ class Job:
         """Photos of the training list."""
         return self.data.samples(self.settings.data.train)
 
-    def training_run(self, folder: Path, label: str) -> TrainingRun:
-        """Where and how a training of this job runs."""
-        return TrainingRun(folder, label, self.settings.seed, self.settings.machine)
+    def longest_side(
+        self, inputs: Input, samples: Iterable[Sample], limit: int = 0
+    ) -> dict[str, int]:
+        """For the identity: to which longest side, pixels, a network is shown reduced photos.
+
+        Empty where all are shown at their own size, so that results from before photos were
+        reduced stay valid.
+
+        Args:
+            inputs: what the network learned from.
+            samples: the photos.
+            limit: longest side to which they are reduced first; 0: none.
+        """
+        if inputs.resize == "squash":
+            return {}
+        sides = (max(image_size(sample.image)) for sample in samples)
+        limited = (min(side, limit) if limit else side for side in sides)
+        shown = next((inputs.shown(side) for side in limited if inputs.shown(side) < side), 0)
+        return {"longest side": shown} if shown else {}
+
+    def training_run(
+        self, folder: Path, label: str, key: str, inputs: str = "input"
+    ) -> TrainingRun:
+        """Where and how a training of this job runs.
+
+        Args:
+            folder: for its files.
+            label: for progress.
+            key: of its ``Fit`` among the settings.
+            inputs: key of its ``Input``.
+        """
+        lighter = (f"{key}.batch", f"{inputs}.size")
+        return TrainingRun(folder, label, self.settings.seed, self.settings.machine, lighter)
 
     def saliency(self, sample: Sample) -> Path:
         """File of a photo's saliency map.

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esol.data.images import image_size, load_mask, save_mask
+from esol.data.memory import enough_memory
 from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.masks.threshold import choose_threshold
+from esol.ops.grids import bands
 from esol.runs.work import OpenStage
 from esol.stages.job import Job
 from esol.stages.refine import seed_maps
@@ -48,8 +50,9 @@ def masks(job: Job) -> None:
         threshold = all_from_main(lambda: _threshold(job))
         mine, rows = my_share(samples), []
         for sample in track(mine, "masks", total=len(mine), unit="photos"):
-            pseudo = _mask(job, sample, threshold)
-            save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
+            with enough_memory([sample.image]):
+                pseudo = _mask(job, sample, threshold)
+                save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
             rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
         rows = all_in_order(rows)
         summary = all_from_main(lambda: _summed(job, stage, samples, rows))
@@ -107,7 +110,7 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     if threshold is not None:
         maps = _maps(job, sample)
         return pseudo_mask(
-            maps.full(),
+            maps.bands(),
             maps.classes,
             threshold=threshold,
             margin=settings.margin,
@@ -117,9 +120,12 @@ def _mask(job: Job, sample: Sample, threshold: float | None) -> PseudoMask:
     mask = load_mask(job.run.masks("crf") / f"{sample.name}.png")
     if saliency is not None:
         classes = np.asarray(sample.tags, np.int64)
-        # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
-        scores = 0.9 * (mask == (classes + 1)[:, None, None]).astype(np.float32)
-        mask = fuse(scores, classes, saliency, salient=settings.salient, threshold=0.5)
+        for rows in bands(len(mask)):
+            # Below fuse's certainty: where the CRF and the saliency map disagree, saliency wins.
+            scores = 0.9 * (mask[rows] == (classes + 1)[:, None, None]).astype(np.float32)
+            mask[rows] = fuse(
+                scores, classes, saliency[rows], salient=settings.salient, threshold=0.5
+            )
     return from_mask(mask)
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from esol.data.images import image_size
+from esol.data.memory import enough_memory
 from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
 from esol.maps.files import load_maps
@@ -54,7 +55,9 @@ def peer(job: Job) -> None:
         reads["cams"] = settings.group("cams")
         if "shrink" in after:
             reads |= {group: settings.group(group) for group in ("expand", "shrink")}
-    if method == "eps":
+    if method != "eps":
+        reads |= job.longest_side(settings.input, job.training_samples())
+    else:
         reads["saliency files"] = job.saliency_digest(train)
     with job.enter("peer", *groups, after=after, lists=(train,), reads=reads) as stage:
         if stage is not None:
@@ -83,7 +86,8 @@ def _trained(
     def train() -> Mapping[str, float]:
         make_folder(folder)
         groups = classifier_groups(job, network.backbone, network.head, *more)
-        run = job.training_run(folder, label)
+        key = "drs.fit" if kind == "drs_refined" else "classify.fit"
+        run = job.training_run(folder, label, key)
         return fit(network, losses, inputs(network), groups, optimisation, run)
 
     weights = folder / job.run.weights("peer", kind).name
@@ -151,8 +155,10 @@ def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ..
     batches = my_share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     vectors: dict[str, Tensor] = {}
     for batch in track(batches, "peer: sub-categories", total=len(batches), unit="batches"):
-        features = Reader(batch, settings.input, cache).features(network.backbone, View(1.0, False))
-        for photo, vector in zip(batch, network.vectors(features).cpu(), strict=True):
+        reader = Reader(batch, settings.input, cache)
+        with enough_memory([photo.sample.image for photo in batch], "input.longest", "input.size"):
+            found = network.vectors(reader.features(network.backbone, View(1.0, False))).cpu()
+        for photo, vector in zip(batch, found, strict=True):
             vectors[photo.sample.name] = vector
     vectors = {name: vector for part in all_gather(vectors) for name, vector in part.items()}
     return torch.stack([vectors[sample.name] for sample in samples])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from esol.data.images import image_size
+from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.maps.files import grid, save_maps
 from esol.maps.localize import Network, SizedSample, batches_of_one_size, localize
@@ -45,11 +46,14 @@ def map_photos(
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
     start = len(batches) - len(todo)
+    lighter = ("cams.scales", "input.longest" if settings.input.resize == "crop" else "input.size")
     for batch in track(todo, "cams", total=len(batches), start=start, unit="batches"):
-        for sample, size, maps in localize(networks, batch, settings.cams, settings.input, cache):
-            tags = np.asarray(sample.tags, np.int64)
-            for kind in kinds:
-                save_maps(folder / kind / f"{sample.name}.npz", maps[kind], tags, size)
+        with enough_memory([photo.sample.image for photo in batch], *lighter):
+            located = localize(networks, batch, settings.cams, settings.input, cache)
+            for sample, size, maps in located:
+                tags = np.asarray(sample.tags, np.int64)
+                for kind in kinds:
+                    save_maps(folder / kind / f"{sample.name}.npz", maps[kind], tags, size)
     all_wait()
 
 

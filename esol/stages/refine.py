@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from esol.data.images import load_image, save_mask
+from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
 from esol.masks.instances import instances
 from esol.masks.refine import boundaries, confident_labels, crf_mask, spread_maps
-from esol.masks.seeds import seed_mask
+from esol.masks.seeds import photo_seed
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
@@ -37,6 +38,7 @@ _LABELS = (
 _NETWORK = (
     *_LABELS,
     *("seed", "backbone", "head", "refine.instances", "after.classify", "after.peer"),
+    "longest side",
 )
 """What IRNet is made of: it learns from the labels, on a backbone of an earlier stage."""
 _IRN = (
@@ -79,10 +81,11 @@ def refine(job: Job) -> None:
 
 def _reads(job: Job) -> dict[str, Any]:
     """What IRNet's training reads, for the identity."""
-    folder = job.run.maps(job.settings.seed_kind)
+    settings, folder = job.settings.refine, job.run.maps(job.settings.seed_kind)
     maps = (folder / f"{sample.name}.npz" for sample in job.training_samples())
     train = job.data.fingerprint(job.settings.data.train)
-    return {"train": train, "train maps": job.contents("cams", maps)}
+    shown = job.longest_side(settings.affinity.input, job.samples(), settings.longest)
+    return {"train": train, "train maps": job.contents("cams", maps), **shown}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
@@ -97,8 +100,9 @@ def _crf(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     for sample in track(samples, "refine: CRF", total=len(samples), unit="photos"):
         path = stage.path / "crf" / f"{sample.name}.png"
         if not path.exists():
-            photo, maps = load_image(sample.image), seed_maps(job, sample)
-            save_mask(crf_mask(photo, maps, threshold, settings, device), path)
+            with enough_memory([sample.image], "refine.longest"):
+                photo, maps = load_image(sample.image), seed_maps(job, sample)
+                save_mask(crf_mask(photo, maps, threshold, settings, device), path)
 
 
 def _labels(job: Job, stage: OpenStage) -> None:
@@ -108,8 +112,9 @@ def _labels(job: Job, stage: OpenStage) -> None:
     for sample in track(samples, "refine: labels", total=len(samples), unit="photos"):
         path = stage.path / "labels" / f"{sample.name}.png"
         if not path.exists():
-            photo, maps = load_image(sample.image), seed_maps(job, sample)
-            save_mask(confident_labels(photo, maps, settings, device), path)
+            with enough_memory([sample.image], "refine.longest"):
+                photo, maps = load_image(sample.image), seed_maps(job, sample)
+                save_mask(confident_labels(photo, maps, settings, device), path)
     all_wait()
 
 
@@ -138,7 +143,9 @@ def _train(job: Job, stage: OpenStage, network: AffinityNet) -> dict[str, float]
             (network.displacement_parameters(), settings.affinity.displacement_lr),
         ],
         settings.affinity.fit,
-        job.training_run(stage.path, "refine: IRNet"),
+        job.training_run(
+            stage.path, "refine: IRNet", "refine.affinity.fit", "refine.affinity.input"
+        ),
     )
     if settings.instances:
         _centre(job, network, samples)
@@ -150,9 +157,10 @@ def _centre(job: Job, network: AffinityNet, samples: Sequence[Sample]) -> None:
     network.eval()
     sums, samples = [], my_share(samples)
     for sample in track(samples, "refine: mean shift", total=len(samples), unit="photos"):
-        _, field = _boundaries(job, network, load_image(sample.image))
-        assert field is not None
-        sums.append(field.mean((1, 2)).cpu())
+        with enough_memory([sample.image], "refine.longest"):
+            _, field = _boundaries(job, network, load_image(sample.image))
+            assert field is not None
+            sums.append(field.mean((1, 2)).cpu())
     network.set_mean_shift(torch.stack(all_in_order(sums)).mean(0))
 
 
@@ -170,13 +178,13 @@ def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: Affini
         instances_path = stage.path / "instances" / f"{sample.name}.png"
         if path.exists() and (instances_path.exists() or not settings.instances):
             continue
-        photo, maps = load_image(sample.image), seed_maps(job, sample)
-        edge, field = _boundaries(job, network, photo)
-        if not path.exists():
-            save_maps(path, spread_maps(maps, edge, settings.walk), maps.classes, maps.size)
-        if field is not None:
-            refined = load_maps(path)
-            mask = seed_mask(refined.full(), refined.classes, settings.threshold)
-            objects = instances(field.cpu().numpy(), mask)
-            # More objects than an 8-bit mask can tell apart share the last value.
-            save_mask(np.minimum(objects, 254).astype(np.uint8), instances_path)
+        with enough_memory([sample.image], "refine.longest"):
+            photo, maps = load_image(sample.image), seed_maps(job, sample)
+            edge, field = _boundaries(job, network, photo)
+            if not path.exists():
+                save_maps(path, spread_maps(maps, edge, settings.walk), maps.classes, maps.size)
+            if field is not None:
+                mask = photo_seed(load_maps(path), settings.threshold)
+                objects = instances(field.cpu().numpy(), mask)
+                # More objects than an 8-bit mask can tell apart share the last value.
+                save_mask(np.minimum(objects, 254).astype(np.uint8), instances_path)

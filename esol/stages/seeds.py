@@ -1,8 +1,9 @@
 """Stage 5, ``esol seeds``: seed masks from maps at one threshold."""
 
 from esol.data.images import save_mask
+from esol.data.memory import enough_memory
 from esol.maps.files import load_maps
-from esol.masks.seeds import seed_mask
+from esol.masks.seeds import photo_seed
 from esol.stages.job import Job
 from esol.system.distributed import all_gather, my_share
 from esol.system.progress import log, track
@@ -18,10 +19,11 @@ def seeds(job: Job) -> None:
         mine, empty = my_share(samples), 0
         for sample in track(mine, "seeds", total=len(mine), unit="photos"):
             path = stage.path / f"{sample.name}.png"
-            maps = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
-            empty += bool(sample.tags) and not (maps.maps > threshold).any()
-            if not path.exists():
-                save_mask(seed_mask(maps.full(), maps.classes, threshold), path)
+            with enough_memory([sample.image]):
+                maps = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
+                empty += bool(sample.tags) and not (maps.maps > threshold).any()
+                if not path.exists():
+                    save_mask(photo_seed(maps, threshold), path)
         empty = sum(all_gather(empty))
         if empty:
             log.warning(

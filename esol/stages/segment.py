@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from esol.data.images import load_image, save_mask
+from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict.bundle import BUNDLE, redescribe, save_bundle
@@ -109,7 +110,7 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
         photo_inputs(photos, job.classes, settings.input, masks),
         [(network.encoder_parameters(), 1.0), (network.head_parameters(), settings.head_lr)],
         settings.fit,
-        job.training_run(stage.path, "segment"),
+        job.training_run(stage.path, "segment", "segment.fit", "segment.input"),
     )
     return network.eval()
 
@@ -141,5 +142,7 @@ def _predict(job: Job, stage: OpenStage) -> None:
     model = load(job.run.weights("segment"), job.settings.machine.device)
     for sample in track(samples, "segment: predict", total=len(samples), unit="photos"):
         path = job.run.masks("segmentation") / f"{sample.name}.png"
-        if not path.exists():
-            save_mask(model.predict(load_image(sample.image)).mask, path)
+        if path.exists():
+            continue
+        with enough_memory([sample.image], "segment.longest", "segment.scales"):
+            save_mask(model.mask(load_image(sample.image)), path)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esol.data.images import load_image
+from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_planes, to_tensor
 from esol.errors import InputError
@@ -141,9 +142,10 @@ def compute_features(
     _check_room(backbone, photos, settings, cache.folder, device)
     start = len(groups) - len(todo)
     for group in track(todo, "features", total=len(groups), start=start, unit="batches"):
-        images = [squash(load_image(sample.image), settings.input.size) for sample in group]
-        batch = torch.stack([to_tensor(image) for image in images]).to(device)
-        both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
+        with enough_memory([sample.image for sample in group], "input.size"):
+            images = [squash(load_image(sample.image), settings.input.size) for sample in group]
+            batch = torch.stack([to_tensor(image) for image in images]).to(device)
+            both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
         for sample, pair in zip(group, both.half().cpu().numpy(), strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)

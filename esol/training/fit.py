@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from esol.data.batch import Batch, Losses, Mean
+from esol.data.memory import enough_memory
 from esol.errors import InputError, one_line
 from esol.runs.manifest import CHECKPOINT
 from esol.settings import Fit, Machine
@@ -93,12 +94,14 @@ class TrainingRun:
         label: for progress.
         seed: of batches, augmentation and dropout.
         machine: device, precision, checkpoint interval, tracker.
+        lighter: keys of settings whose lower values need less memory.
     """
 
     folder: Path
     label: str
     seed: int
     machine: Machine
+    lighter: tuple[str, ...] = ()
 
 
 def fit(
@@ -130,8 +133,8 @@ def fit(
         The last logged losses and the number of steps.
 
     Raises:
-        InputError: a loss or a gradient is not finite; the message names the batch's photos. A
-            checkpoint is damaged, or of another number of processes.
+        InputError: a loss or a gradient is not finite, or memory runs out; the message names the
+            batch's photos. A checkpoint is damaged, or of another number of processes.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
     all_wait()
@@ -144,7 +147,7 @@ def fit(
     step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
     done = _all_resume(accelerator, folder)
     metrics = _Metrics.open(folder / METRICS, accelerator, keep=done, steps=steps)
-    saved = time.monotonic()
+    saved, files = time.monotonic(), {sample.name: sample.image for sample in inputs.samples}
     model.train()
     batches = inputs.batches(
         batch_size, seed=run.seed, start=done, stop=steps, workers=machine.workers
@@ -155,8 +158,9 @@ def fit(
             # A process whose photo cannot be read is missed here, not amid a backward pass.
             all_wait()
             rate = set_rate(optimizer, done, steps, optimisation)
-            values = step_module(_on_device(batch, accelerator.device))
-            _all_update(accelerator, optimizer, step_module, values["loss"], batch)
+            with enough_memory([files[name] for name in batch.names], *run.lighter):
+                values = step_module(_on_device(batch, accelerator.device))
+                _all_update(accelerator, optimizer, step_module, values["loss"], batch)
             done += 1
             metrics.all_log(done, values, rate)
             due = time.monotonic() - saved >= machine.checkpoint_seconds

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from esol.data.batch import Batch
 from esol.data.images import load_image, load_mask
+from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
@@ -218,7 +219,9 @@ class _Drawn(torch.utils.data.Dataset[tuple[Example, Sample] | InputError]):
         position, index = draw
         sample = self.inputs.samples[index]
         try:
-            return self.inputs.load(sample, np.random.default_rng((self.seed, 1, position))), sample
+            with enough_memory([sample.image]):
+                rng = np.random.default_rng((self.seed, 1, position))
+                return self.inputs.load(sample, rng), sample
         except InputError as error:
             return error
 

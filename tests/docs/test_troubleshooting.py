@@ -221,6 +221,12 @@ def pretend(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError("We couldn't connect to 'https://huggingface.co' to load the files")
 
         monkeypatch.setattr(esol.networks.backbone.timm, "create_model", unreachable)
+    elif heading == "Out of memory":
+
+        def greedy(model: Classifier, batch: Batch) -> Losses:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+        monkeypatch.setattr(esol.stages.classify, "classify_losses", greedy)
     elif heading == "No GPU":
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     elif heading == "Someone else works on it":
