@@ -171,6 +171,9 @@ TARGETS: dict[str, Target] = {
     "metadata.jsonl": Target(
         "metadata.jsonl", b'{"file_name": "a.jpg", "tags": ["cat"]}\n', tags("metadata.jsonl")
     ),
+    "_classes.csv": Target(
+        "_classes.csv", b"filename, cat, dog\na.jpg, 1, 0\n", tags("_classes.csv")
+    ),
     "tags of Label Studio": Target("tags.json", json.dumps(task()).encode(), tags("tags.json")),
     "tags of COCO": Target("tags.json", json.dumps(instances()).encode(), tags("tags.json")),
     "tags of CVAT": Target("tags.xml", CVAT, tags("tags.xml")),
