@@ -10,7 +10,7 @@ never by a rule. Scores are mIoU in percent. docs/masks.md has the commands that
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from esol.data.saliency import find_saliency, load_saliency
 from esol.data.sample import IGNORE
 from esol.maps.files import Maps, load_maps
 from esol.masks.pseudo import pseudo_mask
+from esol.masks.refine import crf_mask
 from esol.masks.seeds import strongest
 from esol.masks.threshold import (
     background_share,
@@ -289,24 +290,34 @@ def sensitivity(found: Measured) -> Iterator[list[str]]:
 
 
 def pseudo(
-    run: Path, dataset: esol.Dataset, split: str, saliency: str, threshold: float
+    run: Path, dataset: esol.Dataset, split: str, saliency: str, thresholds: Mapping[str, float]
 ) -> Iterator[list[str]]:
-    """Table rows: pseudo masks of the last kind of maps at ``threshold``, and fused at low cuts."""
-    classes = len(dataset.classes)
-    plans = [("seeds", threshold, 0.0), ("seeds", threshold, 0.05), ("seeds", threshold, 0.1)]
+    """Table rows: pseudo masks of the last kind of maps, by source, and fused at low cuts.
+
+    ``thresholds`` is what `auto` chose for each kind of maps.
+    """
+    classes, threshold = len(dataset.classes), thresholds[MAP_KINDS[-1]]
+    refine = RunFolder(run).settings().refine
+    plans = [("seeds", threshold, 0.0), ("crf", threshold, 0.0)]
+    plans += [("irn", thresholds["irn"], 0.0)] if "irn" in thresholds else []
+    plans += [("seeds", threshold, 0.05), ("seeds", threshold, 0.1)]
     if saliency:
         plans += [("fused", cut, 0.0) for cut in (0.05, 0.1, 0.2, threshold)]
     for name, cut, margin in plans:
         both, doubtful = np.zeros((2, 256, 256), np.int64), []
         ranked: tuple[list[float], list[float]] = ([], [])
         for sample, truth, maps in labelled(run, dataset, split):
-            one, grey = maps[MAP_KINDS[-1]], None
+            one, grey = maps["irn" if name == "irn" else MAP_KINDS[-1]], None
             if name == "fused":
                 path = find_saliency(dataset.root / saliency, sample.name)
                 grey = load_saliency(path, truth.shape)
             made = pseudo_mask(
                 one.bands(), one.classes, threshold=cut, margin=margin, saliency=grey
             )
+            if name == "crf":
+                photo = load_image(sample.image)
+                refined = crf_mask(photo, one, cut, refine, torch.device("cpu"))
+                made = replace(made, mask=refined)
             pairs = pair_counts(made.mask, truth)
             both[0] += pairs
             ranked[0].append(made.confidence)
@@ -351,9 +362,13 @@ def main() -> None:
             around = ["maps", "auto", "-0.10", "-0.05", "0", "+0.05", "+0.10"]
             show(f"{title}, mIoU around auto", around, sensitivity(found))
             head = ["masks", "threshold", "margin", "mIoU", "mIoU where labelled", "255", "rank"]
-            kind = MAP_KINDS[-1]
-            body = pseudo(run, dataset, split, given.saliency, auto(found, kind))
-            show(f"{title}, pseudo masks, {kind}", [*head, "doubtful that are objects"], body)
+            thresholds = {kind: auto(found, kind) for kind in found.miou}
+            body = pseudo(run, dataset, split, given.saliency, thresholds)
+            show(
+                f"{title}, pseudo masks, {MAP_KINDS[-1]}",
+                [*head, "doubtful that are objects"],
+                body,
+            )
 
 
 if __name__ == "__main__":
