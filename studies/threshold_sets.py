@@ -7,7 +7,6 @@ docs/data.md, with masks:
 
     OUT/small    photos of `train_aug` whose tagged objects fill less than 5 %
     OUT/half     the same photos cropped until the tagged objects fill 45 to 60 %
-    OUT/most     cropped until they fill 62 to 77 %
     OUT/filled   cropped closer, until they fill more than 80 %
     OUT/drawn    the synthetic set
     OUT/covered  the synthetic set with grounds for classes: no pixel is background
@@ -33,7 +32,7 @@ KEPT = ("cat", "chair", "cow", "dog", "horse", "person", "sheep", "sofa")
 """Classes with 100 photos or more; pixels of the others are ignored (255)."""
 
 SMALL = (0.003, 0.05)
-CROPS = {"half": (0.45, 0.60), "most": (0.62, 0.77), "filled": (0.82, 1.01)}
+CROPS = {"half": (0.45, 0.60), "filled": (0.82, 1.01)}
 """Least and greatest share of the pixels that tagged objects fill."""
 
 SIDE, LIMIT = 128, 300

@@ -33,6 +33,9 @@ _STRENGTH = 5.0
 _NO_BACKGROUND = 0.02
 """Share of background below which there is taken to be none."""
 
+_STRONG = 0.3
+"""Difference between the shares of background in masks and by the CRF that is worth a warning."""
+
 
 def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.device) -> float:
     """Estimate the share of the pixels that belong to no tagged class, in 0 .. 1.
@@ -58,6 +61,17 @@ def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.d
         raise _nothing("no photo has a map")
     start, end = (_log_odds(float(np.mean(shares))) for shares in (before, after))
     return 1 / (1 + math.exp(-(start + _STRENGTH * (end - start))))
+
+
+def background_warning(masks: float, crf: float) -> str:
+    """One sentence where the shares of background in masks and by the CRF differ much, else ""."""
+    if abs(masks - crf) < _STRONG:
+        return ""
+    return (
+        f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
+        f" colours, suggests {100 * crf:.0f} %: look at the masks, and say how much of the photos"
+        f" the objects fill: masks.threshold {max(1, round(100 - 100 * crf))}%, or what you see"
+    )
 
 
 def choose_threshold(photos: Iterable[Maps], background: float) -> float:

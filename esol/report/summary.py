@@ -8,6 +8,7 @@ from rich.text import Text
 
 from esol.data import open_dataset
 from esol.errors import InputError
+from esol.masks.threshold import background_warning
 from esol.metrics.curves import never_predicted
 from esol.report import ReportData, Split, build, level, percent
 from esol.report.photos import gallery
@@ -156,11 +157,22 @@ def write_report(run: Path | str, photos: int = PHOTOS) -> Path:
                 **_weights(run_folder, settings),
             },
             classes=data.classes,
-            notes=(*NOTES, *data.notes),
+            notes=(*_mask_notes(run_folder), *NOTES, *data.notes),
         ),
         run / "report.html",
     )
     return run / "report.html"
+
+
+def _mask_notes(run: RunFolder) -> list[str]:
+    """What the pseudo masks may have wrong."""
+    if not run.is_current("masks"):
+        return []
+    results = run.manifest("masks")["results"]
+    # Masks of earlier versions have no estimate.
+    estimate = results.get("estimated_background", results["background"])
+    warning = background_warning(results["background"], estimate)
+    return [f"Pseudo masks: {warning}."] if warning else []
 
 
 def _weights(run: RunFolder, settings: Settings) -> dict[str, str]:

@@ -101,8 +101,8 @@ class Refine:
     """Stage 6: refined maps (irn) and masks (crf) from the maps that seeds.kind names."""
 
     methods: Annotated[tuple[RefineMethod, ...], WITHOUT_REPEATS] = ("crf", "irn")
-    """What is made: crf, masks at seeds.threshold to compare; irn, also for masks.source irn; empty:
-    this stage does nothing."""
+    """What is made: crf, masks at seeds.threshold to compare; irn, what masks.source irn needs;
+    empty: this stage does nothing."""
 
     crf: Crf = Crf()
     """CRF on label masks: the seeds for crf, the confident labels for irn."""

@@ -21,7 +21,12 @@ from esol.maps.files import Maps, load_maps
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.masks.refine import crf_mask
-from esol.masks.threshold import background_share, choose_threshold, threshold_of_share
+from esol.masks.threshold import (
+    background_share,
+    background_warning,
+    choose_threshold,
+    threshold_of_share,
+)
 from esol.ops.grids import bands
 from esol.runs.work import OpenStage
 from esol.settings.checks import percent
@@ -41,9 +46,6 @@ which class it is (docs/masks.md)."""
 
 _SAMPLE = 200
 """Photos, evenly spaced, on which a CRF is asked for the share of background."""
-
-_STRONG = 0.3
-"""Difference between the shares of background of the masks and of the CRF that is reported."""
 
 
 def masks(job: Job) -> None:
@@ -138,17 +140,6 @@ def _sampled(job: Job, samples: tuple[Sample, ...]) -> Iterator[tuple[Image.Imag
     for sample in track(chosen, "masks: background", total=len(chosen), unit="photos"):
         with enough_memory([sample.image]):
             yield load_image(sample.image), load_maps(folder / f"{sample.name}.npz")
-
-
-def background_warning(masks: float, crf: float) -> str:
-    """One sentence where the background's share, 0 .. 1, of masks and CRF differ much, else ""."""
-    if abs(masks - crf) < _STRONG:
-        return ""
-    return (
-        f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
-        f" colours, suggests {100 * crf:.0f} %: look at the masks, and say how much of the photos"
-        f" the objects fill: masks.threshold {max(1, round(100 - 100 * crf))}%, or what you see"
-    )
 
 
 def _mask(job: Job, sample: Sample, threshold: float) -> PseudoMask:

@@ -1,0 +1,89 @@
+"""Pseudo masks of every source and threshold, on the run that test_pipeline makes."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from esol.data.images import load_image, load_mask
+from esol.errors import InputError
+from esol.maps.files import load_maps
+from esol.masks.refine import crf_mask
+from esol.masks.seeds import seed_mask
+from esol.masks.threshold import background_warning
+from esol.report.summary import write_report
+from esol.runs.folder import RunFolder
+from esol.settings import Masks
+from esol.settings.checks import percent
+from esol.settings.load import load_settings
+from esol.stages import run
+from tests.test_pipeline import SMOKE, done, photos  # noqa: F401
+
+STAGES = ("classify", "expand", "shrink", "cams")
+
+
+def made(done: Path, photos: Path, folder: Path, *flags: str) -> RunFolder:  # noqa: F811
+    """A run of these stages with the masks of some settings."""
+    copy = RunFolder(folder / "run")
+    for stage in STAGES:
+        shutil.copytree(RunFolder(done).stage(stage), copy.stage(stage))
+    settings = load_settings(str(SMOKE), "--refine.methods=[]", *flags)
+    run(settings, photos, copy.path, first="masks", last="masks")
+    return copy
+
+
+def test_the_crf_starts_from_the_seeds_at_the_threshold_of_the_masks(done, photos, tmp_path):  # noqa: F811
+    copy = made(done, photos, tmp_path, "--masks.source=crf", "--masks.threshold=auto")
+    results, settings = copy.manifest("masks")["results"], load_settings(str(SMOKE))
+    assert 0 <= results["estimated_background"] <= 1
+    paths = sorted((photos / "images").iterdir())
+    for path in paths[::7]:
+        maps = load_maps(next(copy.maps("shrinkage").rglob(f"{path.stem}.npz")))
+        mask = load_mask(next(copy.stage("masks").rglob(f"{path.stem}.png")))
+        photo, device = load_image(path), torch.device("cpu")
+        expected = crf_mask(photo, maps, results["threshold"], settings.refine, device)
+        assert np.array_equal(mask, expected)
+    # Photos can be sorted by confidence whatever refined their masks.
+    rows = (copy.stage("masks") / "confidence.csv").read_text().splitlines()[1:]
+    assert len(rows) == len(paths)
+    assert all(0 <= float(row.split(",")[1]) <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.06])
+def test_objects_fill_the_share_that_was_given(share, done, photos, tmp_path):  # noqa: F811
+    flag = f"--masks.threshold={100 * share:g}%"
+    copy = made(done, photos, tmp_path, "--masks.source=seeds", flag)
+    threshold = copy.manifest("masks")["results"]["threshold"]
+    rows = (photos / "labels.csv").read_text().splitlines()
+    train = [Path(row.split(",")[0]).stem for row in rows if row.endswith(",train")]
+    files = [next(copy.maps("shrinkage").rglob(f"{name}.npz")) for name in train]
+    covered = [seed_mask(maps.maps, maps.classes, threshold) > 0 for maps in map(load_maps, files)]
+    assert np.concatenate([mask.ravel() for mask in covered]).mean() == pytest.approx(
+        share, abs=0.01
+    )
+
+
+def test_a_share_is_text_with_a_percent_sign():
+    assert [percent(text) for text in ("5%", "12.5 %", "0%", "100%", "5", "%", "-1%")] == [
+        0.05, 0.125, None, None, None, None, None
+    ]  # fmt: skip
+    assert Masks(threshold="5%").threshold == "5%"
+    for wrong in ("five", "100%", "0.3%%"):
+        with pytest.raises(InputError, match=r"masks\.threshold = .*such as 5%"):
+            load_settings("demo", f"--masks.threshold={wrong}")
+
+
+def test_masks_that_the_photos_contradict_are_reported(done, photos, tmp_path, monkeypatch, caplog):  # noqa: F811
+    assert background_warning(0.6, 0.4) == background_warning(0.4, 0.6) == ""
+    assert "background fills 45 % of the masks" in background_warning(0.45, 0.02)
+    assert "masks.threshold 98%" in background_warning(0.45, 0.02)
+    monkeypatch.setattr("esol.stages.masks.background_share", lambda photos, device: 0.1)
+    flags = ("--refine.methods=[]", "--masks.source=seeds", "--segment.network=none")
+    with caplog.at_level(logging.WARNING):
+        copy = made(done, photos, tmp_path, *flags)
+    assert "masks: background fills" in caplog.text
+    run(load_settings(str(SMOKE), *flags), photos, copy.path)
+    assert "Pseudo masks: background fills" in write_report(copy.path, photos=2).read_text()
