@@ -27,8 +27,9 @@ _CRF = Refine(longest=160)
 """IRN's CRF on small photos: its kernels reach over a larger part of the photo than where it
 refines masks, so it moves what does not follow the colours further, and costs little."""
 
-_STRENGTH = 5.0
-"""How much further than the CRF the estimate goes; found on `train` lists (docs/masks.md)."""
+_STRENGTH, _REST = 8.0, 0.1
+"""How much further than the CRF the estimate goes, and a movement, in log-odds, that says nothing;
+found on `train` lists (docs/masks.md)."""
 
 _NO_BACKGROUND = 0.02
 """Share of background below which there is taken to be none."""
@@ -44,7 +45,8 @@ def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.d
     that are all meadow and sky look like maps of photos with one cow. The photos can. A dense CRF
     gives pixels to the label that pixels of like colour have: it grows the background of seeds at
     0.3 where they are wider than what they belong to, and shrinks it where they are narrower. It
-    moves them part of the way; the estimate goes on in the same direction, by log-odds.
+    moves them part of the way; the estimate goes on in the same direction, by log-odds, if they
+    move more than seeds of the right width do.
 
     The photos are upright RGB, with maps of one kind; photos without a map do not count.
 
@@ -60,7 +62,8 @@ def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.d
     if not before:
         raise _nothing("no photo has a map")
     start, end = (_log_odds(float(np.mean(shares))) for shares in (before, after))
-    return 1 / (1 + math.exp(-(start + _STRENGTH * (end - start))))
+    beyond = math.copysign(max(abs(end - start) - _REST, 0), end - start)
+    return 1 / (1 + math.exp(-(start + _STRENGTH * beyond)))
 
 
 def background_warning(masks: float, crf: float) -> str:
