@@ -35,9 +35,12 @@ def test_is_the_mean_over_pixels(number: int) -> None:
         _maps(*random.beta(0.5, random.uniform(0.5, 3), (random.integers(1, 4), 5, 7 + place)))
         for place in range(random.integers(1, 5))
     ]
-    tops = [max(maps.maps[:, y, x]) for maps in photos for y, x in np.ndindex(*maps.maps.shape[1:])]
+    means = [
+        np.mean([max(maps.maps[:, y, x]) for y, x in np.ndindex(*maps.maps.shape[1:])])
+        for maps in photos
+    ]
     result = choose_threshold(iter(photos), MOSTLY)
-    assert result == pytest.approx(sum(map(float, tops)) / len(tops), abs=0.00501)
+    assert result == pytest.approx(float(np.mean(means)), abs=0.00501)
     assert result == round(result, 2)
 
 
@@ -150,3 +153,12 @@ def test_photos_without_background_get_none() -> None:
     assert choose_threshold((maps for _, maps in covered), background_share(covered, device)) == 0
     mean = choose_threshold((maps for _, maps in usual), MOSTLY)
     assert choose_threshold((maps for _, maps in usual), background_share(usual, device)) == mean
+
+
+def test_a_large_photo_counts_like_a_small_one() -> None:
+    random = np.random.default_rng(3)
+    small = [_maps(random.beta(1, 3, (8, 8))) for _ in range(5)]
+    large = _maps(np.full((300, 300), 0.9) * random.uniform(0.9, 1, (300, 300)))
+    mean = np.mean([maps.maps.mean() for maps in (*small, large)])
+    assert choose_threshold([*small, large], MOSTLY) == pytest.approx(mean, abs=0.01)
+    assert threshold_of_share([*small, large], 0.5) < 0.5

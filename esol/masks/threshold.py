@@ -34,9 +34,8 @@ found on `train` lists (docs/masks.md)."""
 _NO_BACKGROUND = 0.02
 """Share of background below which there is taken to be none."""
 
-_LESS, _MORE = 0.3, 0.4
-"""How much less or more background than the masks have a CRF suggests where that is reported; more
-is estimated less well (docs/masks.md)."""
+_STRONG = 0.4
+"""Difference between the shares of background in masks and by the CRF that is worth a warning."""
 
 
 def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.device) -> float:
@@ -69,7 +68,7 @@ def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.d
 
 def background_warning(masks: float, crf: float) -> str:
     """One sentence where the shares of background in masks and by the CRF differ much, else ""."""
-    if masks - _LESS < crf < masks + _MORE:
+    if abs(masks - crf) < _STRONG:
         return ""
     return (
         f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
@@ -83,9 +82,9 @@ def choose_threshold(photos: Iterable[Maps], background: float) -> float:
 
     Cells above the average are a good foreground as long as most of the photo is background. Where
     little or none is, half of every object lies below the average; there ``background`` decides.
-    Every cell of the cached grid counts alike, with its highest score among the photo's tagged
-    classes. One threshold holds for the whole list. The maps, all of one kind, are read once, in
-    any order; photos without a tag do not count.
+    A cell of the cached grid counts with its highest score among the photo's tagged classes, and
+    all photos count alike, whatever their size. One threshold holds for the whole list. The maps,
+    all of one kind, are read once, in any order; photos without a tag do not count.
 
     Args:
         photos: the maps of a list.
@@ -97,19 +96,19 @@ def choose_threshold(photos: Iterable[Maps], background: float) -> float:
     Raises:
         InputError: there is no map, or all scores are equal.
     """
-    counts = _counts(photos)
+    shares = _shares(photos)
     if background < _NO_BACKGROUND:
         return 0.0
-    mean = round(int(counts @ np.arange(_STEPS + 1)) / int(counts.sum()) / _STEPS, 2)
-    return min(mean, _covering(counts, 1 - background))
+    mean = round(float(shares @ np.arange(_STEPS + 1)) / _STEPS, 2)
+    return min(mean, _covering(shares, 1 - background))
 
 
 def threshold_of_share(photos: Iterable[Maps], share: float) -> float:
-    """The highest threshold, a multiple of 0.01, at which foreground is ``share`` of the cells.
+    """The highest threshold, a multiple of 0.01, at which foreground is ``share`` of a photo.
 
     Arguments and errors are those of :func:`choose_threshold`; ``share`` is in 0 .. 1.
     """
-    return _covering(_counts(photos), share)
+    return _covering(_shares(photos), share)
 
 
 def top_counts(maps: Maps) -> NDArray[np.int64]:
@@ -118,21 +117,24 @@ def top_counts(maps: Maps) -> NDArray[np.int64]:
     return np.bincount(levels.ravel(), minlength=_STEPS + 1).astype(np.int64)
 
 
-def _counts(photos: Iterable[Maps]) -> NDArray[np.int64]:
-    counts = np.zeros(_STEPS + 1, np.int64)
+def _shares(photos: Iterable[Maps]) -> NDArray[np.float64]:
+    """(256,) shares of the cells by their level, the mean of all photos with a map."""
+    shares, number = np.zeros(_STEPS + 1), 0
     for maps in photos:
         if len(maps.classes):
-            counts += top_counts(maps)
-    if np.count_nonzero(counts) < 2:
-        raise _nothing("all scores are equal" if counts.any() else "no photo has a map")
-    return counts
+            counts = top_counts(maps)
+            shares += counts / counts.sum()
+            number += 1
+    if np.count_nonzero(shares) < 2:
+        raise _nothing("all scores are equal" if number else "no photo has a map")
+    return shares / number
 
 
-def _covering(counts: NDArray[np.int64], share: float) -> float:
+def _covering(shares: NDArray[np.float64], share: float) -> float:
     """The highest multiple of 0.01 above which ``share`` of the cells score, or 0."""
-    above = counts.sum() - np.cumsum(counts)
+    above = 1 - np.cumsum(shares)
     thresholds = np.arange(101) / 100
-    enough = above[np.floor(thresholds * _STEPS + 1e-9).astype(np.intp)] >= share * counts.sum()
+    enough = above[np.floor(thresholds * _STEPS + 1e-9).astype(np.intp)] >= share - 1e-9
     return float(thresholds[max(np.flatnonzero(enough), default=0)])
 
 

@@ -168,11 +168,14 @@ def _mask_notes(run: RunFolder) -> list[str]:
     """What the pseudo masks may have wrong."""
     if not run.is_current("masks"):
         return []
-    results = run.manifest("masks")["results"]
-    # Masks of earlier versions have no estimate.
-    estimate = results.get("estimated_background", results["background"])
-    warning = background_warning(results["background"], estimate)
-    return [f"Pseudo masks: {warning}."] if warning else []
+    match run.manifest("masks"):
+        case {
+            "identity": {"masks": {"threshold": threshold}},
+            "results": {"tagged_background": float(masks), "estimated_background": float(crf)},
+        } if "%" not in str(threshold):
+            warning = background_warning(masks, crf)
+            return [f"Pseudo masks: {warning}."] if warning else []
+    return []  # the share was given, or an earlier version made the masks
 
 
 def _weights(run: RunFolder, settings: Settings) -> dict[str, str]:

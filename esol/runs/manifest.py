@@ -68,9 +68,10 @@ def has_grown(old: Any, new: Any) -> bool:
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
     """First difference of two identities, as "key = old, not new"; "" if they are equal.
 
-    Digests, which mean nothing to a reader, become "other contents of key".
+    Digests, which mean nothing to a reader, become "other contents of key". The order is that of
+    ``new``: settings, which a user changed, before what follows from them.
     """
-    for key in dict.fromkeys([*old, *new]):
+    for key in dict.fromkeys([*new, *old]):
         before, after = old.get(key, "nothing"), new.get(key, "nothing")
         if before == after:
             continue

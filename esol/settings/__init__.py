@@ -119,7 +119,7 @@ class Settings:
             source != "irn" or "irn" in self.refine.methods,
             "masks.source",
             source,
-            "seeds or crf, as refine.methods has no irn",
+            "seeds or crf; irn needs refine.methods: [irn]",
         )
 
         kinds = ("auto", *self.map_kinds)

@@ -28,7 +28,7 @@ NOT_NEGATIVE = Rule("0 or more", lambda value: 0 <= value < math.inf)
 BELOW_1 = Rule("in [0, 1)", lambda value: 0 <= value < 1)
 UP_TO_1 = Rule("in [0, 1]", lambda value: 0 <= value <= 1)
 THRESHOLD = Rule(
-    "auto, in [0, 1), or the share that objects fill, such as 5%",
+    "auto, in [0, 1), or the share that objects fill, above 0% and below 100%, such as 5%",
     lambda value: (
         value == "auto" or percent(value) is not None
         if isinstance(value, str)

@@ -29,6 +29,7 @@ from esol.masks.threshold import (
 )
 from esol.ops.grids import bands
 from esol.runs.work import OpenStage
+from esol.settings import Masks
 from esol.settings.checks import percent
 from esol.stages.job import Job
 from esol.stages.refine import seed_maps
@@ -38,11 +39,17 @@ from esol.system.progress import log, track
 
 CONFIDENCE = "confidence.csv"
 
+_REPORTED = ("background", "tagged_background", "ignored", "empty")
+"""Of the statistics, what the manifest holds."""
+
 _Row = tuple[str, float, float, float]
 
 SALIENT_THRESHOLD = 0.1
 """What auto means with saliency, which parts objects from background: the scores need only say
 which class it is (docs/masks.md)."""
+
+_NEARLY_NONE = 0.02
+"""Share of background below which a mask is nearly all foreground."""
 
 _SAMPLE = 200
 """Photos, evenly spaced, on which a CRF is asked for the share of background."""
@@ -72,21 +79,33 @@ def masks(job: Job) -> None:
             rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
         rows = all_in_order(rows)
         summary = all_from_main(lambda: _summed(job, stage, samples, rows))
-        if summary["empty"]:
-            log.warning(
-                "masks: %d of %d photos are all background; train longer, or set masks.threshold",
-                summary["empty"],
-                sum(bool(sample.tags) for sample in samples),
-            )
-        if warning := background_warning(summary["background"], background):
-            log.warning("masks: %s", warning)
+        tagged = {sample.name for sample in samples if sample.tags}
+        _warn(settings, summary, [row for row in rows if row[0] in tagged], background)
         stage.results |= {
             "photos": len(samples),
             "source": settings.source,
             "threshold": threshold,
             "estimated_background": background,
-            **{name: summary[name] for name in ("background", "ignored", "empty")},
+            **{name: summary[name] for name in _REPORTED},
         }
+
+
+def _warn(settings: Masks, summary: dict[str, Any], rows: Sequence[_Row], estimate: float) -> None:
+    """Log what may be wrong with the masks of the tagged photos, whose rows these are."""
+    background = [1 - coverage - ignored for _, _, coverage, ignored in rows]
+    summary["tagged_background"] = float(np.mean(background)) if rows else 0.0
+    if summary["empty"]:
+        what = "masks: %d of %d photos are all background; train longer, or lower masks.threshold"
+        log.warning(what, summary["empty"], len(rows))
+    if "%" in str(settings.threshold):
+        return  # the user has said how much of a photo the objects fill
+    if warning := background_warning(summary["tagged_background"], estimate):
+        log.warning("masks: %s", warning)
+    full = sum(share < _NEARLY_NONE for share in background)
+    if full > len(rows) / 4:
+        what = "masks: %d of %d tagged photos have (nearly) no background; if they should have, say"
+        what += " how much of them the objects fill, such as masks.threshold 30%%"
+        log.warning(what, full, len(rows))
 
 
 def _summed(
