@@ -27,8 +27,9 @@ from esol.masks.pseudo import pseudo_mask
 from esol.masks.refine import crf_mask
 from esol.masks.seeds import strongest
 from esol.masks.threshold import (
-    background_share,
+    Background,
     choose_threshold,
+    estimate_background,
     threshold_of_share,
     top_counts,
 )
@@ -76,7 +77,7 @@ class Measured:
 
     photos: list[Photo]
     miou: Mapping[str, Array]
-    background: float
+    background: Background
     true: float
 
     def counts(self, kind: str) -> Array:
@@ -124,7 +125,7 @@ def gather(run: Path, dataset: esol.Dataset, split: str, saliency: str) -> Measu
     return Measured(
         photos,
         {k: 100 * curves(h).seeds.miou for k, h in histograms.items()},
-        background_share(moved, torch.device("cpu")),
+        estimate_background(moved, torch.device("cpu")),
         values[0] / values[:IGNORE].sum(),
     )
 
@@ -150,13 +151,13 @@ def auto(found: Measured, kind: str) -> float:
 
 def mean(found: Measured, kind: str) -> float:
     """Mean score."""
-    return choose_threshold((photo.maps[kind] for photo in found.photos), 1.0)
+    return choose_threshold((photo.maps[kind] for photo in found.photos), Background(1, 0))
 
 
 def crf(found: Measured, kind: str) -> float:
     """Share of background that a CRF suggests."""
     maps = (photo.maps[kind] for photo in found.photos)
-    return threshold_of_share(maps, 1 - found.background)
+    return threshold_of_share(maps, 1 - found.background.share)
 
 
 def told(found: Measured, kind: str) -> float:
@@ -353,7 +354,7 @@ def main() -> None:
             dataset = opened(run)
             found = gather(run, dataset, split, given.saliency if place == 0 else "")
             head = ["rule", *found.miou, "mean loss", "worst"]
-            shares = (f"{100 * share:.1f} %" for share in (found.true, found.background))
+            shares = (f"{100 * share:.1f} %" for share in (found.true, found.background.share))
             title = "{}, {}: {} photos, background {}, estimated {}".format(
                 run.name, split, len(found.photos), *shares
             )

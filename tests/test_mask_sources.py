@@ -13,7 +13,7 @@ from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.masks.refine import crf_mask
 from esol.masks.seeds import seed_mask
-from esol.masks.threshold import background_warning
+from esol.masks.threshold import Background, background_warning
 from esol.report.summary import write_report
 from esol.runs.folder import RunFolder
 from esol.settings import Masks
@@ -38,7 +38,7 @@ def made(done: Path, photos: Path, folder: Path, *flags: str) -> RunFolder:  # n
 def test_the_crf_starts_from_the_seeds_at_the_threshold_of_the_masks(done, photos, tmp_path):  # noqa: F811
     copy = made(done, photos, tmp_path, "--masks.source=crf", "--masks.threshold=auto")
     results, settings = copy.manifest("masks")["results"], load_settings(str(SMOKE))
-    assert 0 <= results["estimated_background"] <= 1
+    assert 0 <= results["estimated_background"]["share"] <= 1
     paths = sorted((photos / "images").iterdir())
     for path in paths[::7]:
         maps = load_maps(next(copy.maps("shrinkage").rglob(f"{path.stem}.npz")))
@@ -77,10 +77,13 @@ def test_a_share_is_text_with_a_percent_sign():
 
 
 def test_masks_that_the_photos_contradict_are_reported(done, photos, tmp_path, monkeypatch, caplog):  # noqa: F811
-    assert background_warning(0.6, 0.4) == background_warning(0.4, 0.6) == ""
-    assert "background fills 45 % of the masks" in background_warning(0.45, 0.02)
-    assert "masks.threshold 98%" in background_warning(0.45, 0.02)
-    monkeypatch.setattr("esol.stages.masks.background_share", lambda photos, device: 0.1)
+    little, unclear = Background(0.02, 1), Background(0.02, 0.5)
+    assert background_warning(0.3, little) == background_warning(0.45, unclear) == ""
+    assert "background fills 45 % of the masks" in background_warning(0.45, little)
+    assert "masks.threshold 98%" in background_warning(0.45, little)
+    monkeypatch.setattr(
+        "esol.stages.masks.estimate_background", lambda photos, device: Background(0.1, 1)
+    )
     flags = ("--refine.methods=[]", "--masks.source=seeds", "--segment.network=none")
     with caplog.at_level(logging.WARNING):
         copy = made(done, photos, tmp_path, *flags)

@@ -11,14 +11,18 @@ from esol.data.synthetic import draw_scene
 from esol.errors import InputError
 from esol.maps.files import Maps
 from esol.masks.threshold import (
-    background_share,
+    Background,
     choose_threshold,
+    estimate_background,
     threshold_of_share,
     top_counts,
 )
 
-MOSTLY = 0.9
+MOSTLY = Background(0.9, 1)
 """A share of background at which the mean decides."""
+
+
+FEW = Background(0.1, 1)
 
 
 def _maps(*planes: np.ndarray) -> Maps:
@@ -63,8 +67,8 @@ def test_order_and_photos_without_a_tag_do_not_matter() -> None:
     random = np.random.default_rng(1)
     photos = [_maps(random.beta(1, 2, (6, 5))) for _ in range(4)]
     nothing = Maps(np.zeros(0, np.int64), np.zeros((0, 6, 5), np.float32), (24, 20))
-    assert choose_threshold([nothing, *photos[::-1]], 0.1) == choose_threshold(photos, 0.1)
-    assert choose_threshold([nothing, *photos[::-1]], 0.9) == choose_threshold(photos, 0.9)
+    assert choose_threshold([nothing, *photos[::-1]], FEW) == choose_threshold(photos, FEW)
+    assert choose_threshold([nothing, *photos[::-1]], MOSTLY) == choose_threshold(photos, MOSTLY)
 
 
 def test_counts_the_highest_of_several_classes() -> None:
@@ -79,11 +83,11 @@ def test_counts_the_highest_of_several_classes() -> None:
 def test_nothing_to_choose_from() -> None:
     nothing = Maps(np.zeros(0, np.int64), np.zeros((0, 1, 1), np.float32), (4, 4))
     with pytest.raises(InputError, match=r"masks\.threshold.*no photo has a map"):
-        choose_threshold([nothing], 0.5)
+        choose_threshold([nothing], MOSTLY)
     with pytest.raises(InputError, match="all scores are equal"):
-        choose_threshold([_maps(np.full((2, 2), 0.2))] * 3, 0.5)
+        choose_threshold([_maps(np.full((2, 2), 0.2))] * 3, MOSTLY)
     with pytest.raises(InputError, match="no photo has a map"):
-        background_share([(Image.new("RGB", (4, 4)), nothing)], torch.device("cpu"))
+        estimate_background([(Image.new("RGB", (4, 4)), nothing)], torch.device("cpu"))
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -102,9 +106,11 @@ def test_a_share_is_met_and_the_next_threshold_misses_it(number: int) -> None:
 
 def test_little_background_lowers_the_threshold_and_none_removes_it() -> None:
     photos = [_maps(np.random.default_rng(number).uniform(0, 1, (30, 30))) for number in range(3)]
-    assert choose_threshold(photos, 0.9) == pytest.approx(0.5, abs=0.02)
-    assert choose_threshold(photos, 0.2) == pytest.approx(0.2, abs=0.02)
-    assert choose_threshold(photos, 0.01) == 0
+    assert choose_threshold(photos, MOSTLY) == pytest.approx(0.5, abs=0.02)
+    assert choose_threshold(photos, Background(0.2, 1)) == pytest.approx(0.2, abs=0.02)
+    assert choose_threshold(photos, Background(0.2, 0.5)) == pytest.approx(0.35, abs=0.02)
+    assert choose_threshold(photos, Background(0.2, 0)) == pytest.approx(0.5, abs=0.02)
+    assert choose_threshold(photos, Background(0.01, 1)) == 0
 
 
 def _scenes(side: int, width: int) -> Iterator[tuple[Image.Image, Maps]]:
@@ -122,7 +128,7 @@ def _scenes(side: int, width: int) -> Iterator[tuple[Image.Image, Maps]]:
 
 @pytest.mark.parametrize(("side", "width"), [(64, 88), (88, 64), (104, 88)])
 def test_background_goes_on_in_the_direction_of_the_crf(side: int, width: int) -> None:
-    estimate = background_share(_scenes(side, width), torch.device("cpu"))
+    estimate = estimate_background(_scenes(side, width), torch.device("cpu")).share
     seeds, true = 1 - (width / 120) ** 2, 1 - (side / 120) ** 2
     # Wider seeds than the square: more background than they leave; narrower ones: less.
     assert (estimate > seeds) == (true > seeds)
@@ -150,9 +156,11 @@ def test_photos_without_background_get_none() -> None:
     covered, usual = (_drawn(background) for background in (False, True))
     device = torch.device("cpu")
     assert choose_threshold((maps for _, maps in covered), MOSTLY) > 0.4
-    assert choose_threshold((maps for _, maps in covered), background_share(covered, device)) == 0
+    assert (
+        choose_threshold((maps for _, maps in covered), estimate_background(covered, device)) == 0
+    )
     mean = choose_threshold((maps for _, maps in usual), MOSTLY)
-    assert choose_threshold((maps for _, maps in usual), background_share(usual, device)) == mean
+    assert choose_threshold((maps for _, maps in usual), estimate_background(usual, device)) == mean
 
 
 def test_a_large_photo_counts_like_a_small_one() -> None:

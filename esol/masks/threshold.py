@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,9 +28,11 @@ _CRF = Refine(longest=160)
 """IRN's CRF on small photos: its kernels reach over a larger part of the photo than where it
 refines masks, so it moves what does not follow the colours further, and costs little."""
 
-_STRENGTH, _REST = 8.0, 0.1
-"""How much further than the CRF the estimate goes, and a movement, in log-odds, that says nothing;
-found on `train` lists (docs/masks.md)."""
+_STRENGTH = 5.0
+"""How much further than the CRF the estimate goes; found on `train` lists (docs/masks.md)."""
+
+_REST, _CLEAR = 0.1, 0.2
+"""Movements, in log-odds, up to which a CRF says nothing, and from which it is believed."""
 
 _NO_BACKGROUND = 0.02
 """Share of background below which there is taken to be none."""
@@ -38,15 +41,30 @@ _STRONG = 0.4
 """Difference between the shares of background in masks and by the CRF that is worth a warning."""
 
 
-def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.device) -> float:
-    """Estimate the share of the pixels that belong to no tagged class, in 0 .. 1.
+@dataclass(frozen=True)
+class Background:
+    """An estimate of the share of the pixels that belong to no tagged class.
+
+    Attributes:
+        share: 0 .. 1.
+        certainty: how clear the evidence is, 0 .. 1; 0: there is none.
+    """
+
+    share: float
+    certainty: float
+
+
+def estimate_background(
+    photos: Iterable[tuple[Image.Image, Maps]], device: torch.device
+) -> Background:
+    """Estimate how much of the photos is background.
 
     The scores alone cannot tell it: each map has been divided by its maximum, so maps of photos
     that are all meadow and sky look like maps of photos with one cow. The photos can. A dense CRF
     gives pixels to the label that pixels of like colour have: it grows the background of seeds at
     0.3 where they are wider than what they belong to, and shrinks it where they are narrower. It
-    moves them part of the way; the estimate goes on in the same direction, by log-odds, if they
-    move more than seeds of the right width do.
+    moves them part of the way; the estimate goes on in the same direction, by log-odds. Seeds of
+    the right width move a little too, so a small movement is no evidence.
 
     The photos are upright RGB, with maps of one kind; photos without a map do not count.
 
@@ -62,23 +80,27 @@ def background_share(photos: Iterable[tuple[Image.Image, Maps]], device: torch.d
     if not before:
         raise _nothing("no photo has a map")
     start, end = (_log_odds(float(np.mean(shares))) for shares in (before, after))
-    beyond = math.copysign(max(abs(end - start) - _REST, 0), end - start)
-    return 1 / (1 + math.exp(-(start + _STRENGTH * beyond)))
+    certainty = (abs(end - start) - _REST) / (_CLEAR - _REST)
+    if np.mean(before) < _NO_BACKGROUND:
+        certainty = 1.0  # nothing is left that a CRF could move
+    share = 1 / (1 + math.exp(-(start + _STRENGTH * (end - start))))
+    return Background(share, min(max(certainty, 0.0), 1.0))
 
 
-def background_warning(masks: float, crf: float) -> str:
-    """One sentence where the shares of background in masks and by the CRF differ much, else ""."""
-    if abs(masks - crf) < _STRONG:
+def background_warning(masks: float, crf: Background) -> str:
+    """One sentence where a CRF clearly suggests another share of background than masks have."""
+    if crf.certainty < 1 or abs(masks - crf.share) < _STRONG:
         return ""
+    filled = max(1, round(100 - 100 * crf.share))
     return (
         f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
-        f" colours, suggests {100 * crf:.0f} %: look at the masks, and say how much of the photos"
-        f" the objects fill: masks.threshold {max(1, round(100 - 100 * crf))}%, or what you see"
+        f" colours, suggests {100 * crf.share:.0f} %: look at the masks, and say how much of a"
+        f" photo the objects fill: masks.threshold {filled}%, or what you see"
     )
 
 
-def choose_threshold(photos: Iterable[Maps], background: float) -> float:
-    """The mean score, or a lower threshold that leaves no more background than was estimated.
+def choose_threshold(photos: Iterable[Maps], background: Background) -> float:
+    """The mean score, or less where there is clearly less background than that leaves.
 
     Cells above the average are a good foreground as long as most of the photo is background. Where
     little or none is, half of every object lies below the average; there ``background`` decides.
@@ -88,7 +110,7 @@ def choose_threshold(photos: Iterable[Maps], background: float) -> float:
 
     Args:
         photos: the maps of a list.
-        background: of :func:`background_share`.
+        background: of :func:`estimate_background`.
 
     Returns:
         Threshold in 0 .. 1, a multiple of 0.01 as in the curves of :mod:`esol.metrics.curves`.
@@ -97,10 +119,10 @@ def choose_threshold(photos: Iterable[Maps], background: float) -> float:
         InputError: there is no map, or all scores are equal.
     """
     shares = _shares(photos)
-    if background < _NO_BACKGROUND:
-        return 0.0
-    mean = round(float(shares @ np.arange(_STEPS + 1)) / _STEPS, 2)
-    return min(mean, _covering(shares, 1 - background))
+    mean = float(shares @ np.arange(_STEPS + 1)) / _STEPS
+    none = background.share < _NO_BACKGROUND
+    low = 0.0 if none else min(mean, _covering(shares, 1 - background.share))
+    return round(mean + background.certainty * (low - mean), 2)
 
 
 def threshold_of_share(photos: Iterable[Maps], share: float) -> float:

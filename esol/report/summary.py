@@ -8,7 +8,7 @@ from rich.text import Text
 
 from esol.data import open_dataset
 from esol.errors import InputError
-from esol.masks.threshold import background_warning
+from esol.masks.threshold import Background, background_warning
 from esol.metrics.curves import never_predicted
 from esol.report import ReportData, Split, build, level, percent
 from esol.report.photos import gallery
@@ -171,9 +171,12 @@ def _mask_notes(run: RunFolder) -> list[str]:
     match run.manifest("masks"):
         case {
             "identity": {"masks": {"threshold": threshold}},
-            "results": {"tagged_background": float(masks), "estimated_background": float(crf)},
+            "results": {
+                "tagged_background": float(masks),
+                "estimated_background": {"share": share, "certainty": certainty},
+            },
         } if "%" not in str(threshold):
-            warning = background_warning(masks, crf)
+            warning = background_warning(masks, Background(share, certainty))
             return [f"Pseudo masks: {warning}."] if warning else []
     return []  # the share was given, or an earlier version made the masks
 

@@ -22,9 +22,10 @@ from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
 from esol.masks.refine import crf_mask
 from esol.masks.threshold import (
-    background_share,
+    Background,
     background_warning,
     choose_threshold,
+    estimate_background,
     threshold_of_share,
 )
 from esol.ops.grids import bands
@@ -85,12 +86,14 @@ def masks(job: Job) -> None:
             "photos": len(samples),
             "source": settings.source,
             "threshold": threshold,
-            "estimated_background": background,
+            "estimated_background": {"share": background.share, "certainty": background.certainty},
             **{name: summary[name] for name in _REPORTED},
         }
 
 
-def _warn(settings: Masks, summary: dict[str, Any], rows: Sequence[_Row], estimate: float) -> None:
+def _warn(
+    settings: Masks, summary: dict[str, Any], rows: Sequence[_Row], estimate: Background
+) -> None:
     """Log what may be wrong with the masks of the tagged photos, whose rows these are."""
     background = [1 - coverage - ignored for _, _, coverage, ignored in rows]
     summary["tagged_background"] = float(np.mean(background)) if rows else 0.0
@@ -134,11 +137,11 @@ def _crf_settings(job: Job) -> dict[str, Any]:
     return {"crf": {name: group[name] for name in ("crf", "confidence", "longest")}}
 
 
-def _threshold(job: Job) -> tuple[float, float]:
+def _threshold(job: Job) -> tuple[Background, float]:
     """Share of background that a CRF suggests, and the threshold of the masks."""
     settings, train = job.settings.masks, job.settings.data.train
     photos = job.training_samples() if train in job.lists() else job.samples()
-    background = background_share(_sampled(job, photos), device_of(job.settings.machine.device))
+    background = estimate_background(_sampled(job, photos), device_of(job.settings.machine.device))
     if isinstance(settings.threshold, float):
         return background, settings.threshold
     maps = (_maps(job, sample) for sample in photos)
