@@ -185,7 +185,9 @@ def _from_folders(
         elif len(files) > 1:
             problems.append(f"{root / files[1]}: same name as {files[0]}: rename one of them")
         else:
-            entry = Entry(name, root / files[0], () if parts[-2] == NO_TAG else (parts[-2],))
+            entry = Entry(
+                name, root / files[0], () if parts[-2].lower() == NO_TAG else (parts[-2],)
+            )
             splits.setdefault(parts[0] if lists else "train", []).append(entry)
     tags = {tag for entries in splits.values() for entry in entries for tag in entry.tags}
     file = root / CLASS_NAMES

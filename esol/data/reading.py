@@ -305,11 +305,12 @@ def choose_classes(reading: Reading, settings: Data) -> tuple[str, ...]:
         if name not in reading.known:
             known = ", ".join(reading.known)
             raise InputError(f"data.classes = {name!r}: {reading.root} has {known}")
-    if BACKGROUND in reading.known:
-        raise InputError(
-            f"{reading.root}: no class may be called {BACKGROUND!r}: photos of"
-            " background have no tag, or lie in a folder _background"
-        )
+    for name in reading.known:
+        if name.casefold().strip("_ ") == BACKGROUND:
+            raise InputError(
+                f"{reading.root}: no class may be called {name!r}: rename the tag; photos of"
+                " background have no tag, or lie in a folder _background"
+            )
     classes = wanted or reading.known
     count = len(reading.known)
     if not 1 <= count <= MAX_CLASSES:

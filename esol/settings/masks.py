@@ -138,7 +138,7 @@ class Masks:
 
     threshold: Annotated[float | str, THRESHOLD] = "auto"
     """Score above which a pixel takes its best tagged class. auto: chosen without ground truth
-    (docs/masks.md); 5%: so that objects fill 5 % of the training photos' pixels, where you know."""
+    (docs/masks.md); 5%: so that objects fill 5 % of a tagged photo on average, if you know it."""
 
     margin: Annotated[float, BELOW_1] = 0.0
     """seeds and irn: pixels whose best score is nearer than this to the threshold become 255."""

@@ -208,6 +208,10 @@ RUN = {
         ("line 2", "fill the split column"),
     ),
     "a class called background": (SOUND.replace("dog", "background"), ("data", "rename the tag")),
+    "a class called Background": (
+        SOUND.replace("dog", "Background"),
+        ("data", "'Background'", "folder _background"),
+    ),
     "300 classes": (
         SOUND.replace("dog", " ".join(map(str, range(300)))),
         ("data", "must be 1 .. 254"),
