@@ -92,7 +92,7 @@ def test_flag_alone_is_one_of_some_command(page, text):
 def settings_flags() -> list[str]:
     """Flags of settings with their values, as far as these are no placeholders."""
     pair = re.compile(
-        r"--(?:[a-z_\d]+\.[a-z_.\d]+|method|seed)[ =](?:'[^']*'|\[[^]]*\]|[\w.,+*/-]+)"
+        r"--(?:[a-z_\d]+\.[a-z_.\d]+|method|seed)[ =](?:'[^']*'|\[[^]]*\]|[\w.,+*/%-]+)"
     )
     found = [match for _, line in code() for match in pair.findall(line)]
     return [flag for flag in dict.fromkeys(found) if not re.search(r"[ =][A-Z]|\|", flag)]
