@@ -22,6 +22,7 @@ import esol
 from esol.data.images import load_image
 from esol.data.saliency import find_saliency, load_saliency
 from esol.data.sample import IGNORE
+from esol.data.selection import spaced
 from esol.maps.files import Maps, load_maps
 from esol.masks.pseudo import pseudo_mask
 from esol.masks.refine import crf_mask
@@ -36,7 +37,6 @@ from esol.masks.threshold import (
 from esol.metrics.confusion import fold, metrics, pair_counts
 from esol.metrics.curves import curves
 from esol.metrics.histogram import Histogram
-from esol.report.gallery import spaced
 from esol.runs.folder import RunFolder
 from esol.settings import MAP_KINDS
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from esol.data import open_dataset
 from esol.data.images import colour, image_size, palette
+from esol.data.selection import spaced
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import Maps, grid, load_maps, save_maps
@@ -23,7 +24,7 @@ from esol.metrics.histogram import Histogram, thresholds
 from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
 from esol.report import gallery as encoding
 from esol.report.charts import Chart, averaged
-from esol.report.gallery import shot, spaced
+from esol.report.gallery import shot
 from esol.report.photos import gallery
 from esol.report.summary import write_report
 from esol.reproduce.figures import heat

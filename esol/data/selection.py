@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from esol.data.reading import Entry, Reading, Truth, choose_classes
 from esol.data.sample import Dataset, Sample
 from esol.errors import InputError
 from esol.settings import Data
+
+T = TypeVar("T")
 
 _LEAST_TAGGED = 2
 """Photos with a tag without which nothing can be learned."""
@@ -79,9 +82,13 @@ def some(names: Sequence[str]) -> str:
 
 def evenly_spaced(samples: tuple[Sample, ...], limit: int) -> tuple[Sample, ...]:
     """At most ``limit`` samples, evenly spaced; 0: all of them."""
-    if not limit or len(samples) <= limit:
-        return samples
-    return tuple(samples[i * len(samples) // limit] for i in range(limit))
+    return tuple(spaced(samples, limit)) if limit else samples
+
+
+def spaced(items: Sequence[T], number: int) -> Sequence[T]:
+    """``number`` of the items, evenly spaced from the first on; at most all."""
+    number = min(number, len(items))
+    return [items[place * len(items) // number] for place in range(number)]
 
 
 def _samples(

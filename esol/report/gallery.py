@@ -5,17 +5,16 @@ import io
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from esol.data.images import palette
+from esol.data.selection import spaced
 from esol.maps.files import Maps
 from esol.system.progress import log
-
-T = TypeVar("T")
 
 LONGEST = 320
 """Longest side of a drawn photo, in pixels."""
@@ -100,12 +99,6 @@ class Gallery:
             message = "report: %d photos would make the page larger than %d MB; it shows %d"
             log.warning(message, len(self.shots), BUDGET // 1_000_000, len(shots))
         return shots
-
-
-def spaced(items: Sequence[T], number: int) -> Sequence[T]:
-    """``number`` of the items, evenly spaced from the first on; at most all."""
-    number = min(number, len(items))
-    return [items[place * len(items) // number] for place in range(number)]
 
 
 def shot(

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from esol.data import Dataset, Sample
 from esol.data.images import load_image, load_mask
+from esol.data.selection import spaced
 from esol.maps.files import load_maps
 from esol.metrics.histogram import thresholds
-from esol.report.gallery import Gallery, Shot, shot, spaced
+from esol.report.gallery import Gallery, Shot, shot
 from esol.runs.folder import RunFolder
 from esol.settings import Settings
 from esol.system.progress import track

@@ -40,9 +40,6 @@ from esol.system.progress import log, track
 
 CONFIDENCE = "confidence.csv"
 
-_REPORTED = ("background", "tagged_background", "ignored", "empty")
-"""Of the statistics, what the manifest holds."""
-
 _Row = tuple[str, float, float, float]
 
 SALIENT_THRESHOLD = 0.1
@@ -81,34 +78,38 @@ def masks(job: Job) -> None:
         rows = all_in_order(rows)
         summary = all_from_main(lambda: _summed(job, stage, samples, rows))
         tagged = {sample.name for sample in samples if sample.tags}
-        _warn(settings, summary, [row for row in rows if row[0] in tagged], background)
+        shares = [1 - row[2] - row[3] for row in rows if row[0] in tagged]
+        _report(settings, summary["empty"], shares, background)
         stage.results |= {
             "photos": len(samples),
             "source": settings.source,
             "threshold": threshold,
             "estimated_background": {"share": background.share, "certainty": background.certainty},
-            **{name: summary[name] for name in _REPORTED},
+            "tagged_background": float(np.mean(shares)),
+            **{name: summary[name] for name in ("background", "ignored", "empty")},
         }
 
 
-def _warn(
-    settings: Masks, summary: dict[str, Any], rows: Sequence[_Row], estimate: Background
-) -> None:
-    """Log what may be wrong with the masks of the tagged photos, whose rows these are."""
-    background = [1 - coverage - ignored for _, _, coverage, ignored in rows]
-    summary["tagged_background"] = float(np.mean(background)) if rows else 0.0
-    if summary["empty"]:
+def _report(settings: Masks, empty: int, shares: Sequence[float], estimate: Background) -> None:
+    """Log what may be wrong with the masks of tagged photos; ``shares`` are of their background."""
+    if empty:
         what = "masks: %d of %d photos are all background; train longer, or lower masks.threshold"
-        log.warning(what, summary["empty"], len(rows))
+        log.warning(what, empty, len(shares))
     if "%" in str(settings.threshold):
         return  # the user has said how much of a photo the objects fill
-    if warning := background_warning(summary["tagged_background"], estimate):
+    background = float(np.mean(shares))
+    what = (
+        "masks: objects fill %.0f %% of a tagged photo on average; tags do not tell how much they"
+    )
+    what += " should: if it is far off, say it, such as masks.threshold 5%%"
+    log.info(what, 100 * (1 - background))
+    if warning := background_warning(background, estimate):
         log.warning("masks: %s", warning)
-    full = sum(share < _NEARLY_NONE for share in background)
-    if full > len(rows) / 4:
+    full = sum(share < _NEARLY_NONE for share in shares)
+    if full > len(shares) / 4:
         what = "masks: %d of %d tagged photos have (nearly) no background; if they should have, say"
         what += " how much of them the objects fill, such as masks.threshold 30%%"
-        log.warning(what, full, len(rows))
+        log.warning(what, full, len(shares))
 
 
 def _summed(
