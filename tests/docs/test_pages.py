@@ -40,6 +40,17 @@ def test_picture_of_the_packages_is_up_to_date():
     )
 
 
+def test_readme_fits_on_two_screens_and_has_one_picture():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 90
+    assert len(text.split()) <= 700
+    assert len(re.findall(r"!\[[^\]]+\]\(", text)) == 1
+    # .ci/run says that it runs the second one.
+    commands = re.findall(r"^pip install .*", text, re.MULTILINE)
+    assert commands[0] == "pip install -e . -c constraints.txt && esol demo"
+    assert commands[1] == 'pip install -e ".[test]" -c constraints.txt && pytest'
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
