@@ -51,6 +51,23 @@ def test_readme_fits_on_two_screens_and_has_one_picture():
     assert commands[1] == 'pip install -e ".[test]" -c constraints.txt && pytest'
 
 
+BEGIN_OTHERWISE = {"LOG.md", "settings.md", "api.md"}
+"""Pages of entries, where a reader looks something up."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in sorted(DOCS.glob("*.md")) if page.name not in BEGIN_OTHERWISE],
+    ids=lambda page: page.stem,
+)
+def test_page_begins_with_what_it_is_for_and_a_picture_or_a_command(page):
+    title, *parts = page.read_text(encoding="utf-8").split("\n\n")
+    assert re.fullmatch(r"# .+", title)
+    assert parts[0].startswith("This page ")
+    shown = any(part.startswith(("```", "![")) for part in parts[1:3])
+    assert shown or "`esol " in parts[0], parts[:3]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
