@@ -342,24 +342,9 @@ def _reproduce(rest: list[str]) -> int:
 
 
 def _evaluate_masks(rest: list[str]) -> int:
-    import json
+    from esol.cli.evaluate import evaluate_command
 
-    from esol.data.reading import read_names
-    from esol.metrics.folders import evaluate_masks
-
-    parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
-    parser.add_argument("masks", help="folder of predicted masks, PNG")
-    parser.add_argument(
-        "--gt", required=True, help="folder of ground-truth masks of the same names"
-    )
-    parser.add_argument("--list", help="text file of the names to measure, one per line")
-    parsed = parser.parse_args(rest)
-    names = read_names(Path(parsed.list)) if parsed.list else None
-    metrics = evaluate_masks(parsed.masks, parsed.gt, names=names)
-    print(json.dumps(metrics, indent=2))
-    for warning in metrics["warnings"]:
-        logging.getLogger("esol").warning("%s", warning)
-    return 0
+    return evaluate_command(rest)
 
 
 def _show(run: Path) -> None:
