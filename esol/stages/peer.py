@@ -48,18 +48,13 @@ def peer(job: Job) -> None:
     """Train the networks of sccam, drs or eps; writes KIND.safetensors."""
     settings = job.settings
     method, train = settings.method, settings.data.train
-    groups = ("seed", "method", "input", "backbone", "head", "classify", method)
     after = settings.learns[:-1]
     reads: dict[str, Any] = {}
-    if method == "drs":
-        reads["cams"] = settings.group("cams")
-        if "shrink" in after:
-            reads |= {group: settings.group(group) for group in ("expand", "shrink")}
     if method != "eps":
         reads |= job.longest_side(settings.input, job.training_samples())
     else:
         reads["saliency files"] = job.saliency_digest(train)
-    with job.enter("peer", *groups, after=after, lists=(train,), reads=reads) as stage:
+    with job.enter("peer", after=after, lists=(train,), reads=reads) as stage:
         if stage is not None:
             {"sccam": _sccam, "drs": _drs, "eps": _eps}[method](job, stage)
 
