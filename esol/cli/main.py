@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
+from esol.cli.help import answer_help
 from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
@@ -60,7 +61,8 @@ From image tags to segmentation masks.
 Over several GPUs or machines: torchrun --nproc-per-node N -m esol run|STAGE|predict ...
 
 CONFIG is a YAML file, or the name of one that comes with esol.
-esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""
+esol COMMAND --help shows its options and the settings that it reads, --help all every setting;
+esol run --print_config prints all settings as YAML."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,6 +163,7 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     """Parse twice: first to find the positionals, then with the settings file put before the flags,
     so that flags always win.
     """
+    answer_help(parser, rest)
     for flag, value in pairwise([*rest, ""]):
         if flag == "--config" or flag.startswith("--config="):
             check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from jsonargparse import (
@@ -137,6 +137,20 @@ class Parser(ArgumentParser):
         line = line.replace("Expected a typing.Literal", _VALUE)
         line = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", line)
         raise InputError(line.replace("Parser key ", "").strip() + self._nearest(line))
+
+    def told(self) -> dict[str, str]:
+        """Option, setting or group of settings, without hyphens -> what is said of it.
+
+        The choices come first, where there are some.
+        """
+        told = {}
+        for action in self._actions:
+            if action.option_strings and action.help not in (None, SUPPRESS):
+                text = " ".join(str(action.help).split())
+                hint = getattr(action, "_typehint", None)
+                choices = get_args(hint) if get_origin(hint) is Literal else action.choices or ()
+                told[action.dest] = f"{', '.join(choices)}: {text}" if choices else text
+        return told
 
     def _nearest(self, message: str) -> str:
         """What a misspelt key may have been meant to be; "" if it is the value that is wrong."""
