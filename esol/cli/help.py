@@ -4,14 +4,14 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from esol.runs.stages import STAGES
 from esol.settings import Settings
-from esol.settings.load import Parser, find_config, parse
+from esol.settings.load import Parser, find_config, parse, setting_keys
 
 CHANGED_MOST = (
     *("seed", "method", "data.train", "data.evaluate", "data.classes", "data.limit"),
@@ -49,38 +49,35 @@ def answer_help(parser: Parser, rest: Sequence[str]) -> None:
         return
     everything = list(rest[place + 1 : place + 2]) == ["all"]
     others = [*rest[:place], *rest[place + 1 + everything :]]
-    config, settings = _values(parser, others)
+    given = parser.parse_args(others)
+    paths = list(map(str, given.paths or ()))
+    # Two paths are data and run folder; one alone may be a folder, too.
+    file = find_config(paths[0]) if len(paths) in (1, 3) and not Path(paths[0]).is_dir() else None
+    parsed, settings = parse(parser, file, others)
+    values = {key: parsed[key] for key in setting_keys(asdict(settings))}
     if everything:
-        parser.set_defaults(_flat(asdict(settings)))
+        parser.set_defaults(values)
         parser.print_help()
     else:
-        print("\n".join(_page(parser, config, settings)))
+        config = " and ".join([*paths[: file is not None], *map(str, given.config or ())])
+        shown = _shown(parser.prog.split()[-1], settings)
+        print("\n".join(_page(parser, config, values, shown)))
     sys.exit(0)
 
 
-def _values(parser: Parser, rest: Sequence[str]) -> tuple[str, Settings]:
-    """What the settings are called, and the settings."""
-    parsed = parser.parse_args(list(rest))
-    paths = [str(path) for path in parsed.paths or ()]
-    # Two paths are data and run folder; one alone may be a folder, too.
-    file = find_config(paths[0]) if len(paths) in (1, 3) and not Path(paths[0]).is_dir() else None
-    settings = parse(parser, file, rest)[1]
-    files = [*paths[: file is not None], *map(str, parsed.config or ())]
-    return " and ".join(files), settings
-
-
-def _page(parser: Parser, config: str, settings: Settings) -> Iterator[str]:
-    """Lines of the help of a command."""
+def _page(
+    parser: Parser, config: str, values: Mapping[str, Any], shown: Sequence[str]
+) -> Iterator[str]:
+    """Lines of the help of a command; ``shown`` are settings, or groups of them."""
     command, told = parser.prog.split()[-1], parser.told()
-    values = _flat(asdict(settings))
-    keys = [key for key in values if _is_among(key, _shown(command, settings))]
     options = [name for name in told if not any(_is_among(key, (name,)) for key in values)]
-    of = f"values of {config}" if config else "package's defaults"
-    which = {"run": "that people change most", "check": "that it reads"}
     about = textwrap.wrap(parser.description or "", _width())
     yield from (f"usage: {parser.usage}", "", *about, "")
     yield from _lines((f"--{name}", told[name]) for name in options)
+    of = f"values of {config}" if config else "package's defaults"
+    which = {"run": "that people change most", "check": "that it reads"}
     yield from ("", f"Settings {which.get(command, 'that this stage reads')}, with the {of}:", "")
+    keys = [key for key in values if _is_among(key, shown)]
     yield from _lines((f"--{key} {as_flag(values[key])}", told[key]) for key in keys)
     example = config or "[CONFIG]"
     yield from ("", f"`esol {command} {example} --help all` shows all {len(values)} settings.")
@@ -104,10 +101,8 @@ def _lines(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
     entries = list(entries)
     column = max(len(flag) for flag, _ in entries if len(flag) < _LONGEST_FLAG) + 4
     for flag, text in entries:
-        start = f"  {flag}".ljust(column - 2) + "  " if flag else ""
-        yield (
-            start + textwrap.shorten(text, max(20, _width() - len(start)), placeholder=" ..")
-        ).rstrip()
+        start = f"  {flag}".ljust(column - 2) + "  "
+        yield start + textwrap.shorten(text, max(20, _width() - len(start)), placeholder=" ..")
 
 
 def _width() -> int:
@@ -125,12 +120,3 @@ def as_flag(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) or "''"
-
-
-def _flat(group: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Key -> value of all settings, those of groups as "group.name"."""
-    found: dict[str, Any] = {}
-    for name, value in group.items():
-        key = f"{prefix}{name}"
-        found |= _flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
-    return found

@@ -193,16 +193,16 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
     for name, arguments in options.items():
         parser.add_argument(f"--{name}", **arguments)
     parser.add_class_arguments(Settings)
-    for key in _keys(RETIRED):
+    for key in setting_keys(RETIRED):
         parser.add_argument(f"--{key}", type=bool, default=False, help=SUPPRESS)
     return parser
 
 
-def _keys(group: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def setting_keys(group: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Keys of all settings that must have a value, those of groups as "group.name"."""
     for name, value in group.items():
         if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
+            yield from setting_keys(value, f"{prefix}{name}.")
         elif value is not None:
             yield prefix + name
 
@@ -213,9 +213,9 @@ def to_settings(parser: Parser, parsed: Namespace) -> Settings:
     Raises:
         InputError: a value is out of range.
     """
-    if empty := [key for key in _keys(asdict(Settings())) if parsed.get(key) is None]:
+    if empty := [key for key in setting_keys(asdict(Settings())) if parsed.get(key) is None]:
         raise InputError(f"{empty[0]} = null: give a value, or leave it out")
-    if retired := [key for key in _keys(RETIRED) if parsed[key]]:
+    if retired := [key for key in setting_keys(RETIRED) if parsed[key]]:
         raise InputError(f"{retired[0]}: no longer there; commit {LAST_WITH_QUIRKS} has it")
     built = parser.instantiate(parsed)
     return Settings(**{field.name: built[field.name] for field in fields(Settings)})
