@@ -49,7 +49,7 @@ From image tags to segmentation masks.
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
                                             voc-submission; or masks to correct in a label tool:
-                                            labelstudio, cvat, coco, voc
+                                            labelstudio, cvat, coco, voc; or heatmaps
   esol import   CORRECTED RUN --from TOOL   corrected masks, which the stage segment learns from
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN [--photos N]            rebuild report.html
