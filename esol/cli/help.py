@@ -88,7 +88,8 @@ def _shown(command: str, settings: Settings) -> tuple[str, ...]:
     if command == "run":
         return CHANGED_MOST
     if command == "check":
-        return ("data", "masks.saliency")
+        networks = ("input.size", "segment.network", "segment.encoder", "segment.weights")
+        return ("data", "masks.saliency", "backbone", *networks, "segment.stride")
     return (*STAGES[command].reads(settings), *_FOR_ALL)
 
 

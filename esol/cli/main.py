@@ -36,7 +36,7 @@ from esol.system.distributed import (
     processes,
 )
 from esol.system.files import encodable
-from esol.system.progress import Screen, abandon_output, console, open_closed_streams
+from esol.system.progress import abandon_output, console, open_closed_streams
 
 USAGE = f"""usage: esol COMMAND ...
 
@@ -239,14 +239,11 @@ def _demo(rest: list[str]) -> int:
 
 
 def _check(rest: list[str]) -> int:
-    from esol.data.check import check, render
-
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
-    _, settings, (data,) = _parse(parser, rest, paths=1)
-    report = check(Path(data), settings.data, settings.masks.saliency)
-    # Not wrapped where it is not a terminal: file names stay whole.
-    Screen(soft_wrap=not sys.stdout.isatty()).print(render(report))
-    return 2 if report.problems else 0
+    parsed, settings, (data,) = _parse(parser, rest, paths=1)
+    from esol.cli.check import check_command
+
+    return check_command(Path(data), settings, networks=bool(parsed.config))
 
 
 def _report(rest: list[str]) -> int:

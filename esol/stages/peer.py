@@ -74,7 +74,7 @@ def _trained(
     """Train from the start, unless that was done before; writes FOLDER/KIND.safetensors."""
     kind, folder, losses, optimisation = training
     torch.manual_seed(job.settings.seed)
-    network = new_peer(job, kind).to(device_of(job.settings.machine.device))
+    network = new_peer(job.settings, job.classes, kind).to(device_of(job.settings.machine.device))
     more = [module for name, module in network.named_children() if name in ("sub", "suppressors")]
     label = f"peer: {folder.name if folder != stage.path else kind}"
 
