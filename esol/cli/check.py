@@ -21,10 +21,13 @@ def check_command(data: Path, settings: Settings, *, networks: bool) -> int:
 
 
 def _with_networks(report: CheckReport, settings: Settings) -> CheckReport:
-    """The report, with the networks or what is wrong with them."""
+    """The report, with the networks or what is wrong with them.
+
+    Where all rows are wrong there are no classes; the networks are tried with one.
+    """
     from esol.stages.networks import try_networks
 
     try:
-        return replace(report, networks=try_networks(settings, len(report.classes)))
+        return replace(report, networks=try_networks(settings, max(1, len(report.classes))))
     except InputError as error:
         return replace(report, problems=(*report.problems, str(error)))
