@@ -276,7 +276,7 @@ def test_evaluate_masks_prints_the_numbers_of_the_run(call, finished_run, photos
         if row.endswith(",val"):
             name = Path(row.split(",")[0]).stem + ".png"
             shutil.copy(Path(photos) / "masks" / name, truth)
-    code, out, _ = call("evaluate", finished_run / STAGES["seeds"].folder, "--gt", truth)
+    code, out, _ = call("evaluate", finished_run / STAGES["seeds"].folder, "--gt", truth, "--json")
     assert code == 0
     found = json.loads(out)
     metrics = json.loads((finished_run / STAGES["evaluate"].folder / "metrics.json").read_text())

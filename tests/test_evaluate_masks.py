@@ -1,6 +1,7 @@
 """``esol evaluate MASKS --gt DIR``: two folders of masks."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from esol.cli.main import main
 from esol.errors import InputError
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import table
-from esol.metrics.folders import evaluate_masks
+from esol.metrics.folders import class_names, evaluate_masks
 
 
 def _put(folder: Path, name: str, values: object) -> None:
@@ -151,8 +152,98 @@ def test_warnings_are_printed_beside_the_numbers(
 ) -> None:
     for folder in ("masks", "truth"):
         _put(tmp_path / folder, "a", TRUTH + 1)
-    assert main(["evaluate", str(tmp_path / "masks"), "--gt", str(tmp_path / "truth")]) == 0
+    arguments = ["evaluate", str(tmp_path / "masks"), "--gt", str(tmp_path / "truth")]
+    assert main([*arguments, "--json"]) == 0
     out, err = capsys.readouterr()
     (warning,) = json.loads(out)["warnings"]
     assert "no background" in warning
     assert err.strip() == warning
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.strip() == warning
+
+
+def printed(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lines of the command's output, words separated by single spaces."""
+    masks, truth = map(str, folders)
+    assert main(["evaluate", masks, "--gt", truth]) == 0
+    out = capsys.readouterr().out
+    return [" ".join(re.sub("[│┃]", " ", line).split()) for line in out.splitlines()]
+
+
+def test_the_table_by_hand(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Values 0, 1, 2 are in the truth; 3 is only predicted."""
+    (folders[1] / "classes.txt").write_text("cat\ndog\ncow\n")
+    lines = printed(folders, capsys)
+    rows = [
+        "class IoU precision recall F1 photos",
+        "background 75.0 100.0 75.0 85.7 2",
+        "cat 50.0 100.0 50.0 66.7 1",
+        "dog 50.0 50.0 100.0 66.7 1",
+        # 83.3 and 75 have an F1 of 78.9; the mean of the rows above is 73.0.
+        "mean 58.3 83.3 75.0 78.9 2",
+        "foreground, all classes as one: precision 75.0, recall 100.0, F1 85.7",
+    ]
+    assert [line for line in lines if line in rows] == rows
+    assert "classes left out, not in the ground truth: cow" in lines
+    assert (
+        "pixels left out: 12.5 % (255 in the ground truth), 1 mask without ground truth or not"
+        " listed" in lines
+    )
+    assert "pixels counted as background: 14.3 % (255 in the masks)" in lines
+    assert lines[-1] == f"class names: {folders[1] / 'classes.txt'}"
+
+
+def test_a_class_never_predicted_is_said(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _put(folders[0], "a", [[0, 1, 1], [1, 1, 0]])
+    lines = printed(folders, capsys)
+    assert "never predicted, left out of the mean precision: 2" in lines
+    assert lines[-1] == "class names: none, so mask values"
+
+
+NAMED = {
+    "masks/classes.json": {"classes": [{"value": 0, "name": "background"}, {"name": "json"}]},
+    "classes.json": {"classes": [{"value": 0, "name": "background"}, {"name": "json above"}]},
+    "masks/manifest.json": {"identity": {"data": {"classes": ["stage"]}}},
+    "manifest.json": {"classes": ["corrected"], "photos": {}},
+    "truth/classes.txt": "truth\n",
+    "classes.txt": "data\n",
+}
+
+
+@pytest.mark.parametrize("place", NAMED)
+def test_classes_are_named_by_what_lies_there(folders: tuple[Path, Path], place: str) -> None:
+    """Each of the places alone, and before all that come after it."""
+    root, later = folders[0].parent, list(NAMED)[list(NAMED).index(place) :]
+    for path, content in ((root / name, NAMED[name]) for name in reversed(later)):
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        names, file = class_names(*folders)
+        assert file == path
+        assert len(names) == 1
+
+
+def test_a_classes_json_of_another_program_is_passed_over(folders: tuple[Path, Path]) -> None:
+    for content in ([], {"classes": 3}, {"classes": [1, 2]}, {"cat": 1}):
+        (folders[0] / "classes.json").write_text(json.dumps(content))
+        assert class_names(*folders) == ((), None)
+    (folders[0] / "classes.json").write_text("{")
+    with pytest.raises(InputError, match=r"classes\.json: not a JSON file"):
+        class_names(*folders)
+
+
+def test_names_that_are_missing_stay_numbers(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[1] / "classes.txt").write_text("cat\n")
+    lines = printed(folders, capsys)
+    assert [line.split()[0] for line in lines if line.endswith(" 1")] == ["cat", "2"]
+
+
+def test_json_is_what_python_returns(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[1] / "classes.txt").write_text("cat\ndog\ncow\n")
+    masks, truth = map(str, folders)
+    assert main(["evaluate", masks, "--gt", truth, "--json"]) == 0
+    assert capsys.readouterr().out == json.dumps(evaluate_masks(masks, truth), indent=2) + "\n"

@@ -1,5 +1,6 @@
 """``esol export`` and ``esol import``: flags in, one call into the library."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ def export_command(rest: list[str]) -> int:
     """``esol export RUN OUT --to FORMAT``."""
     parser = Parser(
         prog="esol export",
-        description="The segmentation model in one file, or masks for a label tool.",
+        description="The segmentation model in one file, masks for a label tool, or heat maps.",
     )
     parser.add_argument("run", help="run folder; for models also a file from esol export")
-    parser.add_argument("out", help="file to write; voc: folder")
-    choices = ["safetensors", "onnx", "voc-submission", *TOOLS]
+    parser.add_argument("out", help="file to write; voc, heatmaps: folder")
+    choices = ["safetensors", "onnx", "voc-submission", "heatmaps", *TOOLS]
     parser.add_argument("--to", choices=choices, required=True, help="format")
     _add_flags(parser)
     _add_submission(parser)
@@ -24,6 +25,8 @@ def export_command(rest: list[str]) -> int:
     if parsed.to in TOOLS:
         return _masks(parsed)
     out = Path(parsed.out)
+    if parsed.to == "heatmaps":
+        return _heatmaps(parsed)
     if parsed.to == "voc-submission":
         return _submission(parsed, out)
     from esol.predict.model import load
@@ -108,6 +111,11 @@ def _add_flags(parser: Parser) -> None:
         help=only + "pixels by which a polygon's outline may differ from the mask's; 0: exact",
     )
     parser.add_argument(
+        "--photos",
+        default="0",
+        help="heatmaps: at most so many photos, evenly spaced, 0: all; or a text file of names",
+    )
+    parser.add_argument(
         "--prefix", help="labelstudio: what comes before a photo's path to give its address"
     )
 
@@ -131,18 +139,32 @@ def _masks(parsed: Any) -> int:
     return 0
 
 
+def _heatmaps(parsed: Any) -> int:
+    from esol.maps.heatmaps import export_heatmaps
+
+    photos = int(parsed.photos) if re.fullmatch(r"-?\d+", parsed.photos) else parsed.photos
+    counts = export_heatmaps(
+        parsed.run, parsed.out, split=parsed.list, photos=photos, data=parsed.data
+    )
+    print(
+        f"{parsed.out}: {counts['pictures']} pictures of {_photos(counts['photos'])} of"
+        f" {counts['list']}: {', '.join(counts['kinds'])}"
+    )
+    return 0
+
+
 def _add_submission(parser: Parser) -> None:
     """Flags of --to voc-submission, the first two of label tools too."""
     only = "voc-submission: "
     parser.add_argument(
         "--data",
-        help=only + "folder with JPEGImages and ImageSets; label tools: the data folder, if it has"
-        " moved",
+        help=only + "folder with JPEGImages and ImageSets; label tools, heatmaps: the data folder,"
+        " if it has moved",
     )
     parser.add_argument(
         "--list",
-        help=only + "list of ImageSets/Segmentation, default test; label tools: list of the data"
-        " set, default data.train",
+        help=only + "list of ImageSets/Segmentation, default test; label tools, heatmaps: list of"
+        " the data set, default data.train",
     )
     parser.add_argument(
         "--competition",

@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
+from esol.cli.help import answer_help
 from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
@@ -35,7 +36,7 @@ from esol.system.distributed import (
     processes,
 )
 from esol.system.files import encodable
-from esol.system.progress import Screen, abandon_output, console, open_closed_streams
+from esol.system.progress import abandon_output, console, open_closed_streams
 
 USAGE = f"""usage: esol COMMAND ...
 
@@ -48,7 +49,7 @@ From image tags to segmentation masks.
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
                                             voc-submission; or masks to correct in a label tool:
-                                            labelstudio, cvat, coco, voc
+                                            labelstudio, cvat, coco, voc; or heatmaps
   esol import   CORRECTED RUN --from TOOL   corrected masks, which the stage segment learns from
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN [--photos N]            rebuild report.html
@@ -60,7 +61,8 @@ From image tags to segmentation masks.
 Over several GPUs or machines: torchrun --nproc-per-node N -m esol run|STAGE|predict ...
 
 CONFIG is a YAML file, or the name of one that comes with esol.
-esol COMMAND --help lists the settings; esol run --print_config prints them all as YAML."""
+esol COMMAND --help shows its options and the settings that it reads, --help all every setting;
+esol run --print_config prints all settings as YAML."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,6 +163,7 @@ def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Sett
     """Parse twice: first to find the positionals, then with the settings file put before the flags,
     so that flags always win.
     """
+    answer_help(parser, rest)
     for flag, value in pairwise([*rest, ""]):
         if flag == "--config" or flag.startswith("--config="):
             check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
@@ -236,14 +239,11 @@ def _demo(rest: list[str]) -> int:
 
 
 def _check(rest: list[str]) -> int:
-    from esol.data.check import check, render
-
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
-    _, settings, (data,) = _parse(parser, rest, paths=1)
-    report = check(Path(data), settings.data, settings.masks.saliency)
-    # Not wrapped where it is not a terminal: file names stay whole.
-    Screen(soft_wrap=not sys.stdout.isatty()).print(render(report))
-    return 2 if report.problems else 0
+    parsed, settings, (data,) = _parse(parser, rest, paths=1)
+    from esol.cli.check import check_command
+
+    return check_command(Path(data), settings, networks=bool(parsed.config))
 
 
 def _report(rest: list[str]) -> int:
@@ -342,24 +342,9 @@ def _reproduce(rest: list[str]) -> int:
 
 
 def _evaluate_masks(rest: list[str]) -> int:
-    import json
+    from esol.cli.evaluate import evaluate_command
 
-    from esol.data.reading import read_names
-    from esol.metrics.folders import evaluate_masks
-
-    parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
-    parser.add_argument("masks", help="folder of predicted masks, PNG")
-    parser.add_argument(
-        "--gt", required=True, help="folder of ground-truth masks of the same names"
-    )
-    parser.add_argument("--list", help="text file of the names to measure, one per line")
-    parsed = parser.parse_args(rest)
-    names = read_names(Path(parsed.list)) if parsed.list else None
-    metrics = evaluate_masks(parsed.masks, parsed.gt, names=names)
-    print(json.dumps(metrics, indent=2))
-    for warning in metrics["warnings"]:
-        logging.getLogger("esol").warning("%s", warning)
-    return 0
+    return evaluate_command(rest)
 
 
 def _show(run: Path) -> None:

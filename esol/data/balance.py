@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
+from esol.data.names import skeleton
+
 FEW = 10
 """Photos that a class should have at least."""
 
@@ -9,6 +11,14 @@ NEARLY_ALL = 0.95
 """Share of the photos above which a class has too few without it."""
 
 _NAMED = 5
+
+_NO_TAG = frozenset(
+    (
+        *("none", "null", "nan", "n/a", "nothing", "negative", "negatives", "untagged"),
+        *("unlabeled", "unlabelled", "notag", "notags", "nolabel", "nolabels", "noclass"),
+    )
+)
+"""Tags, without case, spaces, hyphens and underscores, by which people mean that there is none."""
 
 
 def tag_warnings(
@@ -32,11 +42,29 @@ def tag_warnings(
             members[tag].append(index)
     counts = list(map(len, members))
     lines = [
+        *_meaning_none(classes),
         *_everywhere(counts, len(photos), classes),
         *_together(members, classes),
         *_rare(counts, classes, least),
     ]
     return [f"list {split!r}: {line}" for line in lines]
+
+
+def _meaning_none(classes: Sequence[str]) -> list[str]:
+    """Classes whose names say that a photo shows none."""
+    words = [(name, skeleton(name)) for name in classes]
+    found = [
+        repr(name) for name, word in words if word in _NO_TAG or not any(map(str.isalnum, word))
+    ]
+    if not found:
+        return []
+    are = (
+        f"tag {found[0]} is a class" if len(found) == 1 else f"tags {', '.join(found)} are classes"
+    )
+    return [
+        f"{are} like any other: photos that show none of the classes have no tag: leave their"
+        " labels empty, or put them in the folder _background"
+    ]
 
 
 def _everywhere(counts: list[int], total: int, classes: Sequence[str]) -> list[str]:

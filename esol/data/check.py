@@ -15,7 +15,7 @@ from rich.text import Text
 
 from esol.data import read_layout
 from esol.data.balance import tag_warnings
-from esol.data.doubles import contradictions
+from esol.data.doubles import contradiction_warnings
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
@@ -51,6 +51,7 @@ class CheckReport:
         warnings: findings that may be intentional.
         tag_set: source of the tags, "" if the layout fixes it.
         untagged: what becomes of photos without a tag, and how many each list has.
+        networks: what the networks of a run are, "" if they were not tried.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class CheckReport:
     warnings: tuple[str, ...]
     tag_set: str = ""
     untagged: str = ""
+    networks: str = ""
 
 
 @dataclass(frozen=True)
@@ -299,12 +301,7 @@ def _warnings(
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
         warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
-    if doubles := contradictions(reading.splits.values()):
-        groups = [" and ".join(entry.name for entry in group) for group in doubles]
-        warnings.append(
-            f"{some(groups)} more than once, under different tags: keep one of each, and give it"
-            " all its tags in a labels file"
-        )
+    warnings += contradiction_warnings(reading.splits.values())
     # What is on both sides is told with the other findings about the masks.
     found = ((name, photo.shown) for name, photo in photos.items())
     masks = {name: mask for name, mask in found if mask and not mask.contradicts}
@@ -349,6 +346,7 @@ def render(report: CheckReport) -> RenderableType:
         *sides,
         _text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),
         _together_table(report),
+        *((_text(f"networks: {report.networks}"),) if report.networks else ()),
         *(_text(f"warning: {line}", style="yellow") for line in report.warnings),
         *(_text(f"problem: {line}", style="red") for line in report.problems),
         _text(f"problems: {len(report.problems)}, warnings: {len(report.warnings)}"),

@@ -1,16 +1,42 @@
 """Equal photos under different tags, which teach the network a contradiction."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from esol.data.reading import Entry
+from esol.data.selection import some
 from esol.system.files import sha256
 
 _END = 4096
 
 
-def contradictions(lists: Iterable[Iterable[Entry]]) -> tuple[tuple[Entry, ...], ...]:
+class _Photo(Protocol):
+    """What is compared of an Entry or a Sample."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def image(self) -> Path: ...
+    @property
+    def tags(self) -> tuple[object, ...]: ...
+
+
+T = TypeVar("T", bound=_Photo)
+
+
+def contradiction_warnings(lists: Iterable[Iterable[_Photo]]) -> list[str]:
+    """A line on equal photos under different tags, if there are any."""
+    groups = [" and ".join(photo.name for photo in group) for group in contradictions(lists)]
+    if not groups:
+        return []
+    return [
+        f"{some(groups)} more than once, under different tags: keep one of each, and give it all"
+        " its tags in a labels file"
+    ]
+
+
+def contradictions(lists: Iterable[Iterable[T]]) -> tuple[tuple[T, ...], ...]:
     """Groups of photos of some lists whose files are equal and whose tags are not all the same.
 
     Whole files are read only where sizes and ends are equal, so few are. Files that cannot be read
@@ -24,8 +50,8 @@ def contradictions(lists: Iterable[Iterable[Entry]]) -> tuple[tuple[Entry, ...],
     return tuple(groups)
 
 
-def _split(entries: tuple[Entry, ...], key: Callable[[Path], object]) -> list[tuple[Entry, ...]]:
-    parts: dict[object, list[Entry]] = {}
+def _split(entries: Sequence[T], key: Callable[[Path], object]) -> list[tuple[T, ...]]:
+    parts: dict[object, list[T]] = {}
     for entry in entries:
         try:
             parts.setdefault(key(entry.image), []).append(entry)

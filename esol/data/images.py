@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from esol.data.kinds import FORMATS
+from esol.data.kinds import FORMATS, unread_advice, unread_content
 from esol.errors import InputError, one_line
 from esol.system.files import atomic
 
@@ -144,6 +144,9 @@ def reading(path: Path) -> Iterator[Image.Image]:
     # Pillow's decoders raise almost anything for corrupt bytes: struct.error, SyntaxError,
     # KeyError, zlib.error and more have been seen.
     except Exception as error:
+        if isinstance(error, UnidentifiedImageError) and (kind := _kind_inside(path)):
+            advice = unread_advice((kind,))
+            raise InputError(f"{path}: {kind} inside, whatever its name: {advice}") from error
         raise InputError(f"{path}: {_reason(path, error)}: replace or remove the file") from error
 
 
@@ -159,6 +162,15 @@ def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of a known format ({', '.join(FORMATS)})"
     return f"corrupt or truncated image ({one_line(error)})"
+
+
+def _kind_inside(path: Path) -> str:
+    """Suffix of a kind of photo that is not read here, by the file's first bytes; else ""."""
+    try:
+        with path.open("rb") as stream:
+            return unread_content(stream.read(16))
+    except OSError:
+        return ""
 
 
 def _orientation(image: Image.Image) -> int:

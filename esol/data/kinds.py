@@ -18,7 +18,7 @@ def _reads_heif() -> bool:
 
 
 _ALWAYS = {
-    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
     "BMP": (".bmp",),
     "GIF": (".gif",),
@@ -46,9 +46,15 @@ IMAGE_SUFFIXES = frozenset(end for ends in FORMATS.values() for end in ends)
 _WAYS = {end: way for ends, _, way in _SOMETIMES.values() for end in ends}
 """Suffix -> what reading its format takes."""
 
+_BRANDS = {
+    **dict.fromkeys(("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"), ".heic"),
+    **dict.fromkeys(("avif", "avis"), ".avif"),
+}
+"""Brand of a container of the ISO base media format -> suffix of its usual files."""
+
 _NEVER = (
     *(".svg", ".eps", ".pdf", ".psd", ".tga", ".ico", ".pbm", ".pgm", ".ppm", ".pnm", ".exr"),
-    *(".jp2", ".j2k", ".jpe", ".jxl", ".jxr", ".hif", ".dcm", ".nef", ".cr2", ".cr3", ".arw"),
+    *(".jp2", ".j2k", ".jxl", ".jxr", ".hif", ".dcm", ".nef", ".cr2", ".cr3", ".arw"),
     *(".dng", ".orf", ".raf", ".raw", ".rw2", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"),
 )
 """Suffixes of other images, and of videos."""
@@ -61,6 +67,17 @@ def unread_advice(suffixes: Iterable[str]) -> str:
     """What to do with files of these suffixes, in lower case, which are not read."""
     ways = (f"{end}: {_WAYS[end]}" for end in suffixes if end in _WAYS)
     return ", or for ".join(("save as JPEG or PNG", *ways))
+
+
+def unread_content(start: bytes) -> str:
+    """Suffix of the kind of photo that a file holds, if it is one that is not read here; or "".
+
+    Args:
+        start: the file's first 16 bytes or more. HEIC and AVIF have their brand there.
+    """
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    suffix = _BRANDS.get(brand.decode("latin-1"), "")
+    return suffix if suffix in UNREAD_SUFFIXES else ""
 
 
 def passed_over(files: Iterable[PurePath]) -> tuple[str, ...]:

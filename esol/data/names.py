@@ -59,11 +59,12 @@ def look_alike(tags: Iterable[str]) -> list[tuple[str, ...]]:
     """
     groups: dict[str, list[str]] = {}
     for tag in tags:
-        groups.setdefault(_skeleton(tag), []).append(tag)
+        groups.setdefault(skeleton(tag), []).append(tag)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def _skeleton(tag: str) -> str:
+def skeleton(tag: str) -> str:
+    """A tag without case, accents, spaces, hyphens and underscores, if anything is left."""
     letters = unicodedata.normalize("NFKD", tag.casefold())
     bare = (c for c in letters if not unicodedata.combining(c) and not re.match(r"[\s_-]", c))
     # Tags of nothing but such characters differ.

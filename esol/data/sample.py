@@ -16,6 +16,9 @@ IGNORE = 255
 BACKGROUND = "background"
 """Name of mask value 0, which no tag may have."""
 
+CLASSES = "classes.json"
+"""Beside predicted masks: names and colours of their values, and what made them."""
+
 MAX_CLASSES = 254
 """Masks are 8-bit: 0 is background, 255 is ignored, the rest are classes."""
 

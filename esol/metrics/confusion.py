@@ -24,8 +24,10 @@ class Metrics:
         precision: (K+1,) hits / prediction; NaN also where nothing was predicted.
         recall: (K+1,) hits / truth.
         f1: (K+1,) 2 P R / (P + R) = 2 hits / (truth + prediction); 0 where nothing was predicted.
-        miou, mean_precision, mean_recall, mean_f1: () means over the classes that are not NaN.
+        miou, mean_precision, mean_recall: () means over the classes that are not NaN.
         f1_of_means: () harmonic mean of mean_precision and mean_recall, as in the paper's Table 2.
+            Wherever the F1 of several classes is shown, it is this one.
+        mean_of_class_f1: () mean of f1; kept in files, never shown as F1.
         foreground_precision, foreground_recall, foreground_f1: () all classes as one, against
             the background; which class was predicted does not matter.
     """
@@ -37,8 +39,8 @@ class Metrics:
     miou: Values
     mean_precision: Values
     mean_recall: Values
-    mean_f1: Values
     f1_of_means: Values
+    mean_of_class_f1: Values
     foreground_precision: Values
     foreground_recall: Values
     foreground_f1: Values
@@ -105,8 +107,8 @@ def metrics(table: Counts) -> Metrics:
         miou=_mean(iou),
         mean_precision=mean_precision,
         mean_recall=mean_recall,
-        mean_f1=_mean(f1),
         f1_of_means=ratio(2 * mean_precision * mean_recall, mean_precision + mean_recall),
+        mean_of_class_f1=_mean(f1),
         foreground_precision=ratio(front_hits, front_prediction),
         foreground_recall=ratio(front_hits, front_truth),
         foreground_f1=ratio(2 * front_hits, front_truth + front_prediction),

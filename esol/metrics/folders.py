@@ -1,23 +1,44 @@
 """Metrics of folders of finished masks."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from esol.data.folder import CLASS_NAMES
 from esol.data.images import load_mask
 from esol.data.names import composed
-from esol.data.reading import mask_files
-from esol.data.sample import IGNORE
+from esol.data.reading import mask_files, read_classes
+from esol.data.sample import BACKGROUND, CLASSES, IGNORE
 from esol.data.truth import cautions, only_ignored
 from esol.errors import InputError
 from esol.metrics.confusion import Counts, fold, metrics, pair_counts
 from esol.metrics.curves import table
+from esol.runs.folder import MANIFEST
+from esol.system.read import read_json
 
 INVERTED = 0.6
 """mIoU of masks of one class with 0 and 1 exchanged from which on they are no chance; a fourth of
 it, as they are, is no poor network's."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of a folder of masks, and what else is said of them to people.
+
+    Attributes:
+        metrics: what :func:`evaluate_masks` returns.
+        photos_with: K + 1 numbers of photos whose ground truth shows a class, background first.
+        ignored: pixels left out, 255 in the ground truth.
+        unmeasured: masks without a ground truth, or whose photos were not listed.
+    """
+
+    metrics: dict[str, Any]
+    photos_with: tuple[int, ...]
+    ignored: int
+    unmeasured: int
 
 
 def evaluate_masks(
@@ -26,7 +47,7 @@ def evaluate_masks(
     classes: Sequence[str] | int | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Metrics of a folder of finished masks, as ``esol evaluate MASKS --gt DIR`` prints them.
+    """Metrics of a folder of masks, as ``esol evaluate MASKS --gt DIR --json`` prints them.
 
     Args:
         masks: folder of 8-bit palette or grey PNGs, 0 .. K; 255 (undecided) counts as background.
@@ -49,6 +70,16 @@ def evaluate_masks(
         >>> table["miou"], table["photos"], table["classes"], table["per_class"]["1"]["recall"]
         (1.0, 24, 6, 1.0)
     """
+    return measure_masks(masks, truth, classes, names).metrics
+
+
+def measure_masks(
+    masks: Path | str,
+    truth: Path | str,
+    classes: Sequence[str] | int | None = None,
+    names: Sequence[str] | None = None,
+) -> Measured:
+    """Measure a folder of masks; arguments and errors of :func:`evaluate_masks`."""
     masks, truth = Path(masks), Path(truth)
     if not truth.is_dir():
         raise InputError(f"{truth}: no such folder; name the folder of the ground truth")
@@ -63,9 +94,11 @@ def evaluate_masks(
             "add it or list the photos to score"
         )
     count = classes if isinstance(classes, int) or classes is None else len(classes)
-    pairs = np.zeros((256, 256), np.int64)
+    pairs, photos_with = np.zeros((256, 256), np.int64), np.zeros(256, np.int64)
     for name in names:
-        pairs += _count(predictions[name], truths.get(name, truth / f"{name}.png"), count)
+        counted = _count(predictions[name], truths.get(name, truth / f"{name}.png"), count)
+        pairs += counted
+        photos_with += counted.sum(1) > 0
     if count is None:
         values = np.flatnonzero(pairs.sum(0)[:IGNORE] + pairs.sum(1)[:IGNORE])
         count = max(int(values.max(initial=0)), 1)
@@ -77,7 +110,7 @@ def evaluate_masks(
     if why := only_ignored(_by_value(pairs.sum(1))):
         raise InputError(f"{truth}: {why}")
     counts = fold(pairs, count)
-    return {
+    found = {
         **table(metrics(counts), classes),
         "classes": count,
         "photos": len(names),
@@ -88,6 +121,42 @@ def evaluate_masks(
             *(f"{masks}: {line}" for line in _doubts(pairs, counts)),
         ],
     }
+    return Measured(
+        found,
+        photos_with=tuple(photos_with[: count + 1].tolist()),
+        ignored=int(pairs[IGNORE].sum()),
+        unmeasured=len(predictions.keys() - set(names)),
+    )
+
+
+def class_names(masks: Path, truth: Path) -> tuple[tuple[str, ...], Path | None]:
+    """Names of the mask values, value 1 first, and the file that has them.
+
+    They are looked for in ``masks`` and in the folder that holds it, in the form in which predict
+    (classes.json) and the stages of a run (manifest.json) write them; then in classes.txt in
+    ``truth`` and in the folder that holds it. Without any: ``()`` and None.
+
+    Raises:
+        InputError: a file that should have the names cannot be read.
+    """
+    beside = [(folder, name) for name in (CLASSES, MANIFEST) for folder in (masks, masks.parent)]
+    for path in (folder / name for folder, name in beside):
+        if path.is_file() and (names := _names_in(read_json(path))):
+            return names, path
+    for path in (folder / CLASS_NAMES for folder in (truth, truth.parent)):
+        if path.is_file():
+            return read_classes(path), path
+    return (), None
+
+
+def _names_in(content: Any) -> tuple[str, ...]:
+    """Names in the content of classes.json, or of a manifest; none in that of another program."""
+    match content:
+        case {"identity": {"data": {"classes": [*classes]}}} | {"classes": [*classes]}:
+            named = [c["name"] if isinstance(c, dict) and "name" in c else c for c in classes]
+            if all(isinstance(name, str) for name in named):
+                return tuple(name for name in named if name != BACKGROUND)
+    return ()
 
 
 def _by_value(counts: Counts) -> dict[int, int]:

@@ -19,6 +19,7 @@ from esol.data.batch import together
 from esol.data.images import colour, image_size, load_image, palette, save_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
 from esol.data.memory import enough_memory
+from esol.data.sample import CLASSES
 from esol.errors import InputError
 from esol.ops.grids import bands
 from esol.predict.tiles import labelled
@@ -26,9 +27,6 @@ from esol.system.distributed import all_from_main, all_gather, all_wait, my_shar
 from esol.system.files import atomic, plain, visible_files, write_atomic, write_json
 from esol.system.progress import log, track
 from esol.system.read import read_json
-
-CLASSES = "classes.json"
-"""Names and colours of the mask values, and which model and settings made the masks."""
 
 
 class _Network(Protocol):

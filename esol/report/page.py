@@ -25,7 +25,6 @@ COLUMNS = {
     "precision": "precision",
     "recall": "recall",
     "f1_of_means": "F1",
-    "f1": "mean of class F1",
     "miou": "mIoU",
     "foreground_precision": "fg precision",
     "foreground_recall": "fg recall",

@@ -8,9 +8,16 @@ from esol.settings import Fit, Settings
 Fits = Mapping[str, Fit]
 """Key of the settings -> the optimisation of a training."""
 
+Reads = Callable[[Settings], tuple[str, ...]]
+"""Some settings -> the keys of those that a stage then reads."""
+
 
 def _no_training(settings: Settings) -> Fits:
     return {}
+
+
+def _always(*keys: str) -> Reads:
+    return lambda settings: keys
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,9 @@ class Stage:
         name: also its command, and its file in ``esol.stages``.
         folder: name of its folder in a run.
         purpose: what it does, for its help text.
+        reads: keys of the settings that it reads with some settings, besides ``data`` and
+            ``machine``: groups ("expand"), which enter its identity as they are, and settings of
+            other groups ("seeds.threshold"), which ``reads`` of ``Job.enter`` names.
         weights: file of the network it trains; "{}" stands for a kind of maps; "" for none.
         fits: the trainings it does with some settings.
         measured: whether ``esol evaluate`` measures what it makes, as far as it is finished.
@@ -30,10 +40,32 @@ class Stage:
     name: str
     folder: str
     purpose: str
+    reads: Reads
     weights: str = ""
     fits: Callable[[Settings], Fits] = _no_training
     measured: bool = False
     version: int = 1
+
+
+def _reads_of_peer(settings: Settings) -> tuple[str, ...]:
+    method = settings.method
+    own = (method,) if method in ("sccam", "drs", "eps") else ("sccam", "drs", "eps")
+    groups = ("seed", "method", "input", "backbone", "head", "classify", *own)
+    if "drs" in own:
+        groups += ("cams",)
+    if "shrink" in settings.learns and "peer" in settings.learns:
+        groups += ("expand", "shrink")
+    return (*groups, "masks.saliency") if "eps" in own else groups
+
+
+def _reads_of_cams(settings: Settings) -> tuple[str, ...]:
+    groups = ("input", "backbone", "head", "cams")
+    return (*groups, *(("expand", "shrink") if settings.method == "esol" else ("method",)))
+
+
+def _reads_of_masks(settings: Settings) -> tuple[str, ...]:
+    of_crf = ("refine.crf", "refine.confidence", "refine.longest")
+    return ("masks", "seeds.kind", *(of_crf if settings.masks.source == "crf" else ()))
 
 
 def _fits_of_peer(settings: Settings) -> Fits:
@@ -57,6 +89,7 @@ STAGES = {
             "classify",
             "01-classify",
             "train the classifier on the tags",
+            _always("seed", "input", "backbone", "head", "classify"),
             weights="classifier.safetensors",
             fits=lambda settings: {"classify.fit": settings.classify.fit},
         ),
@@ -64,6 +97,7 @@ STAGES = {
             "expand",
             "02-expand",
             "train Expansion",
+            _always("seed", "input", "backbone", "head", "expand"),
             weights="expansion.safetensors",
             fits=lambda settings: {"expand.fit": settings.expand.fit},
         ),
@@ -71,6 +105,7 @@ STAGES = {
             "shrink",
             "03-shrink",
             "train Shrinkage",
+            _always("seed", "input", "backbone", "head", "expand", "shrink"),
             weights="shrinkage.safetensors",
             fits=lambda settings: {"shrink.fit": settings.shrink.fit},
         ),
@@ -79,31 +114,39 @@ STAGES = {
             "peer",
             "03-peer",
             "train the networks of a compared method",
+            _reads_of_peer,
             weights="{}.safetensors",
             fits=_fits_of_peer,
         ),
-        Stage("cams", "04-cams", "make localization maps"),
-        Stage("seeds", "05-seeds", "cut maps into seed masks"),
+        Stage("cams", "04-cams", "make localization maps", _reads_of_cams),
+        Stage("seeds", "05-seeds", "cut maps into seed masks", _always("seeds")),
         Stage(
             "refine",
             "06-refine",
             "refine masks by CRF and maps by IRN",
+            _always("seed", "backbone", "head", "seeds", "refine"),
             weights="irn.safetensors",
             fits=_fits_of_refine,
             measured=True,
             version=2,
         ),
-        Stage("masks", "07-masks", "make pseudo masks", measured=True),
+        Stage("masks", "07-masks", "make pseudo masks", _reads_of_masks, measured=True),
         Stage(
             "segment",
             "08-segment",
             "train the segmentation network",
+            _always("seed", "segment"),
             weights="model.safetensors",
             fits=_fits_of_segment,
             measured=True,
             version=2,
         ),
-        Stage("evaluate", "09-evaluate", "measure maps and masks"),
+        Stage(
+            "evaluate",
+            "09-evaluate",
+            "measure maps and masks",
+            _always("seeds.threshold", "refine.threshold"),
+        ),
     )
 }
 """Name -> stage, in the order in which they run. This is the only table of stages; their functions

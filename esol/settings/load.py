@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from jsonargparse import (
@@ -138,6 +138,20 @@ class Parser(ArgumentParser):
         line = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", line)
         raise InputError(line.replace("Parser key ", "").strip() + self._nearest(line))
 
+    def told(self) -> dict[str, str]:
+        """Option, setting or group of settings, without hyphens -> what is said of it.
+
+        The choices come first, where there are some.
+        """
+        told = {}
+        for action in self._actions:
+            if action.option_strings and action.help not in (None, SUPPRESS):
+                text = " ".join(str(action.help).split())
+                hint = getattr(action, "_typehint", None)
+                choices = get_args(hint) if get_origin(hint) is Literal else action.choices or ()
+                told[action.dest] = f"{', '.join(choices)}: {text}" if choices else text
+        return told
+
     def _nearest(self, message: str) -> str:
         """What a misspelt key may have been meant to be; "" if it is the value that is wrong."""
         if _VALUE in message:
@@ -179,16 +193,16 @@ def settings_parser(command: str, positionals: str, text: str, **options: Any) -
     for name, arguments in options.items():
         parser.add_argument(f"--{name}", **arguments)
     parser.add_class_arguments(Settings)
-    for key in _keys(RETIRED):
+    for key in setting_keys(RETIRED):
         parser.add_argument(f"--{key}", type=bool, default=False, help=SUPPRESS)
     return parser
 
 
-def _keys(group: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def setting_keys(group: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Keys of all settings that must have a value, those of groups as "group.name"."""
     for name, value in group.items():
         if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
+            yield from setting_keys(value, f"{prefix}{name}.")
         elif value is not None:
             yield prefix + name
 
@@ -199,9 +213,9 @@ def to_settings(parser: Parser, parsed: Namespace) -> Settings:
     Raises:
         InputError: a value is out of range.
     """
-    if empty := [key for key in _keys(asdict(Settings())) if parsed.get(key) is None]:
+    if empty := [key for key in setting_keys(asdict(Settings())) if parsed.get(key) is None]:
         raise InputError(f"{empty[0]} = null: give a value, or leave it out")
-    if retired := [key for key in _keys(RETIRED) if parsed[key]]:
+    if retired := [key for key in setting_keys(RETIRED) if parsed[key]]:
         raise InputError(f"{retired[0]}: no longer there; commit {LAST_WITH_QUIRKS} has it")
     built = parser.instantiate(parsed)
     return Settings(**{field.name: built[field.name] for field in fields(Settings)})

@@ -8,10 +8,8 @@ from esol.stages.photo_maps import map_photos
 def cams(job: Job) -> None:
     """Make maps of every kind that the method has; writes KIND/NAME.npz."""
     settings, lists = job.settings, job.lists()
-    groups = ["input", "backbone", "head", "cams"]
-    groups += ("expand", "shrink") if settings.method == "esol" else ("method",)
     reads = job.longest_side(settings.input, job.samples())
-    with job.enter("cams", *groups, after=settings.learns, lists=lists, reads=reads) as stage:
+    with job.enter("cams", after=settings.learns, lists=lists, reads=reads) as stage:
         if stage is None:
             return
         samples, of_classifier = job.samples(), settings.method in ("esol", "cam")

@@ -4,20 +4,16 @@ from collections.abc import Sequence
 
 from esol.data import Dataset, Sample
 from esol.data.balance import tag_warnings
+from esol.data.doubles import contradiction_warnings
 from esol.data.images import image_size
 from esol.data.reading import Truth
 from esol.data.selection import evenly_spaced
 from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
-from esol.method.classifier import Classifier
-from esol.networks.affinity import AffinityNet
-from esol.networks.backbone import Backbone
-from esol.networks.segmenter import Segmenter
-from esol.networks.weights import weights_digest
 from esol.runs.stages import STAGES
 from esol.settings import Segment
-from esol.stages.fitting import new_peer
 from esol.stages.job import Job
+from esol.stages.networks import networks
 from esol.system.distributed import processes
 from esol.system.progress import log
 from esol.training.tracking import check_tracker
@@ -46,11 +42,14 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
         job.check_saliency(job.settings.data.train)
     if "segment" in todo or "evaluate" in todo:
         job.run.corrections.check(job.data.classes)
-    _check_networks(job, todo)
+    for network in networks(job.settings, job.classes, todo):
+        del network  # one at a time
     if "segment" in todo:
         _check_sizes(job.settings.segment)
     tags = [sample.tags for sample in job.training_samples()]
     for line in tag_warnings(job.settings.data.train, tags, job.data.classes):
+        log.warning("%s", line)
+    for line in contradiction_warnings(job.data.samples(name) for name in job.lists()):
         log.warning("%s", line)
 
 
@@ -153,28 +152,3 @@ def _check_masks(data: Dataset, lists: Sequence[str]) -> None:
 def _shown(data: Dataset, truth: Truth, sample: Sample) -> Shown:
     tags = [data.classes[tag] for tag in sample.tags]
     return shown(truth(sample), sample.mask or sample.image, tags, data.classes)
-
-
-def _check_networks(job: Job, todo: Sequence[str]) -> None:
-    """Networks can be built, and their initial weights can be had."""
-    settings, segment = job.settings, job.settings.segment
-    # Files first: a download that fails takes a minute.
-    learns = [stage for stage in settings.learns if stage in todo]
-    if learns:
-        weights_digest(settings.backbone.weights)
-    if "segment" in todo and segment.network != "none":
-        weights_digest(segment.weights, "segment.weights")
-    if "classify" in learns:
-        Classifier.start(settings, job.classes)
-    if "peer" in learns:
-        for kind in settings.map_kinds:
-            new_peer(job, kind)
-    if "refine" in todo and "irn" in settings.refine.methods:
-        AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
-    if "segment" in todo and segment.network != "none":
-        stride = Segmenter(segment, job.classes + 1).actual_stride
-        if segment.stride not in ("auto", stride):
-            log.warning(
-                "segment.stride = %s has no effect: %s with %s has stride %d; set it to auto",
-                *(segment.stride, segment.network, segment.encoder, stride),
-            )

@@ -13,8 +13,7 @@ from esol.training.fit import fit
 def classify(job: Job) -> None:
     """Train the classifier; writes classifier.safetensors."""
     settings = job.settings
-    groups = ("seed", "input", "backbone", "head", "classify")
-    with job.enter("classify", *groups, after=(), lists=(settings.data.train,)) as stage:
+    with job.enter("classify", after=(), lists=(settings.data.train,)) as stage:
         if stage is None:
             return
         torch.manual_seed(settings.seed)

@@ -14,8 +14,7 @@ def expand(job: Job) -> None:
     teach Expansion to find classes where there are none.
     """
     settings, train = job.settings.expand, job.settings.data.train
-    groups = ("seed", "input", "backbone", "head", "expand")
-    with job.enter("expand", *groups, after=("classify",), lists=(train,)) as stage:
+    with job.enter("expand", after=("classify",), lists=(train,)) as stage:
         if stage is None:
             return
         model = trained_localizer(job)

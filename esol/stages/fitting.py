@@ -14,7 +14,7 @@ from esol.networks.weights import load_weights, save_weights
 from esol.peers.drs import RefinedClassifier, SuppressedClassifier
 from esol.peers.eps import SaliencyClassifier
 from esol.peers.sccam import SubcategoryClassifier
-from esol.settings import Fit
+from esol.settings import Fit, Settings
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, device_of
 from esol.training.features import compute_features
@@ -53,15 +53,15 @@ def trained_localizer(job: Job, *stages: str) -> Localizer:
     return model.to(device_of(job.settings.machine.device))
 
 
-def new_peer(job: Job, kind: str, *, fixed: bool = False) -> PeerNetwork:
+def new_peer(settings: Settings, classes: int, kind: str, *, fixed: bool = False) -> PeerNetwork:
     """The network of a compared method that makes maps of one kind, with random head.
 
     Args:
-        job: settings and data.
+        settings: all settings.
+        classes: their number, K.
         kind: of maps.
         fixed: nothing of its backbone learns, and its weights are still to be loaded.
     """
-    settings, classes = job.settings, job.classes
     backbone = Backbone.fixed(settings.backbone) if fixed else Backbone(settings.backbone)
     head = Head(backbone.channels, classes + (kind == "eps"), settings.head)
     if kind == "sccam":
@@ -75,7 +75,7 @@ def new_peer(job: Job, kind: str, *, fixed: bool = False) -> PeerNetwork:
 
 
 def _trained_peer(job: Job, kind: str) -> PeerNetwork:
-    network = new_peer(job, kind, fixed=True)
+    network = new_peer(job.settings, job.classes, kind, fixed=True)
     load_weights(network, job.run.weights("peer", kind))
     network.requires_grad_(False).eval()
     network.backbone.fold()

@@ -13,6 +13,7 @@ from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.weights import weights_digest
 from esol.runs.folder import RunFolder
+from esol.runs.stages import STAGES
 from esol.runs.work import OpenStage, Part, work_on
 from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
@@ -155,7 +156,7 @@ class Job:
     def enter(
         self,
         stage: str,
-        *groups: str,
+        *,
         after: tuple[str, ...],
         lists: tuple[str, ...],
         reads: Mapping[str, Any] | None = None,
@@ -164,9 +165,10 @@ class Job:
     ) -> AbstractContextManager[OpenStage | None]:
         """Open a stage's folder; see :func:`esol.runs.work.work_on`.
 
+        The groups of settings that it reads, as :data:`STAGES` says, enter its identity.
+
         Args:
             stage: its name.
-            *groups: settings that it reads, for its identity.
             after: earlier stages whose outputs it reads.
             lists: photo lists that it reads.
             reads: whatever else it reads.
@@ -174,6 +176,7 @@ class Job:
             parts: passed on.
         """
         settings = self.settings.resolved()
+        groups = (key for key in STAGES[stage].reads(self.settings) if "." not in key)
         identity: dict[str, Any] = {group: settings.group(group) for group in groups}
         for group in ("backbone", "segment"):
             if group in identity:

@@ -65,7 +65,7 @@ def masks(job: Job) -> None:
         # The rule that chooses; a number needs none, so masks at a number stay valid.
         **({} if isinstance(settings.threshold, float) else {"threshold rule": 2}),
     }
-    with job.enter("masks", "masks", after=after, lists=lists, reads=reads) as stage:
+    with job.enter("masks", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
         background, threshold = all_from_main(lambda: _threshold(job))

@@ -48,18 +48,13 @@ def peer(job: Job) -> None:
     """Train the networks of sccam, drs or eps; writes KIND.safetensors."""
     settings = job.settings
     method, train = settings.method, settings.data.train
-    groups = ("seed", "method", "input", "backbone", "head", "classify", method)
     after = settings.learns[:-1]
     reads: dict[str, Any] = {}
-    if method == "drs":
-        reads["cams"] = settings.group("cams")
-        if "shrink" in after:
-            reads |= {group: settings.group(group) for group in ("expand", "shrink")}
     if method != "eps":
         reads |= job.longest_side(settings.input, job.training_samples())
     else:
         reads["saliency files"] = job.saliency_digest(train)
-    with job.enter("peer", *groups, after=after, lists=(train,), reads=reads) as stage:
+    with job.enter("peer", after=after, lists=(train,), reads=reads) as stage:
         if stage is not None:
             {"sccam": _sccam, "drs": _drs, "eps": _eps}[method](job, stage)
 
@@ -79,7 +74,7 @@ def _trained(
     """Train from the start, unless that was done before; writes FOLDER/KIND.safetensors."""
     kind, folder, losses, optimisation = training
     torch.manual_seed(job.settings.seed)
-    network = new_peer(job, kind).to(device_of(job.settings.machine.device))
+    network = new_peer(job.settings, job.classes, kind).to(device_of(job.settings.machine.device))
     more = [module for name, module in network.named_children() if name in ("sub", "suppressors")]
     label = f"peer: {folder.name if folder != stage.path else kind}"
 

@@ -60,7 +60,6 @@ def refine(job: Job) -> None:
     crf, irn = ("crf" in settings.refine.methods), ("irn" in settings.refine.methods)
     with job.enter(
         "refine",
-        *("seed", "backbone", "head", "seeds", "refine"),
         after=(backbone_stage(job), "cams"),
         lists=lists,
         reads=_reads(job) if irn else {},

@@ -12,7 +12,7 @@ from esol.system.progress import log, track
 def seeds(job: Job) -> None:
     """Cut the maps of seeds.kind at seeds.threshold; writes NAME.png."""
     threshold, kind, lists = job.settings.seeds.threshold, job.settings.seed_kind, job.lists()
-    with job.enter("seeds", "seeds", after=("cams",), lists=lists) as stage:
+    with job.enter("seeds", after=("cams",), lists=lists) as stage:
         if stage is None:
             return
         samples = job.samples()

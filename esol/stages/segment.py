@@ -47,7 +47,6 @@ def segment(job: Job) -> None:
     description = _description(job, corrected.get("photos", 0))
     with job.enter(
         "segment",
-        *("seed", "segment"),
         after=() if settings.truth else ("masks",),
         lists=job.settings.data.evaluate,
         reads=_reads(job, photos),

@@ -13,8 +13,7 @@ def shrink(job: Job) -> None:
     Photos of background take part in L_cls, and have no area.
     """
     settings, train = job.settings.shrink, job.settings.data.train
-    groups = ("seed", "input", "backbone", "head", "expand", "shrink")
-    with job.enter("shrink", *groups, after=("classify", "expand"), lists=(train,)) as stage:
+    with job.enter("shrink", after=("classify", "expand"), lists=(train,)) as stage:
         if stage is None:
             return
         model = trained_localizer(job, "expand")

@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 
 from esol.data.images import image_size, load_image, load_mask, palette, save_mask
-from esol.data.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES, passed_over, unread_advice
+from esol.data.kinds import (
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    passed_over,
+    unread_advice,
+    unread_content,
+)
 from esol.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -271,3 +277,29 @@ def test_what_is_not_read_names_what_it_takes() -> None:
     )
     assert passed_over(files[2:]) == ()
     assert unread_advice((".heic",)).endswith('or for .heic: pip install "esol[heic]"')
+
+
+@pytest.mark.parametrize("read", [load_image, image_size])
+def test_a_photo_called_as_another_kind_names_what_it_takes(tmp_path: Path, read) -> None:
+    path = tmp_path / "IMG_0001.JPG"
+    path.write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(40))
+    if ".heic" in IMAGE_SUFFIXES:
+        pytest.skip("HEIC is read here")
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path}: .heic inside, whatever its name: save as JPEG or PNG, or for .heic: pip install"
+        ' "esol[heic]"'
+    )
+
+
+def test_other_containers_are_no_photos() -> None:
+    assert unread_content(b"\0\0\0\x24ftypisom\0\0\0\0") == ""
+    assert unread_content(b"ftypheic") == ""
+    assert unread_content(b"") == ""
+
+
+def test_jpe_is_a_jpeg(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.JPE", format="JPEG")
+    assert ".jpe" in IMAGE_SUFFIXES - UNREAD_SUFFIXES
+    assert load_image(tmp_path / "a.JPE").size == (40, 30)

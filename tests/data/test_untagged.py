@@ -146,3 +146,28 @@ def test_classes_with_very_few_photos_are_reported():
     (rare,) = tag_warnings("train", photos, ["dodo", "dog"])
     assert rare == "list 'train': too few photos to learn from: dodo (9): give 10 or more"
     assert tag_warnings("train", photos, ["dodo", "dog"], least=10) == []
+
+
+@pytest.mark.parametrize(
+    "word", ["none", "None", "-", "--", "?", "N/A", "negative", "no tag", "no_tag"]
+)
+def test_a_tag_that_means_none_is_told(tmp_path, word):
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    table(
+        tmp_path,
+        *(f"{name},{tag};,train" for name, tag in zip("abcd", ["cat", word] * 2, strict=True)),
+    )
+    assert word in open_dataset(tmp_path, Data()).classes
+    (told,) = (line for line in check(tmp_path, Data()).warnings if "like any other" in line)
+    assert told == (
+        f"list 'train': tag {word!r} is a class like any other: photos that show none of the"
+        " classes have no tag: leave their labels empty, or put them in the folder _background"
+    )
+
+
+def test_tags_that_mean_something_are_not(tmp_path):
+    names = ["non-stick", "nan bread", "negative space", "empty", "no", "1", "日本", "é"]
+    lines = tag_warnings("train", [{k} for k in range(len(names))] * 20, names)
+    assert not any("like any other" in line for line in lines)
+    (told,) = tag_warnings("train", [{0}, {1}, {2}] * 20, ["-", "none", "cat"])
+    assert told.startswith("list 'train': tags '-', 'none' are classes like any other")

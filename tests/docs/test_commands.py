@@ -22,6 +22,8 @@ PAGES.remove(ROOT / "docs" / "troubleshooting.md")
 PAGES.remove(ROOT / "docs" / "LOG.md")
 
 COMMANDS = (*BESIDES, *STAGES)
+SETTINGS = {"run", "check"}
+"""Commands that take settings, besides the stages."""
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*[a-z\d]")
 
 
@@ -56,7 +58,7 @@ def help_of(command: str, *more: str) -> frozenset[str]:
     """Flags in the help text of a command."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        main([command, *more, "--help"])
+        main([command, *more, "--help", *([] if command in BESIDES.keys() - SETTINGS else ["all"])])
     assert text.getvalue().startswith("usage: esol")
     return frozenset(FLAG.findall(text.getvalue()))
 

@@ -131,6 +131,12 @@ def alike() -> None:
     labels(lambda text: text.replace("anchor", "Anchor", 2))()
 
 
+def tagged_none() -> None:
+    Path("photos/classes.txt").unlink()
+    shutil.rmtree("photos/masks")
+    labels(lambda text: text.replace("anchor", "none"))()
+
+
 def lists_alone() -> None:
     for split in ("train", "val"):
         shutil.copytree("photos/images", f"new/{split}")
@@ -149,6 +155,7 @@ SPOILED: dict[str, Callable[[], object]] = {
     "A row without its photo": lambda: Path("photos/images/00003.jpg").unlink(),
     "A row with spaces where other rows have semicolons": labels(with_a_semicolon),
     "Two tags that are nearly surely one": alike,
+    "A tag for photos that show no class": tagged_none,
     "Photos that are not read": lambda: [
         Path(f"photos/images/{number}.nef").touch() for number in range(2)
     ],

@@ -1,0 +1,32 @@
+"""``esol evaluate MASKS --gt DIR``: flags in, one call into the library."""
+
+import json
+from pathlib import Path
+
+from esol.settings.load import Parser
+from esol.system.progress import log
+
+
+def evaluate_command(rest: list[str]) -> int:
+    """Measure a folder of masks, and print a table or JSON."""
+    from esol.data.reading import read_names
+    from esol.metrics.folders import class_names, measure_masks
+    from esol.report.measured import print_measured
+
+    parser = Parser(prog="esol evaluate", description="Metrics of a folder of masks.")
+    parser.add_argument("masks", help="folder of predicted masks, PNG")
+    parser.add_argument(
+        "--gt", required=True, help="folder of ground-truth masks of the same names"
+    )
+    parser.add_argument("--list", help="text file of the names to measure, one per line")
+    parser.add_argument("--json", action="store_true", help="all numbers as JSON, no table")
+    parsed = parser.parse_args(rest)
+    listed = read_names(Path(parsed.list)) if parsed.list else None
+    measured = measure_masks(parsed.masks, parsed.gt, names=listed)
+    if parsed.json:
+        print(json.dumps(measured.metrics, indent=2))
+    else:
+        print_measured(measured, *class_names(Path(parsed.masks), Path(parsed.gt)))
+    for warning in measured.metrics["warnings"]:
+        log.warning("%s", warning)
+    return 0

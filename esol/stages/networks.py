@@ -1,0 +1,117 @@
+"""The networks of a run, built before any work: what they are, and whether they can be."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from esol.errors import InputError, is_shortage, one_line
+from esol.method.classifier import Classifier
+from esol.networks.affinity import AffinityNet
+from esol.networks.backbone import Backbone
+from esol.networks.segmenter import Segmenter
+from esol.networks.weights import weights_digest
+from esol.runs.stages import STAGES
+from esol.settings import Settings
+from esol.stages.fitting import new_peer
+from esol.system.progress import log
+
+
+def networks(settings: Settings, classes: int, stages: Sequence[str]) -> Iterator[nn.Module]:
+    """The networks that some stages train, as they start.
+
+    Args:
+        settings: all settings.
+        classes: their number, K.
+        stages: names.
+
+    Raises:
+        InputError: one cannot be built, or its initial weights cannot be had.
+    """
+    segment = settings.segment
+    segments = "segment" in stages and segment.network != "none"
+    # Files first: a download that fails takes a minute.
+    learns = [stage for stage in settings.learns if stage in stages]
+    if learns:
+        weights_digest(settings.backbone.weights)
+    if segments:
+        weights_digest(segment.weights, "segment.weights")
+    if "classify" in learns:
+        yield Classifier.start(settings, classes)
+    if "peer" in learns:
+        for kind in settings.map_kinds:
+            yield new_peer(settings, classes, kind)
+    if "refine" in stages and "irn" in settings.refine.methods:
+        yield AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
+    if segments:
+        segmenter = Segmenter(segment, classes + 1)
+        if segment.stride not in ("auto", segmenter.actual_stride):
+            log.warning(
+                "segment.stride = %s has no effect: %s with %s has stride %d; set it to auto",
+                *(segment.stride, segment.network, segment.encoder, segmenter.actual_stride),
+            )
+        yield segmenter
+
+
+def try_networks(settings: Settings, classes: int) -> str:
+    """Build the networks of a run, without a download, and show them an input of training's size.
+
+    Args:
+        settings: all settings.
+        classes: their number, K.
+
+    Returns:
+        What they are, in one line.
+
+    Raises:
+        InputError: one cannot be built, or does not take such an input.
+    """
+    backbone, segment = settings.backbone, settings.segment
+    offline = replace(
+        settings,
+        backbone=replace(backbone, weights=_at_hand(backbone.weights)),
+        segment=replace(segment, weights=_at_hand(segment.weights)),
+    )
+    told = {}
+    for network in networks(offline, classes, list(STAGES)):
+        if isinstance(network, Segmenter):
+            side = segment.input.size
+            _shown(network, side, "segment.input.size", segment.encoder)
+            what = f"{segment.network} of {segment.encoder}, stride {network.actual_stride}"
+            told["segmentation"] = f"{what}, {side} x {side} pixels, {_weights(segment.weights)}"
+        elif not isinstance(network, AffinityNet):
+            side = settings.input.size
+            assert isinstance(network.backbone, Backbone)
+            height, width = _shown(network.backbone, side, "input.size", backbone.name)[-2:]
+            what = f"{backbone.name}, stride {backbone.stride}, {side} x {side} pixels"
+            cells = f"{height} x {width} cells"
+            told["maps"] = f"{what} ({cells}), {_weights(backbone.weights)}"
+    return "; ".join(f"{name}: {what}" for name, what in told.items())
+
+
+@torch.no_grad()
+def _shown(network: nn.Module, side: int, key: str, name: str) -> torch.Size:
+    """Shape of what a network makes of a blank square."""
+    try:
+        shape: torch.Size = network.eval()(torch.zeros(1, 3, side, side)).shape
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if is_shortage(error):
+            raise
+        reason = one_line(error, lines=1, length=200)
+        raise InputError(
+            f"{key} = {side}: {name} does not take inputs of this size ({reason}); set another"
+        ) from error
+    return shape
+
+
+def _at_hand(weights: str) -> str:
+    """Weights without a download."""
+    return "none" if weights == "imagenet" else weights
+
+
+def _weights(weights: str) -> str:
+    return {
+        "none": "random weights",
+        "imagenet": "weights imagenet (not tried: the first run downloads them)",
+    }.get(weights, f"weights {weights}")
