@@ -56,6 +56,7 @@ class Model:
     Attributes:
         classes: K names, without the background: mask value v is ``classes[v - 1]``.
         device: where the network computes.
+        network: the segmenter as prediction computes it, with batch norms folded where possible.
         description: the network's settings and the test settings, as stored in its file.
         source: its file; None if it was not read from one.
         tile: side of a tile, pixels: larger working images are computed in overlapping tiles.
@@ -80,7 +81,7 @@ class Model:
         self.device = torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
         folded = copy.deepcopy(self.segmenter)  # the segmenter itself may be saved
-        self._network = folded if fold_batch_norm(folded) else self.segmenter
+        self.network = folded if fold_batch_norm(folded) else self.segmenter
         self.description = description
         self.classes: tuple[str, ...] = tuple(description["classes"])
         self.source = source
@@ -298,7 +299,7 @@ class Model:
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         padding = (0, max(0, 32 - width), 0, max(0, 32 - height))
-        logits = self._network(F.pad(images, padding) if any(padding) else images)
+        logits = self.network(F.pad(images, padding) if any(padding) else images)
         return logits[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
