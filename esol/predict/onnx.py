@@ -83,7 +83,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
         # The exporter raises almost any exception for what it cannot translate.
         except Exception as error:
             raise InputError(f"{failure} ({one_line(error, 1, 200)})") from error
-        graph = composed(onnx, network, model.description)
+        graph = composed(network, model.description)
         left_out = _not_contained(model)
         _describe(graph, model.description, left_out)
         onnx.checker.check_model(graph)
@@ -132,8 +132,6 @@ def _packages() -> tuple[Any, Any]:
         )
     try:
         importlib.import_module("onnxscript")
-        for part in ("parser", "inliner"):
-            importlib.import_module(f"onnx.{part}")
         return importlib.import_module("onnx"), importlib.import_module("onnxruntime")
     except ImportError as error:
         raise InputError(
@@ -161,12 +159,14 @@ def network_graph(model: Model) -> Any:
     return program.model_proto
 
 
-def composed(onnx: Any, network: Any, description: dict[str, Any]) -> Any:
+def composed(network: Any, description: dict[str, Any]) -> Any:
     """The graph of prediction with the network's graph in the place of its function."""
-    whole = onnx.parser.parse_model(prediction_graph(description))
+    parts = ("helper", "inliner", "parser")
+    helper, inliner, parser = (importlib.import_module(f"onnx.{part}") for part in parts)
+    whole = parser.parse_model(prediction_graph(description))
     # Each scale calls the network: the weights are arguments, so that they are stored once.
     weights = [weight.name for weight in network.graph.initializer]
-    function = onnx.helper.make_function(
+    function = helper.make_function(
         "esol", NETWORK, ["image", *weights], ["logits"], network.graph.node, network.opset_import
     )
     for node in whole.graph.node:
@@ -174,7 +174,7 @@ def composed(onnx: Any, network: Any, description: dict[str, Any]) -> Any:
             node.input.extend(weights)
     whole.graph.initializer.extend(network.graph.initializer)
     whole.functions.extend([function, *network.functions])
-    return onnx.inliner.inline_local_functions(whole)
+    return inliner.inline_local_functions(whole)
 
 
 def _not_contained(model: Model) -> list[str]:

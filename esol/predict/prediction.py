@@ -32,8 +32,8 @@ class Prediction:
         >>> prediction = load("runs/mine").predict("photos/images/00002.jpg")
         >>> prediction.save("mask.png")
         >>> prediction.overlay().save("overlay.jpg")
-        >>> Image.open("mask.png").mode, Image.open("overlay.jpg").size
-        ('P', (49, 64))
+        >>> prediction.mask.shape, prediction.photo.size, prediction.names[:2]
+        ((64, 49), (49, 64), ('background', 'anchor'))
     """
 
     mask: NDArray[np.uint8]
