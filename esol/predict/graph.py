@@ -5,7 +5,7 @@ from typing import Any
 from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 OPSET = 20
-"""Operator set of the graph; ONNX Runtime reads it since 1.17."""
+"""Operator set of the graph, whose format is of version 10: ONNX Runtime reads both since 1.18."""
 
 NETWORK = "network"
 """The function, of the domain "esol", that stands for the network: (N, 3, h, w) normalised images,
@@ -16,7 +16,6 @@ predict (uint8[H, W, 3] photo) => (uint8[H, W] mask, float[{labels}, H, W] score
   zero = Constant <value = int64[1] {{0}}> ()
   corner = Constant <value = int64[2] {{0, 0}}> ()
   rows_columns = Constant <value = int64[2] {{2, 3}}> ()
-  before = Constant <value = int64[6] {{0, 0, 0, 0, 0, 0}}> ()
   least = Constant <value = int64[2] {{32, 32}}> ()
   one_image = Constant <value = int64[2] {{1, 3}}> ()
   all_labels = Constant <value = int64[2] {{1, {labels}}}> ()
@@ -39,7 +38,11 @@ predict (uint8[H, W, 3] photo) => (uint8[H, W] mask, float[{labels}, H, W] score
   mask = Cast <to = 2> (best)
 }}"""
 
-_SQUARE = "  size{i} = Constant <value = int64[2] {{{whole}, {whole}}}> ()"
+# Not a constant: with constant paddings, optimisers of ONNX Runtime 1.20 change the network.
+_SQUARE = """
+  side{i} = Constant <value = int64[1] {{{whole}}}> ()
+  nothing{i} = Sub (photo_size, photo_size)
+  size{i} = Add (nothing{i}, side{i})"""
 
 # Model.working_size in double precision, as Python has it.
 _IN_PROPORTION = """
@@ -56,7 +59,6 @@ _IN_PROPORTION = """
 
 # Pillow's bicubic filter on whole levels. Where it rounds, this rounds, after each direction: it
 # resizes horizontally first, unless the photo loses more than twice as many rows as columns.
-# Paddings of all axes: ONNX Runtime 1.20 computes nonsense from constant ones of two axes.
 _PART = """
   lost{i} = Sub (photo_size, size{i})
   lost_rows{i}, lost_columns{i} = Split <num_outputs = 2> (lost{i})
@@ -81,8 +83,8 @@ _PART = """
   {views}
   missing{i} = Sub (least, size{i})
   short{i} = Max (missing{i}, zero)
-  padding{i} = Concat <axis = 0> (before, short{i})
-  padded{i} = Pad (views{i}, padding{i})
+  padding{i} = Concat <axis = 0> (corner, short{i})
+  padded{i} = Pad (views{i}, padding{i}, , rows_columns)
   logits{i} = esol.network (padded{i})
   inside{i} = Slice (logits{i}, corner, size{i}, rows_columns)
   softmax{i} = Softmax <axis = 1> (inside{i})
