@@ -1,10 +1,13 @@
 """Model files, the testing protocol, tiles, folders of photos."""
 
+import io
 import itertools
 import json
 import os
 import shutil
+import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -217,16 +220,102 @@ def test_classes_are_ordered_by_pixels():
     assert model().predict(Image.new("RGB", (40, 40))).classes == ()
 
 
-def test_photo_may_be_a_file_or_pixels(tmp_path):
-    image = photo()
-    image.save(tmp_path / "a.png")
-    expected = model().predict(image).mask
-    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), np.array(image)):
-        assert np.array_equal(model().predict(given).mask, expected)
-    with pytest.raises(ValueError, match="uint8"):
-        model().predict(np.zeros((4, 4), np.uint8))
-    with pytest.raises(InputError, match="no such file"):
-        model().predict(tmp_path / "b.png")
+def test_photo_may_be_held_in_any_form(tmp_path):
+    image, path = photo(), tmp_path / "a.png"
+    image.save(path)
+    net, expected = model(), model().predict(image)
+    forms = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), np.array(image)]
+    with path.open("rb") as file:
+        found = net.predict(iter([*forms, file]))
+    assert len(found) == 6
+    for one in [*found, net.predict(bytearray(path.read_bytes())), net.predict(forms[-1])]:
+        assert np.array_equal(one.scores, expected.scores)
+        assert np.array_equal(one.photo, image)
+    assert net.predict([]) == []
+    assert len(net.predict(tmp_path.glob("*.png"))) == 1
+    grey = np.array(image.convert("L"))
+    assert np.array_equal(net.predict(grey).photo, image.convert("L").convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["turned", "16 bits", "transparent", "palette"])
+def test_a_pillow_image_is_read_as_its_file(kind, tmp_path):
+    path, exif = tmp_path / "a.png", Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(np.array(photo().convert("L")).astype(np.uint16) * 257)
+    clear = photo().convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    images = {"turned": photo(), "16 bits": deep, "transparent": clear}
+    images["palette"] = photo().quantize(3)
+    images[kind].save(path, **({"exif": exif} if kind == "turned" else {}))
+    found = model().predict(path)
+    with Image.open(path) as image:
+        given, content = model().predict([image, path.read_bytes()])
+    for one in (given, content):
+        assert np.array_equal(one.photo, found.photo)
+        assert np.array_equal(one.mask, found.mask)
+    assert found.mask.shape == ((80, 60) if kind == "turned" else (60, 80))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"^photo: numpy.ndarray \(4, 4, 3\) float32 is not a"),
+        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\) uint8.*\(H, W, 3\) RGB or \(H, W\) grey"),
+        (
+            torch.zeros(3, 4, 4),
+            r"torch.Tensor \(3, 4, 4\) torch.float32 is not a photo: give a path",
+        ),
+        (None, "NoneType is not a photo"),
+        (7, "int is not a photo"),
+        ({"a": "a.png"}, "dict is not a photo"),
+        (io.StringIO("a"), "str is not a photo.*opened with 'rb'"),
+        (b"", "^photo: empty file"),
+        (b"GIF89", "^photo: not an image of a known format"),
+        ([np.zeros((4, 4), np.uint8), b"no"], r"^photos\[1\]: not an image"),
+        ([[b""]], r"^photos\[0\]: list is not a photo"),
+        (Image.new("RGB", (0, 4)), "^photo: has no pixels"),
+        (Image.new("F", (4, 4)), "^photo: floating-point pixels"),
+        ("b.png", r"^b\.png: no such file"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_anything_else_is_refused_in_one_line(given, said):
+    with pytest.raises(InputError, match=said):
+        model().predict(given)
+
+
+def test_threads_may_share_a_model(tmp_path):
+    paths = []
+    for index in range(6):
+        paths.append(tmp_path / f"{index}.png")
+        noise(80, 64, index).save(paths[-1])
+    torch.manual_seed(0)
+    net = model(
+        Segmenter(Segment(network="FPN", encoder="tu-test_resnet", weights="none"), 3),
+        flip=True,
+        crf={"iterations": 2},
+    )
+    alone = [net.predict(path).scores for path in paths]
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda path: net.predict(path).scores, paths * 3))
+    assert all(map(np.array_equal, together, alone * 3))
+    assert len({one.tobytes() for one in alone}) == 6
+    assert list(warnings.filters) == filters
+
+
+def test_a_prediction_is_short_to_read_and_goes_into_a_file(tmp_path):
+    found = model().predict(photo())
+    assert repr(found) == "Prediction(80 x 60 pixels: red 25.0 %, green 25.0 %)"
+    assert "background only" in repr(model().predict(Image.new("RGB", (40, 40))))
+    assert repr(model()) == "Model(Unet with tu-test_resnet, 2 classes: red, green; on cpu)"
+    found.save(str(tmp_path / "a.png"))
+    assert np.array_equal(load_mask(tmp_path / "a.png"), found.mask)
+    with Image.open(tmp_path / "a.png") as image:
+        assert json.loads(image.text["classes"]) == ["background", "red", "green"]
+    assert np.array_equal(found.overlay(), draw_overlay(photo(), found.mask))
+    with pytest.raises(InputError, match=r"b\.jpg: a mask is saved as PNG"):
+        found.save(tmp_path / "b.jpg")
 
 
 @pytest.mark.parametrize(

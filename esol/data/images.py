@@ -1,13 +1,19 @@
 """Photos and masks on disk: all reading and writing of images."""
 
+import io
+import json
+import os
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from esol.data.kinds import FORMATS, unread_advice, unread_content
 from esol.errors import InputError, one_line
@@ -15,6 +21,14 @@ from esol.system.files import atomic
 
 PIXEL_LIMIT = 178_956_970
 """Photos with more pixels are refused before they are decoded; Pillow's own limit."""
+
+Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+"""A photo in any form that one may hold it in; :func:`open_photo` reads them all."""
+
+_TAKEN = (
+    "a path (str or Path), a PIL image, a uint8 array of (H, W, 3) RGB or (H, W) grey values, the"
+    " file's bytes, a file opened with 'rb', or a list of these"
+)
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -27,6 +41,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_OPENING = threading.Lock()
+"""``catch_warnings`` changes the filters of all threads: one at a time."""
+
 
 def load_image(path: Path | str) -> Image.Image:
     """Read a photo as upright 8-bit RGB, without metadata.
@@ -37,17 +54,42 @@ def load_image(path: Path | str) -> Image.Image:
     Raises:
         InputError: the file is missing, damaged, of an unsupported kind, or over ``PIXEL_LIMIT``.
     """
-    with reading(Path(path)) as image:
-        orientation = _orientation(image)
-        image.load()
-        rgb = _to_rgb(image, Path(path))
-    # A large photo takes as much memory as the rest of the program: keep two copies at most.
-    del image
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
-    # The next reader would turn the photo again if it found the metadata.
-    rgb.info = {}
-    return rgb
+    return _loaded(Path(path), str(path))
+
+
+def open_photo(photo: Photo, name: str = "photo") -> Image.Image:
+    """Any form of a photo as upright 8-bit RGB, without metadata.
+
+    Args:
+        photo: a path; the bytes of an image file, or a file opened with "rb"; a PIL image of any
+            mode; an array of (H, W, 3) RGB or (H, W) grey values, uint8. Files, bytes and PIL
+            images are treated alike, by the rules of :func:`load_image`.
+        name: what messages call a photo that has no path.
+
+    Raises:
+        InputError: as :func:`load_image`, and for anything else than these.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return load_image(Path(photo))
+    if isinstance(photo, Image.Image):
+        with _refusing(name):
+            return _upright(_to_rgb(photo, name), _orientation(photo))
+    if isinstance(photo, np.ndarray):
+        grey_or_rgb = photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] == 3)
+        if photo.dtype == np.uint8 and grey_or_rgb and photo.size:
+            return Image.fromarray(photo).convert("RGB")
+    content: Any = photo.read() if hasattr(photo, "read") else photo
+    if isinstance(content, bytes | bytearray | memoryview):
+        return _loaded(io.BytesIO(content), name)
+    raise InputError(f"{name}: {_described(content)} is not a photo: give {_TAKEN}")
+
+
+def are_photos(photos: Photo | Iterable[Photo]) -> TypeGuard[Iterable[Photo]]:
+    """Whether these are several photos, one after the other, and not a photo's own parts."""
+    one = isinstance(photos, str | bytes | bytearray | memoryview | os.PathLike | Mapping)
+    # Files yield lines; arrays and tensors yield rows.
+    one |= hasattr(photos, "read") or hasattr(photos, "shape")
+    return isinstance(photos, Iterable) and not one
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -84,12 +126,13 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def save_mask(mask: NDArray[np.uint8], path: Path | str) -> None:
+def save_mask(mask: NDArray[np.uint8], path: Path | str, names: Sequence[str] = ()) -> None:
     """Write a mask as PNG with the VOC colours, whole or not at all; make its folder if needed.
 
     Args:
         mask: (H, W) uint8 class numbers, 255 ignored.
         path: file to write or replace.
+        names: what the values 0, 1, .. mean, stored in the file as its text "classes", a JSON list.
 
     Raises:
         ValueError: the array is not two-dimensional uint8.
@@ -97,8 +140,11 @@ def save_mask(mask: NDArray[np.uint8], path: Path | str) -> None:
     """
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f"a mask is an (H, W) uint8 array: got {mask.shape} {mask.dtype}")
+    text = PngInfo()
+    if names:
+        text.add_itxt("classes", json.dumps(list(names), ensure_ascii=False))
     with atomic(Path(path)) as temporary:
-        colour(mask).save(temporary, format="PNG")
+        colour(mask).save(temporary, format="PNG", pnginfo=text)
 
 
 def palette() -> NDArray[np.uint8]:
@@ -115,62 +161,100 @@ def palette() -> NDArray[np.uint8]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Image.Image]:
+def reading(file: Path | BinaryIO, name: str = "") -> Iterator[Image.Image]:
     """Open an image of ``FORMATS``; any error while it is open becomes an InputError naming it."""
-    try:
+    with _refusing(name or str(file), file):
         # Opening a named pipe would block for ever.
-        if path.exists() and not path.is_file():
+        if isinstance(file, Path) and file.exists() and not file.is_file():
             raise OSError("not a regular file")
-        with warnings.catch_warnings():
+        with _OPENING, warnings.catch_warnings():
             # Pillow warns at half of PIXEL_LIMIT.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            file = Image.open(path, formats=list(FORMATS))
-        with file as image:
+            opened = Image.open(file, formats=list(FORMATS))
+        with opened as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
+
+
+@contextmanager
+def _refusing(name: str, file: Path | BinaryIO | None = None) -> Iterator[None]:
+    """Turn any error of reading an image into an InputError that names it."""
+    try:
+        yield
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{name}: no such file") from error
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path}: more than {PIXEL_LIMIT / 1e6:.0f} megapixels: make the image smaller"
+            f"{name}: more than {PIXEL_LIMIT / 1e6:.0f} megapixels: make the image smaller"
         ) from error
     except MemoryError as error:
         raise InputError(
-            f"{path}: not enough memory to read it: make the image smaller, or give more memory"
+            f"{name}: not enough memory to read it: make the image smaller, or give more memory"
         ) from error
     # Pillow's decoders raise almost anything for corrupt bytes: struct.error, SyntaxError,
     # KeyError, zlib.error and more have been seen.
     except Exception as error:
-        if isinstance(error, UnidentifiedImageError) and (kind := _kind_inside(path)):
+        if isinstance(error, UnidentifiedImageError) and (kind := _kind_inside(file)):
             advice = unread_advice((kind,))
-            raise InputError(f"{path}: {kind} inside, whatever its name: {advice}") from error
-        raise InputError(f"{path}: {_reason(path, error)}: replace or remove the file") from error
+            raise InputError(f"{name}: {kind} inside, whatever its name: {advice}") from error
+        raise InputError(f"{name}: {_reason(file, error)}: replace or remove the file") from error
 
 
-def _reason(path: Path, error: Exception) -> str:
-    if path.is_dir():
-        return "a folder, not an image"
-    if isinstance(error, PermissionError):
-        return "not allowed to read it"
-    if not path.is_file():
-        return "not a regular file"
-    if path.stat().st_size == 0:
+def _reason(file: Path | BinaryIO | None, error: Exception) -> str:
+    if isinstance(file, Path):
+        if file.is_dir():
+            return "a folder, not an image"
+        if isinstance(error, PermissionError):
+            return "not allowed to read it"
+        if not file.is_file():
+            return "not a regular file"
+    size = file.stat().st_size if isinstance(file, Path) else file and file.seek(0, os.SEEK_END)
+    if size == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of a known format ({', '.join(FORMATS)})"
     return f"corrupt or truncated image ({one_line(error)})"
 
 
-def _kind_inside(path: Path) -> str:
-    """Suffix of a kind of photo that is not read here, by the file's first bytes; else ""."""
+def _kind_inside(file: Path | BinaryIO | None) -> str:
+    """Suffix of a kind of photo that is not read here, by its first bytes; else ""."""
+    if file is None:
+        return ""
     try:
-        with path.open("rb") as stream:
+        with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+            stream.seek(0)
             return unread_content(stream.read(16))
     except OSError:
         return ""
+
+
+def _described(thing: Any) -> str:
+    """A thing's type, and its shape and the type of its values if it has them."""
+    parts = [f"{type(thing).__module__.partition('.')[0]}.{type(thing).__qualname__}"]
+    parts += [str(tuple(thing.shape))] if hasattr(thing, "shape") else []
+    parts += [str(thing.dtype)] if hasattr(thing, "dtype") else []
+    return " ".join(parts).removeprefix("builtins.")
+
+
+def _loaded(file: Path | BinaryIO, name: str) -> Image.Image:
+    with reading(file, name) as image:
+        orientation = _orientation(image)
+        image.load()
+        rgb = _to_rgb(image, name)
+    # A large photo takes as much memory as the rest of the program: keep two copies at most.
+    del image
+    return _upright(rgb, orientation)
+
+
+def _upright(rgb: Image.Image, orientation: int) -> Image.Image:
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    # The next reader would turn the photo again if it found the metadata.
+    rgb.info = {}
+    return rgb
 
 
 def _orientation(image: Image.Image) -> int:
@@ -181,11 +265,13 @@ def _orientation(image: Image.Image) -> int:
     return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if 0 in image.size:
+        raise InputError(f"{name}: has no pixels")
     if image.mode.startswith("I"):
-        return _grey16(image, path).convert("RGB")
+        return _grey16(image, name).convert("RGB")
     if image.mode == "F":
-        raise InputError(f"{path}: floating-point pixels: save the image with 8 or 16 bits")
+        raise InputError(f"{name}: floating-point pixels: save the image with 8 or 16 bits")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -193,10 +279,10 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey16(image: Image.Image, path: Path) -> Image.Image:
+def _grey16(image: Image.Image, name: str) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{path}: grey values outside 0 .. 65535: save it with 8 or 16 bits")
+        raise InputError(f"{name}: grey values outside 0 .. 65535: save it with 8 or 16 bits")
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 

@@ -2,10 +2,10 @@
 
 import copy
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.data.images import load_image
+from esol.data.images import Photo, are_photos, open_photo
 from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
 from esol.ops.grids import stretched
 from esol.predict.bundle import LARGEST, load_bundle
 from esol.predict.folder import FolderOptions, predict_folder
+from esol.predict.prediction import Prediction
 from esol.predict.tiles import labelled, spans, weights
 from esol.runs.folder import RunFolder
 from esol.settings.masks import Crf
@@ -42,23 +43,23 @@ PRESENT = 0.05
 """Classes whose probability never exceeds this are left out of the CRF and get 0 from it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Segmentation of one photo.
+class Model:
+    """A trained segmentation network with its test settings; made by :func:`load`.
+
+    A model is not changed by its methods: several threads may share one, and predict the same. A
+    network on a GPU gives masks and scores as NumPy arrays all the same.
+
+    Memory: the network works on the photo at its own size (``working_size``), usually a few hundred
+    pixels; ``predict`` then makes scores of 4 (K + 1) bytes per pixel of the photo.
+    ``predict_folder`` makes no scores at that size, and is for many or large photos.
 
     Attributes:
-        mask: (H, W) uint8 at the photo's size: 0 background, class index + 1.
-        classes: names of the classes in the mask, without the background, most pixels first.
-        scores: (K + 1, H, W) float32 probabilities, background first.
-    """
-
-    mask: NDArray[np.uint8]
-    classes: tuple[str, ...]
-    scores: NDArray[np.float32]
-
-
-class Model:
-    """A segmentation network with its test settings; made by :func:`load`.
+        classes: K names, without the background: mask value v is ``classes[v - 1]``.
+        device: where the network computes.
+        network: the segmenter as prediction computes it, with batch norms folded where possible.
+        description: the network's settings and the test settings, as stored in its file.
+        source: its file; None if it was not read from one.
+        tile: side of a tile, pixels: larger working images are computed in overlapping tiles.
 
     Args:
         segmenter: (N, 3, H, W) normalised images -> (N, K + 1, H, W) logits, in evaluation mode.
@@ -80,46 +81,77 @@ class Model:
         self.device = torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
         folded = copy.deepcopy(self.segmenter)  # the segmenter itself may be saved
-        self._network = folded if fold_batch_norm(folded) else self.segmenter
+        self.network = folded if fold_batch_norm(folded) else self.segmenter
         self.description = description
         self.classes: tuple[str, ...] = tuple(description["classes"])
         self.source = source
         self.tile = tile
         self.squash = description["resize"] == "squash"
 
+    def __repr__(self) -> str:
+        network = (self.description.get(key) for key in ("network", "encoder"))
+        shown = ", ".join((*self.classes[:3], *([".."] if len(self.classes) > 3 else [])))
+        count = len(self.classes)
+        many = "class" if count == 1 else "classes"
+        kind = " with ".join(map(str, filter(None, network)))
+        return f"Model({kind}, {count} {many}: {shown}; on {self.device})"
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the model's file; "" without a file."""
         return sha256(self.source) if self.source else ""
 
+    # Text is an iterable of text, too; it is always a path.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, image: Photo, *, crf: bool | None = None, longest: int | None = None
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self, image: Iterable[Photo], *, crf: bool | None = None, longest: int | None = None
+    ) -> list[Prediction]: ...
     def predict(
         self,
-        image: Image.Image | Path | str | NDArray[np.uint8],
+        image: Photo | Iterable[Photo],
         *,
         crf: bool | None = None,
         longest: int | None = None,
-    ) -> Prediction:
-        """Segment one photo.
+    ) -> Prediction | list[Prediction]:
+        """Segment one photo, or several.
 
         The photo is resized as the model's test settings say; the probabilities of all scales and
         of the mirrored photo are averaged at scale 1 and stretched to the photo's size.
 
         Args:
-            image: a photo (its EXIF orientation is ignored), its file, or its RGB pixels as an
-                (H, W, 3) uint8 array.
+            image: one photo, or a list or other iterable of photos. A photo is its path (str or
+                Path), its file's bytes, a file opened with "rb", a PIL image, or a uint8 array of
+                (H, W, 3) RGB or (H, W) grey values, 0 .. 255. Files, bytes and PIL images of any
+                mode become upright 8-bit RGB first: the EXIF orientation is applied, 16-bit grey is
+                scaled, transparent pixels become white, palettes are looked up.
             crf: whether to refine by the CRF; None: as the model's settings say. With True, 10
                 iterations if the settings have 0.
             longest: longest side at scale 1, pixels, at least 32, instead of the model's own
                 (resize: squash: the side). Larger finds smaller objects in large photos.
 
+        Returns:
+            The prediction, or a list of as many as there are photos, in their order, each as if
+            alone. A list holds the scores of all its photos at once.
+
         Raises:
-            InputError: the photo cannot be read, or ``longest`` is too small.
-            ValueError: an array of another shape or type.
+            InputError: a photo cannot be read or is nothing of the above (a torch tensor, floating
+                point values), or ``longest`` is out of range.
+
+        Examples:
+            >>> model = load("runs/mine")
+            >>> model.predict("photos/images/00002.jpg").mask.shape
+            (64, 49)
+            >>> len(model.predict(["photos/images/00001.jpg", "photos/images/00002.jpg"]))
+            2
         """
-        photo = _photo(image)
-        probabilities = self.refined(self.probabilities([photo], longest), photo, crf)
-        mask, scores = labelled(probabilities, (photo.height, photo.width), with_scores=True)
-        return Prediction(mask, self.names(mask), scores)
+        if are_photos(image):
+            named = ((one, f"photos[{index}]") for index, one in enumerate(image))
+            return [self._predicted(open_photo(one, name), crf, longest) for one, name in named]
+        return self._predicted(open_photo(cast(Photo, image)), crf, longest)
 
     def mask(self, photo: Image.Image) -> NDArray[np.uint8]:
         """The mask that :meth:`predict` gives of an RGB photo, without the scores at the photo's
@@ -250,6 +282,11 @@ class Model:
             return None
         return stored if stored.iterations else replace(stored, iterations=Crf.iterations)
 
+    def _predicted(self, photo: Image.Image, crf: bool | None, longest: int | None) -> Prediction:
+        probabilities = self.refined(self.probabilities([photo], longest), photo, crf)
+        mask, scores = labelled(probabilities, (photo.height, photo.width), with_scores=True)
+        return Prediction(mask, self.names(mask), scores, ("background", *self.classes), photo)
+
     def _mirrored(self, photos: Sequence[Image.Image]) -> Tensor:
         """(N, K + 1, h, w) probabilities of photos of one size, averaged with the mirrored ones."""
         images = torch.stack([to_tensor(photo) for photo in photos]).to(self.device)
@@ -262,7 +299,7 @@ class Model:
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         padding = (0, max(0, 32 - width), 0, max(0, 32 - height))
-        logits = self._network(F.pad(images, padding) if any(padding) else images)
+        logits = self.network(F.pad(images, padding) if any(padding) else images)
         return logits[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
@@ -312,13 +349,3 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
             )
     segmenter, description = load_bundle(path)
     return Model(segmenter, description, device_of(device), path)
-
-
-def _photo(image: Image.Image | Path | str | NDArray[np.uint8]) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"an (H, W, 3) uint8 array is needed: got {image.shape} {image.dtype}")
-        return Image.fromarray(image)
-    return load_image(image)

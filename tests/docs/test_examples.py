@@ -8,28 +8,38 @@ import pkgutil
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import esol
+from esol.cli.main import main
 from esol.data.voc import VOC_CLASSES
 from esol.label_tools.exports import export_masks
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import save_bundle
+from esol.predict.onnx import torch_is_too_old
 from esol.settings import Segment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMOKE = ROOT / "tests" / "smoke.yaml"
 
-SMALLER = {'load_settings("tags-folder-cpu")': f'load_settings("{SMOKE}")'}
-"""What README's example does in minutes -> the same in seconds."""
+SMALLER = {
+    'load_settings("demo", "--seed=1")': f'load_settings("{SMOKE}", "--seed=1")',
+    'load_settings("tags-folder-cpu")': f'load_settings("{SMOKE}", "--seed=1")',
+    'write_synthetic("photos", photos=600, size=96, seed=0)': (
+        'write_synthetic("photos", photos=24, size=64, seed=0)'
+    ),
+}
+"""What examples of a whole run have in minutes -> the same in seconds."""
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Place and text of every Python block; README first, whose photos and run the others use."""
+    """Place and text of every Python block."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -39,16 +49,29 @@ def blocks() -> list[tuple[str, str]]:
     return found
 
 
+def whole_runs() -> list[tuple[str, str]]:
+    """Blocks that make photos and a run, the first for the others to use."""
+    return [block for block in blocks() if "write_synthetic(" in block[1] and ".run(" in block[1]]
+
+
+def onnx_example() -> tuple[str, str]:
+    (block,) = [block for block in blocks() if "onnxruntime" in block[1]]
+    return block
+
+
+def others() -> list[tuple[str, str]]:
+    return [block for block in blocks() if block not in (whole_runs()[0], onnx_example())]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    """The current folder of all examples, with what they name besides what README's makes."""
+    """The current folder of all examples, with what they name besides what the first makes."""
     place = tmp_path_factory.mktemp("examples")
     with contextlib.chdir(place):
         Path("holiday").mkdir()
         Path("new-photos").mkdir()
         for new in ("holiday/beach.jpg", "new-photos/0001.jpg"):
             Image.new("RGB", (50, 40), "navy").save(new)
-        esol.write_synthetic("photos", photos=24, size=64, seed=0)
         torch.save({"state_dict": {"module.weight": torch.ones(2)}}, "mine.pth")
         (place / "VOC2012" / "JPEGImages").mkdir(parents=True)
         lists = place / "VOC2012" / "ImageSets" / "Segmentation"
@@ -56,12 +79,7 @@ def folder(tmp_path_factory):
         Image.new("RGB", (32, 32), "green").save("VOC2012/JPEGImages/2008_000006.jpg")
         (lists / "test.txt").write_text("2008_000006\n")
         voc_network(place / "runs" / "voc12" / "08-segment" / "model.safetensors")
-        (label, readme), *_ = blocks()
-        assert label.startswith("README.md")
-        for text, smaller in SMALLER.items():
-            assert text in readme
-            readme = readme.replace(text, smaller)
-        execute(label, readme)
+        execute(*whole_runs()[0])
         corrected_masks(Path("corrected.json"))
         yield place
 
@@ -89,11 +107,13 @@ def corrected_masks(path: Path) -> None:
 
 def execute(label: str, text: str) -> dict[str, object]:
     names: dict[str, object] = {}
+    for minutes, seconds in SMALLER.items():
+        text = text.replace(minutes, seconds)
     exec(compile(text, label, "exec"), names)
     return names
 
 
-def test_readme_finds_what_it_says(folder):
+def test_a_whole_run_finds_what_it_says(folder):
     run = folder / "runs" / "mine"
     assert (run / "report.html").is_file()
     maps = esol.load_maps(run / "04-cams" / "shrinkage" / "00001.npz").full()
@@ -101,9 +121,23 @@ def test_readme_finds_what_it_says(folder):
     assert maps.max() <= 1
 
 
-@pytest.mark.parametrize(("label", "text"), blocks()[1:], ids=[at for at, _ in blocks()[1:]])
-def test_block_runs(label, text):
-    execute(label, text)
+@pytest.mark.parametrize(("label", "text"), others(), ids=[at for at, _ in others()])
+def test_block_runs(label, text, tmp_path):
+    with contextlib.chdir(tmp_path if (label, text) in whole_runs() else "."):
+        execute(label, text)
+
+
+@pytest.mark.skipif(torch_is_too_old(), reason="this torch's exporter is too old")
+def test_onnx_example_finds_what_predict_finds():
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    assert main(["export", "runs/mine", "mine.onnx", "--to", "onnx"]) == 0
+    names: Any = execute(*onnx_example())
+    expected = esol.load("runs/mine").predict("photos/images/00002.jpg", crf=False)
+    assert np.mean(names["mask"] == expected.mask) >= 0.999
+    assert np.abs(names["scores"] - expected.scores).max() < 1e-3
+    assert sorted(names["found"]) == sorted(expected.classes)
+    assert ["background", *names["classes"]] == list(expected.names)
 
 
 def modules() -> list[str]:

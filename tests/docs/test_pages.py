@@ -95,6 +95,9 @@ def test_every_page_is_in_the_navigation():
     assert listed == there - tables | {"results/voc-animals-1000/README.md", "tutorial.md"}
 
 
-def test_every_public_name_is_on_the_python_page():
-    page = (DOCS / "api.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^::: esol\.(\w+)$", page, re.M)) == sorted(esol.__all__)
+def test_every_public_name_is_on_the_python_pages():
+    page, reference = (
+        (DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "reference.md")
+    )
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.M)) == sorted(esol.__all__)
+    assert sorted(re.findall(r"^::: esol\.(\w+)$", reference, re.M)) == sorted(esol.__all__)
