@@ -7,26 +7,15 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
-from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
+from esol.cli.arguments import OVERWRITE, parse_call
 from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
-from esol.settings import Settings
-from esol.settings.load import (
-    Parser,
-    check_keys,
-    config_names,
-    dump_settings,
-    find_config,
-    load_settings,
-    parse,
-    settings_parser,
-)
+from esol.settings.load import Parser, load_settings, settings_parser
 from esol.system.distributed import (
     GoneError,
     is_first_to_report,
@@ -157,37 +146,6 @@ def _dispatch(command: str, rest: list[str]) -> int:
     raise InputError(f"no command {command!r}; there are: {', '.join([*COMMANDS, *STAGES])}")
 
 
-def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Settings, list[str]]:
-    """Parse twice: first to find the positionals, then with the settings file put before the flags,
-    so that flags always win.
-    """
-    for flag, value in pairwise([*rest, ""]):
-        if flag == "--config" or flag.startswith("--config="):
-            check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
-    positionals = parser.parse_args(rest)
-    named = [str(path) for path in positionals.paths]
-    if positionals.print_config:
-        named, paths = named[:1] if len(named) in (1, paths + 1) else [], 0
-    if len(named) not in (paths, paths + 1):
-        raise InputError(f"{len(named)} paths were given; use: {parser.usage}")
-    config = named.pop(0) if len(named) == paths + 1 else None
-    if config is None and named and named[0] in config_names() and not Path(named[0]).exists():
-        raise InputError(f"{named[0]} is a configuration, and a folder is missing; {parser.usage}")
-    parsed, settings = parse(parser, None if config is None else find_config(config), rest)
-    if parsed.print_config:
-        print(dump_settings(settings), end="")
-        sys.exit(0)
-    return parsed, settings, named
-
-
-_OVERWRITE = {
-    "overwrite": {
-        "action": "store_true",
-        "help": "replace stages of other settings, except parts that do not depend on them",
-    }
-}
-
-
 def _run(rest: list[str]) -> int:
     choices = {"choices": list(STAGES)}
     parser = settings_parser(
@@ -197,10 +155,10 @@ def _run(rest: list[str]) -> int:
         **{
             "from": {**choices, "default": "classify", "help": "first stage"},
             "until": {**choices, "default": "evaluate", "help": "last stage"},
-            **_OVERWRITE,
+            **OVERWRITE,
         },
     )
-    parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    parsed, settings, (data, out) = parse_call(parser, rest, paths=2)
     from esol.stages import run
 
     stages = {"first": parsed["from"], "last": parsed["until"]}
@@ -214,8 +172,8 @@ def _stage(command: str, rest: list[str]) -> int:
     text = f"Run the stage {command} alone: {STAGES[command].purpose}."
     if command == "evaluate":
         text += " To measure any folder of masks: esol evaluate MASKS --gt DIR [--list FILE]."
-    parser = settings_parser(command, "[CONFIG] DATA OUT", text, **_OVERWRITE)
-    parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    parser = settings_parser(command, "[CONFIG] DATA OUT", text, **OVERWRITE)
+    parsed, settings, (data, out) = parse_call(parser, rest, paths=2)
     from esol.stages import run
 
     run(settings, data, out, first=command, last=command, overwrite=parsed["overwrite"])
@@ -239,7 +197,7 @@ def _check(rest: list[str]) -> int:
     from esol.data.check import check, render
 
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
-    _, settings, (data,) = _parse(parser, rest, paths=1)
+    _, settings, (data,) = parse_call(parser, rest, paths=1)
     report = check(Path(data), settings.data, settings.masks.saliency)
     # Not wrapped where it is not a terminal: file names stay whole.
     Screen(soft_wrap=not sys.stdout.isatty()).print(render(report))
