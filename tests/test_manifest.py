@@ -70,8 +70,10 @@ def test_growth_adds_and_changes_nothing(there, now, grown):
         ({"a": 1}, {}, "a = 1, not nothing"),
         ({}, {"a": 1}, "a = nothing, not 1"),
         ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, "a.b.c = 1, not 2"),
-        ({"a": {"b": 1}}, {"a": 5}, "a = {'b': 1}, not 5"),
-        ({"a": 5}, {"a": {"b": 1}}, "a = 5, not {'b': 1}"),
+        ({"a": {"b": 1}}, {"a": 5}, "a = {b: 1}, not 5"),
+        ({"a": 5}, {"a": {"b": 1}}, "a = 5, not {b: 1}"),
+        ({"a": True, "b": 1}, {"a": None, "b": 1}, "a = true, not null"),
+        ({"a": ["crf"]}, {"a": []}, "a = [crf], not []"),
         ({"a": "0" * 64}, {"a": "1" * 64}, "other contents of a"),
         ({"a": {"b": "0" * 64}}, {"a": {"b": "1" * 64}}, "other contents of a.b"),
         (

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.cli.arguments import OVERWRITE, parse_call
+from esol.cli.arguments import OVERWRITE, RUN_PATHS, parse_call
 from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
 from esol.settings.load import Parser, load_settings, settings_parser
@@ -33,7 +33,8 @@ From image tags to segmentation masks.
   esol demo     [OUT]                       synthetic set, whole pipeline, report
   esol check    [CONFIG] DATA               validate a data set: contents and problems
   esol run      [CONFIG] DATA OUT           all stages, skipping what is already done
-  esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
+  esol run      RUN                         go on with a run: its settings, its data
+  esol STAGE    RUN | [CONFIG] DATA OUT     one stage: {", ".join(STAGES)}
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
                                             voc-submission; or masks to correct in a label tool:
@@ -150,8 +151,9 @@ def _run(rest: list[str]) -> int:
     choices = {"choices": list(STAGES)}
     parser = settings_parser(
         "run",
-        "[CONFIG] DATA OUT",
-        "Run all stages, skipping those already done.",
+        RUN_PATHS,
+        "Run all stages, skipping those already done. RUN alone goes on with the settings and the"
+        " data of that run; flags change them.",
         **{
             "from": {**choices, "default": "classify", "help": "first stage"},
             "until": {**choices, "default": "evaluate", "help": "last stage"},
@@ -172,7 +174,7 @@ def _stage(command: str, rest: list[str]) -> int:
     text = f"Run the stage {command} alone: {STAGES[command].purpose}."
     if command == "evaluate":
         text += " To measure any folder of masks: esol evaluate MASKS --gt DIR [--list FILE]."
-    parser = settings_parser(command, "[CONFIG] DATA OUT", text, **OVERWRITE)
+    parser = settings_parser(command, RUN_PATHS, text, **OVERWRITE)
     parsed, settings, (data, out) = parse_call(parser, rest, paths=2)
     from esol.stages import run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esol import __version__
-from esol.errors import InputError
+from esol.errors import InputError, spelled
 from esol.system.files import TEMPORARY, write_json
 from esol.system.read import read_json
 
@@ -79,7 +79,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
             return f"other contents of {prefix}{key}"
         if isinstance(before, dict) and isinstance(after, dict):
             return first_difference(before, after, f"{prefix}{key}.")
-        return f"{prefix}{key} = {before}, not {after}"
+        return f"{prefix}{key} = {spelled(before)}, not {spelled(after)}"
     return ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.report.summary import write_report
-from esol.runs.folder import RunFolder
+from esol.runs.folder import DESCRIPTION, SETTINGS, RunFolder
 from esol.runs.stages import STAGES
 from esol.runs.work import FolderLock
 from esol.settings import LEARNS, Settings
@@ -84,7 +84,7 @@ def run(
 
 def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
     """Do the stages, and say what was done."""
-    new = not (job.run.path / "run.json").exists()
+    new = not (job.run.path / DESCRIPTION).exists()
     for name in names:
         BY_NAME[name](job)
         # What an interrupted first run leaves is a run folder, too.
@@ -100,8 +100,8 @@ def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
 
 
 def _describe(job: Job, data: Path | str) -> None:
-    write_atomic(job.run.path / "settings.yaml", dump_settings(job.settings))
-    write_json(job.run.path / "run.json", {"data": str(Path(data).resolve())})
+    write_atomic(job.run.path / SETTINGS, dump_settings(job.settings))
+    write_json(job.run.path / DESCRIPTION, {"data": str(Path(data).resolve())})
 
 
 def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:

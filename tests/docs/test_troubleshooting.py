@@ -113,6 +113,11 @@ def classified() -> None:
     assert main(["classify", SMOKE, "photos", "runs/mine"]) == 0
 
 
+def moved() -> None:
+    classified()
+    Path("photos").rename("elsewhere")
+
+
 def unmeasured() -> None:
     shutil.rmtree("photos/masks")
     assert main(["run", SMOKE, "photos", "runs/mine", "--until", "segment", *BARE]) == 0
@@ -153,6 +158,7 @@ SPOILED: dict[str, Callable[[], object]] = {
         Path(f"photos/images/{number}.nef").touch() for number in range(2)
     ],
     "Folders that are no tags": lists_alone,
+    "The photos have moved": moved,
     "A file of another label tool": exported,
     "A damaged photo": truncated,
     "A mask of the wrong kind": mask(lambda image: image.convert("RGB")),
