@@ -2,7 +2,7 @@
 
 import pytest
 
-from esol.runs.manifest import first_difference, has_grown, is_manifest, only
+from esol.runs.manifest import first_difference, is_manifest, only
 
 WHOLE = {
     "identity": {"stage": "cams"},
@@ -38,28 +38,6 @@ def test_only_keeps_keys_and_keys_inside_groups(keys, part):
     identity = {"stage": "cams", "version": 1, "a": {"b": 1, "c": 2}, "d": 3}
     assert only(identity, keys) == {"stage": "cams", "version": 1, **part}
     assert identity == {"stage": "cams", "version": 1, "a": {"b": 1, "c": 2}, "d": 3}
-
-
-@pytest.mark.parametrize(
-    ("there", "now", "grown"),
-    [
-        ({"a": 1}, {"a": 1}, True),
-        ({"a": 1}, {"a": 1, "b": 2}, True),
-        ({"a": 1, "b": 2}, {"a": 1}, False),
-        ({"a": 1}, {"a": 2}, False),
-        ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, True),
-        ({"a": {"b": 1}}, {"a": {"b": 2, "c": 2}}, False),
-        ({"a": {"b": 1}}, {"a": 1}, False),
-        ({"a": 1}, {"a": {"b": 1}}, False),
-        ([1, 2], [1, 3, 2], True),
-        ([1, 2], [2, 1], False),
-        ([1, 2], [1], False),
-        ([1], 1, False),
-        (1, [1], False),
-    ],
-)
-def test_growth_adds_and_changes_nothing(there, now, grown):
-    assert has_grown(there, now) is grown
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
 
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
@@ -12,7 +13,7 @@ from esol.runs.stages import STAGES
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 FLAGS = [
-    *("--classify.fit.lr", "3e-4", "--refine.methods", "[]", "--masks.source", "seeds"),
+    *("--classify.fit.epochs", "1", "--refine.methods", "[]", "--masks.source", "seeds"),
     *("--segment.fit.steps", "2"),
 ]
 """Other settings than those of the file: a command that forgets them is noticed."""
@@ -109,3 +110,112 @@ def test_what_is_no_run_is_refused(place, capsys, monkeypatch, words, told):
     assert call(*words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+def test_a_stage_with_forgotten_flags_is_refused_and_nothing_changes(place, capsys):
+    """Else the run would say of itself what it was not made with."""
+    before = contents(place / "run")
+    for stage in ("evaluate", "masks"):
+        words = [stage, SMOKE, place / "photos", place / "run", "--overwrite"]
+        assert call(*words, *FLAGS[2:]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "01-classify was made with classify.fit.epochs = 1, not 2" in line
+        assert "--from classify --overwrite" in line
+    # A later stage's own settings must stay, too.
+    assert call("masks", SMOKE, place / "photos", place / "run", *FLAGS[:-2]) == 2
+    assert "08-segment was made with segment.fit.steps = 2, not 5" in capsys.readouterr().err
+    assert contents(place / "run") == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_what_is_in_the_way_is_told_before_any_work(place, capsys):
+    words = ["--masks.source", "irn", "--refine.methods", "[irn]"]
+    assert call("run", place / "run", *words) == 2
+    err = capsys.readouterr().err
+    assert "07-masks was made with masks.source = seeds, not irn" in err
+    assert not RunFolder(place / "run").stage("refine").exists()
+
+
+def test_masks_that_come_later_are_measured_without_ceremony(place, capsys):
+    run, masks = place / "run", place / "photos" / "masks"
+    late = sorted(masks.rglob("*.png"))[:4]
+    taken = {path: path.read_bytes() for path in late}
+    for path in late:
+        path.unlink()
+    assert call("evaluate", run) == 0
+    before, measured = manifests(run), RunFolder(run).metrics()["lists"]["train"]["photos"]
+    for path, content in taken.items():
+        path.write_bytes(content)
+    capsys.readouterr()
+    assert call("run", run) == 0
+    assert "evaluate: anew, as it was made with other contents of truth.train" in (
+        capsys.readouterr().err
+    )
+    after = manifests(run)
+    assert {name for name in before if before[name] != after[name]} == {"evaluate"}
+    assert RunFolder(run).metrics()["lists"]["train"]["photos"] > measured
+
+
+def test_overwrite_says_what_it_keeps_and_costs(place, capsys):
+    words = ["run", place / "run", "--seeds.threshold", "0.4", "--overwrite"]
+    assert call(*words) == 0
+    lines = capsys.readouterr().err.splitlines()
+    (told,) = [line for line in lines if line.startswith("--overwrite: ")]
+    assert told.startswith("--overwrite: keeps classify, expand, shrink, cams, masks, segment;")
+    assert "makes seeds, evaluate anew: about" in told
+    assert told.endswith("as last time")
+    assert lines.index(told) < lines.index("seeds")
+    assert call(*words) == 0
+    assert "--overwrite" not in capsys.readouterr().err
+
+
+def test_new_photos_are_refused_with_the_way_out(place, capsys):
+    labels = place / "photos" / "labels.csv"
+    shutil.copy(place / "photos" / "images" / "00003.jpg", place / "photos" / "images" / "new.jpg")
+    labels.write_text(labels.read_text() + "images/new.jpg,anchor,train\n")
+    before = contents(place / "run")
+    assert call("evaluate", place / "run") == 2
+    err = capsys.readouterr().err
+    assert "01-classify was made with data.train.photos = 12, not 13; the photos are others" in err
+    assert call("run", place / "run") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert contents(place / "run") == before
+
+
+def test_a_finished_run_writes_nothing_but_its_description(place):
+    before = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
+    assert call("run", place / "run") == 0
+    after = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert before.keys() == after.keys()
+    assert changed <= {"settings.yaml", "run.json", "run"}
+
+
+def test_finished_stages_look_up_no_weights(place, monkeypatch, capsys):
+    """Of a run that began with a download, what is done needs no network."""
+    photos, run, create = place / "photos", place / "second", timm.create_model
+
+    def downloaded(*names, pretrained=False, **options):
+        return create(*names, **options)
+
+    def offline(*names, pretrained=False, **options):
+        if pretrained:
+            raise OSError("no network")
+        return create(*names, **options)
+
+    weights = ["--backbone.weights", "imagenet", "--segment.network", "none"]
+    monkeypatch.setattr(timm, "create_model", downloaded)
+    assert call("run", SMOKE, photos, run, *FLAGS[:6], *weights, "--until", "cams") == 0
+    monkeypatch.setattr(timm, "create_model", offline)
+    assert call("run", run) == 0
+    assert call("run", run, "--seeds.threshold", "0.4", "--overwrite") == 0
+    shutil.rmtree(RunFolder(run).stage("classify"))
+    assert call("run", run) == 2
+    assert "no network" in capsys.readouterr().err

@@ -15,6 +15,9 @@ from esol.system.read import read_json
 MANIFEST = "manifest.json"
 """File that a stage writes last."""
 
+IDENTITY = "identity.json"
+"""File that a stage writes first: everything that its outputs depend on."""
+
 SETTINGS = "settings.yaml"
 """File of a run, and of a stage, with all settings of the last command."""
 

@@ -56,15 +56,6 @@ def only(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return part
 
 
-def has_grown(old: Any, new: Any) -> bool:
-    """Whether the new value is the old one with additions."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return all(key in new and has_grown(value, new[key]) for key, value in old.items())
-    if isinstance(old, list) and isinstance(new, list):
-        return [item for item in new if item in old] == old
-    return bool(old == new)
-
-
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
     """First difference of two identities, as "key = old, not new"; "" if they are equal.
 

@@ -13,6 +13,10 @@ def _no_training(settings: Settings) -> Fits:
     return {}
 
 
+def _always(settings: Settings) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage.
@@ -24,6 +28,9 @@ class Stage:
         weights: file of the network it trains; "{}" stands for a kind of maps; "" for none.
         fits: the trainings it does with some settings.
         measured: whether ``esol evaluate`` measures what it makes, as far as it is finished.
+        renewed: whether its work is replaced unasked where what it was made from has changed, as
+            it takes no settings of its own and little time.
+        is_on: whether it has anything to do with some settings.
         version: raised when its numbers change for the same settings: old results are not reused.
     """
 
@@ -33,6 +40,8 @@ class Stage:
     weights: str = ""
     fits: Callable[[Settings], Fits] = _no_training
     measured: bool = False
+    renewed: bool = False
+    is_on: Callable[[Settings], bool] = _always
     version: int = 1
 
 
@@ -91,6 +100,7 @@ STAGES = {
             weights="irn.safetensors",
             fits=_fits_of_refine,
             measured=True,
+            is_on=lambda settings: bool(settings.refine.methods),
             version=2,
         ),
         Stage("masks", "07-masks", "make pseudo masks", measured=True),
@@ -101,9 +111,10 @@ STAGES = {
             weights="model.safetensors",
             fits=_fits_of_segment,
             measured=True,
+            is_on=lambda settings: settings.segment.network != "none",
             version=2,
         ),
-        Stage("evaluate", "09-evaluate", "measure maps and masks"),
+        Stage("evaluate", "09-evaluate", "measure maps and masks", renewed=True),
     )
 }
 """Name -> stage, in the order in which they run. This is the only table of stages; their functions

@@ -1,6 +1,7 @@
 """Networks of the stages: create them, train them, load trained ones."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,16 +54,18 @@ def trained_localizer(job: Job, *stages: str) -> Localizer:
     return model.to(device_of(job.settings.machine.device))
 
 
-def new_peer(job: Job, kind: str, *, fixed: bool = False) -> PeerNetwork:
+def new_peer(job: Job, kind: str, *, fixed: bool = False, loaded: bool = False) -> PeerNetwork:
     """The network of a compared method that makes maps of one kind, with random head.
 
     Args:
         job: settings and data.
         kind: of maps.
         fixed: nothing of its backbone learns, and its weights are still to be loaded.
+        loaded: its weights are still to be loaded, so it needs no initial ones.
     """
     settings, classes = job.settings, job.classes
-    backbone = Backbone.fixed(settings.backbone) if fixed else Backbone(settings.backbone)
+    initial = replace(settings.backbone, weights="none") if loaded else settings.backbone
+    backbone = Backbone.fixed(initial) if fixed else Backbone(initial)
     head = Head(backbone.channels, classes + (kind == "eps"), settings.head)
     if kind == "sccam":
         return SubcategoryClassifier(backbone, head, classes * settings.sccam.clusters)
