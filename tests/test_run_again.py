@@ -219,3 +219,14 @@ def test_finished_stages_look_up_no_weights(place, monkeypatch, capsys):
     shutil.rmtree(RunFolder(run).stage("classify"))
     assert call("run", run) == 2
     assert "no network" in capsys.readouterr().err
+
+
+def test_new_photos_without_a_row_are_told(place, capsys):
+    for name in ("new", "newer"):
+        shutil.copy(
+            place / "photos" / "images" / "00003.jpg", place / "photos" / "images" / f"{name}.jpg"
+        )
+        assert call("run", place / "run") == 0
+    first, second = (line for line in capsys.readouterr().err.splitlines() if "labels.csv" in line)
+    assert first.startswith("1 photo (images/new.jpg) is not in labels.csv, so it is not used")
+    assert second.startswith("2 photos (images/new.jpg, images/newer.jpg) are not in labels.csv")

@@ -122,7 +122,7 @@ def tagged_inputs(
     key = job.cache_key(of_classifier=of_classifier)
     if key is None:
         return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
-    # Of all: features are computed in groups, which must not depend on the stage.
+    # Of all, at once: a stage for photos of some tags alone would compute the others later.
     cache = compute_features(backbone.eval(), members, settings, job.run.path, key)
     flip = settings.input.flip
     return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)
