@@ -8,6 +8,7 @@ import timm
 
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
+from esol.networks import backbone
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 
@@ -121,7 +122,7 @@ def test_a_stage_with_forgotten_flags_is_refused_and_nothing_changes(place, caps
         (line,) = capsys.readouterr().err.splitlines()
         assert "01-classify was made with classify.fit.epochs = 1, not 2" in line
         assert "--from classify --overwrite" in line
-    # A later stage's own settings must stay, too.
+    # Where nothing is to be done, a later stage's own settings must stay, too.
     assert call("masks", SMOKE, place / "photos", place / "run", *FLAGS[:-2]) == 2
     assert "08-segment was made with segment.fit.steps = 2, not 5" in capsys.readouterr().err
     assert contents(place / "run") == before
@@ -171,7 +172,7 @@ def test_overwrite_says_what_it_keeps_and_costs(place, capsys):
     assert told.startswith("--overwrite: keeps classify, expand, shrink, cams, masks, segment;")
     assert "makes seeds, evaluate anew: about" in told
     assert told.endswith("as last time")
-    assert lines.index(told) < lines.index("seeds")
+    assert lines.index(told) < lines.index("stage 5 of 8: seeds: cut maps into seed masks")
     assert call(*words) == 0
     assert "--overwrite" not in capsys.readouterr().err
 
@@ -212,6 +213,7 @@ def test_finished_stages_look_up_no_weights(place, monkeypatch, capsys):
 
     weights = ["--backbone.weights", "imagenet", "--segment.network", "none"]
     monkeypatch.setattr(timm, "create_model", downloaded)
+    monkeypatch.setattr(backbone, "announce_timm", lambda *_: None)
     assert call("run", SMOKE, photos, run, *FLAGS[:6], *weights, "--until", "cams") == 0
     monkeypatch.setattr(timm, "create_model", offline)
     assert call("run", run) == 0

@@ -105,7 +105,8 @@ def _plan(job: Job, names: Sequence[str]) -> Plan:
     """
     check_places(job)
     order = _stages(job.settings, next(iter(STAGES)), list(STAGES)[-1])
-    check_others(job, names, [name for name in order if STAGES[name].is_on(job.settings)])
+    order = tuple(name for name in order if STAGES[name].is_on(job.settings))
+    check_others(job, names, order, idle=False)
     plan = Plan(job.run, job.overwrite)
     looking = replace(job, plan=plan)
     for name in names:
@@ -113,6 +114,8 @@ def _plan(job: Job, names: Sequence[str]) -> Plan:
             plan.expect(name)
         else:
             BY_NAME[name](looking)
+    if not plan.to_do:
+        check_others(job, names, order, idle=True)
     check_input(job, plan)
     return plan
 

@@ -53,29 +53,30 @@ def check_places(job: Job) -> None:
         raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")
 
 
-def check_others(job: Job, names: Sequence[str], order: Sequence[str]) -> None:
+def check_others(job: Job, names: Sequence[str], order: Sequence[str], *, idle: bool) -> None:
     """Refuse settings and photos that finished stages outside of the command do not have.
 
     The run would then say of itself what it was not made with, and what is measured or learned
-    from would not be what the settings say.
+    from would not be what the settings say. Later stages have to follow the work that is done
+    now, perhaps with other settings; if none is done, their own settings must stay.
 
     Args:
         job: settings, data and run.
         names: stages of the command.
         order: all stages of the method.
+        idle: whether there is nothing to do: the later stages are looked at, and not the earlier.
 
     Raises:
         OtherSettingsError: there are such.
     """
     if not names:
         return
-    for name in order:
-        if name in names or not job.run.is_finished(name):
+    place = order.index(names[-1]) + 1 if idle else order.index(names[0])
+    for name in order[place:] if idle else order[:place]:
+        if not job.run.is_finished(name):
             continue
         identity = job.run.manifest(name)["identity"]
-        earlier = order.index(name) < order.index(names[0])
-        # A later stage has still to follow the earlier ones: its own settings must stay.
-        groups = [key for key in identity if earlier or key == name]
+        groups = [key for key in identity if not idle or key == name]
         old, new = _comparable(job, identity, groups)
         if difference := first_difference(old, new):
             call = f"esol run {job.run.path}"

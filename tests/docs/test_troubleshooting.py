@@ -173,7 +173,10 @@ SPOILED: dict[str, Callable[[], object]] = {
     "No run there": lambda: Path("runs/mine").mkdir(parents=True),
     "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),
     "Weights in a PyTorch file": lambda: torch.save({"a": torch.ones(1)}, "mine.pth"),
+    "Photos without a row": lambda: shutil.copy("photos/images/00003.jpg", "photos/images/new.jpg"),
     "Made with other settings": classified,
+    "A setting of another stage": classified,
+    "What --overwrite costs": classified,
     "Nothing is measured": unmeasured,
 }
 """Heading -> what is done to good photos, or beforehand, for its messages to come."""
