@@ -101,6 +101,7 @@ def test_photos_that_moved_are_told_and_how_to_name_them(place, capsys):
         (["run", "photos"], "is not the folder of a run (no run.json)"),
         (["run", "nowhere"], "is missing"),
         (["evaluate", "photos"], "to measure a folder of masks: esol evaluate MASKS --gt DIR"),
+        (["evaluate", "run", "--gt", "photos/masks"], "such as run/07-masks"),
         (["run", "demo"], "demo is a configuration"),
         (["check", "photos", "x", "y"], "3 paths were given"),
     ],

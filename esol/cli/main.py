@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from esol import __version__
 from esol.cli.arguments import OVERWRITE, RUN_PATHS, parse_call
 from esol.errors import InputError, is_shortage, shortage, visible
+from esol.runs.folder import DESCRIPTION
 from esol.runs.stages import STAGES
 from esol.settings.load import Parser, load_settings, settings_parser
 from esol.system.distributed import (
@@ -314,6 +315,11 @@ def _evaluate_masks(rest: list[str]) -> int:
     )
     parser.add_argument("--list", help="text file of the names to measure, one per line")
     parsed = parser.parse_args(rest)
+    if (Path(parsed.masks) / DESCRIPTION).is_file():
+        raise InputError(
+            f"{parsed.masks} is the folder of a run: leave out --gt, or name a folder of masks in"
+            f" it, such as {Path(parsed.masks) / STAGES['masks'].folder}"
+        )
     names = read_names(Path(parsed.list)) if parsed.list else None
     metrics = evaluate_masks(parsed.masks, parsed.gt, names=names)
     print(json.dumps(metrics, indent=2))

@@ -30,7 +30,7 @@ def evaluate(job: Job) -> None:
         "threshold": job.settings.seeds.threshold,
         "irn threshold": job.settings.refine.threshold,
         "measured": [*map_thresholds, *mask_folders],
-        "truth": {split: job.data.truth_fingerprint(split) for split in lists},
+        "truth": {split: job.truth_fingerprint(split) for split in lists},
         **({"corrected": corrected} if corrected else {}),
     }
     measured = [name for name, stage in STAGES.items() if stage.measured]

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from esol.runs.plan import PENDING, Plan
 from esol.runs.work import OpenStage, Part, work_on
 from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
-from esol.system.files import sha256
+from esol.system.files import sha256_once
 from esol.training.fit import TrainingRun
 
 
@@ -31,6 +31,7 @@ class Job:
         run: the run's folder.
         overwrite: replace stages of other settings.
         plan: if given, stages are looked at for it, and none is entered.
+        truths: list -> digest of its ground truth, as far as it was asked for.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class Job:
     run: RunFolder
     overwrite: bool = False
     plan: Plan | None = None
+    truths: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def classes(self) -> int:
@@ -153,8 +155,14 @@ class Job:
             return PENDING
         digest = hashlib.sha256()
         for path in files:
-            digest.update(bytes.fromhex(sha256(path)))
+            digest.update(bytes.fromhex(sha256_once(path)))
         return digest.hexdigest()
+
+    def truth_fingerprint(self, split: str) -> str:
+        """SHA-256 over the ground truth of a list, read once by this command."""
+        if split not in self.truths:
+            self.truths[split] = self.data.truth_fingerprint(split)
+        return self.truths[split]
 
     def _outputs_of(self, stage: str) -> Any:
         """What an identity says of an earlier stage."""
