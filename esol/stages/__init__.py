@@ -84,10 +84,13 @@ def run(
         if main_process():
             # Only now: a command that was refused must not change what the run says of itself.
             _describe(job, data)
-        with whole_run(plan.seconds(names)) as begin:
-            for name in names:
-                begin(name, STAGES[name].purpose)
-                BY_NAME[name](job)
+        if plan.to_do:
+            with whole_run(plan.seconds(names)) as begin:
+                for name in names:
+                    begin(name, STAGES[name].purpose)
+                    BY_NAME[name](job)
+        elif names:
+            log.info("done before: %s", ", ".join(names))
         report = job.run.path / "report.html"
         if last == "evaluate" and main_process() and (plan.to_do or not report.is_file()):
             write_report(job.run.path)
