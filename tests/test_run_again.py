@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from safetensors.torch import save_file
 
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
@@ -233,3 +234,14 @@ def test_new_photos_without_a_row_are_told(place, capsys):
     first, second = (line for line in capsys.readouterr().err.splitlines() if "labels.csv" in line)
     assert first.startswith("1 photo (images/new.jpg) is not in labels.csv, so it is not used")
     assert second.startswith("2 photos (images/new.jpg, images/newer.jpg) are not in labels.csv")
+
+
+def test_a_stage_after_the_training_needs_its_first_weights_no_more(place):
+    run, weights = place / "second", place / "first.safetensors"
+    network = timm.create_model("test_resnet", num_classes=0)
+    save_file(network.state_dict(), weights)
+    words = ["--backbone.weights", weights, "--segment.network", "none", "--until", "masks"]
+    assert call("run", SMOKE, place / "photos", run, *FLAGS[:6], *words) == 0
+    weights.unlink()
+    assert call("evaluate", run) == 0
+    assert call("seeds", run) == 0

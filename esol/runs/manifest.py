@@ -20,6 +20,9 @@ CHECKPOINT = "checkpoint-"
 SIZES = "sizes.json"
 """Size in bytes of every output, written just before the manifest."""
 
+OTHER_CONTENTS = "other contents of "
+"""Begins a difference of digests."""
+
 NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt", SIZES)
 
 # With what is in them, at any depth. Photos, too, may be called checkpoint-3.jpg.
@@ -67,7 +70,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
         if before == after:
             continue
         if _other_contents(before, after):
-            return f"other contents of {prefix}{key}"
+            return f"{OTHER_CONTENTS}{prefix}{key}"
         if isinstance(before, dict) and isinstance(after, dict):
             return first_difference(before, after, f"{prefix}{key}.")
         return f"{prefix}{key} = {spelled(before)}, not {spelled(after)}"

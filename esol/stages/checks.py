@@ -17,7 +17,7 @@ from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
-from esol.runs.manifest import first_difference
+from esol.runs.manifest import OTHER_CONTENTS, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OtherSettingsError
@@ -81,7 +81,7 @@ def check_others(job: Job, names: Sequence[str], order: Sequence[str], *, idle: 
         if difference := first_difference(old, new):
             call = f"esol run {job.run.path}"
             advice = f"leave that setting out, or change it there: {call} --from {name} --overwrite"
-            if "data" in difference.split()[-1 if "contents" in difference else 0]:
+            if difference.removeprefix(OTHER_CONTENTS).startswith("data."):
                 advice = f"the photos are others now; make all anew: {call} --overwrite"
             raise OtherSettingsError(f"{job.run.stage(name)} was made with {difference}", advice)
 
@@ -96,14 +96,18 @@ def _comparable(
     for key in groups:
         if key in known:
             old[key], new[key] = identity[key], plain(settings.group(key))
-        elif key == "data":
+        elif key == "data" and isinstance(identity[key], dict):
             lists = [name for name in identity[key] if name in job.data.splits]
             new[key] = plain(job.data.fingerprint(*lists))
-            old[key] = {part: identity[key][part] for part in new[key]}
-    for group in new.values():
-        weights = group.get("weights") if isinstance(group, dict) else None
-        if isinstance(weights, str) and Path(weights).is_file():
-            group["weights"] = weights_digest(weights)
+            old[key] = {part: identity[key].get(part) for part in new[key]}
+    for key in ("backbone", "segment"):
+        if key in new and isinstance(old[key], dict):
+            path = Path(new[key]["weights"])
+            # A finished stage needs them no more: they may be gone.
+            gone = path.suffix == ".safetensors" and not path.is_file()
+            new[key]["weights"] = (
+                old[key].get("weights") if gone else weights_digest(str(path), f"{key}.weights")
+            )
     return old, new
 
 
