@@ -31,6 +31,21 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def spelled(value: object) -> str:
+    """A value as YAML and flags spell it.
+
+    >>> spelled(True), spelled(None), spelled(("crf", "irn")), spelled({"flip": False})
+    ('true', 'null', '[crf, irn]', '{flip: false}')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {spelled(part)}' for key, part in value.items())}}}"
+    return "null" if value is None else str(value)
+
+
 def one_line(error: BaseException, lines: int = 0, length: int = 0) -> str:
     """An exception's text for a message of one line; its type's name if it has none.
 

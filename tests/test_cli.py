@@ -80,7 +80,7 @@ def refused(call):
         assert "Traceback" not in err
         *stages, message = err.rstrip("\n").splitlines()
         told = re.compile(
-            rf"({'|'.join(STAGES)})(: done before)?|.*; working on it|evaluate: no masks.*"
+            rf"(stage \d+ of \d+: )?({'|'.join(STAGES)}): .*|.*; working on it"
             "|list 'train': too few photos.*"
         )
         assert all(told.fullmatch(line) for line in stages), stages
@@ -120,7 +120,7 @@ def test_bare_call_and_help(call):
         (["check", "demo"], ["demo is a configuration", "DATA"]),
         (["report", "nosuch"], ["nosuch", "not a run folder"]),
         (["report", "PHOTOS"], ["not a run folder"]),
-        (["evaluate", "nosuch", "--gt", "PHOTOS/masks"], ["nosuch", "no such mask"]),
+        (["evaluate", "nosuch", "--gt", "PHOTOS/masks"], ["nosuch", "no such mask", "--list FILE"]),
         (["evaluate", "PHOTOS/masks", "--gt", "nosuch"], ["nosuch", "no such folder"]),
         (["evaluate", "PHOTOS/masks", "--gt", "PHOTOS/images"], ["no ground truth"]),
         (["demo", "--no-such"], ["--no-such"]),
@@ -143,7 +143,12 @@ def test_mistakes_in_paths_are_one_line(refused, photos, tmp_path, arguments, wo
     ("flags", "words"),
     [
         (["--expand.alpa", "1"], ["expand.alpa", "expand.alpha"]),
-        (["--seed", "x"], ["seed", "expected int. "]),
+        (["--seed", "x"], ["seed = x: must be a whole number"]),
+        (["--refine.methods", "irn"], ["refine.methods = irn: must be a list: write [irn]"]),
+        (["--expand.fit.step", "3"], ["--expand.fit.step", "did you mean expand.fit.steps?"]),
+        (["--cams.flip", "3"], ["cams.flip = 3: must be true or false"]),
+        (["--input.longest", "[1,2,3]"], ["input.longest = [1, 2, 3]: must be a list of 2"]),
+        (["--expand", "3"], ["expand is a group of settings", "--expand.NAME"]),
         (["--seed", "-1"], ["seed = -1", "0 to 4294967295"]),
         (["--expand.clip", "1.5"], ["expand.clip", "(0, 1]"]),
         (["--expand.learn", "foo"], ["expand.learn", "offsets+w1"]),
@@ -167,6 +172,7 @@ def test_mistakes_in_settings_name_the_key(refused, photos, tmp_path, flags, wor
     [
         ("data: [1, 2\n", ["not YAML"]),
         ("expand: 3\n", ["expand", "group"]),
+        ("# all as it is\n", ["no settings in it", "leave the file out"]),
         ("expnd: {alpha: 1}\n", ["expnd", "did you mean expand"]),
         ("expand: {alpa: 1}\n", ["expand.alpa", "did you mean expand.alpha"]),
     ],

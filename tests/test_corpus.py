@@ -41,7 +41,9 @@ CHILDREN = ("photo: zero bytes", "settings: bomb of aliases in a setting", "mode
 
 PARSERS: dict[str, Parser] = {}
 
-PROGRESS = re.compile(rf"({'|'.join(STAGES)})(: done before)?|list '.*': .*")
+PROGRESS = re.compile(
+    rf"(stage \d+ of \d+: )?({'|'.join(STAGES)}): .*|done before: .*|list '.*': .*"
+)
 """What commands say on the way."""
 
 

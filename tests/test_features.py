@@ -21,7 +21,7 @@ from esol.runs.folder import RunFolder
 from esol.settings import BackboneSettings, Input, Machine, Settings
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.training.features import cache_folder, compute_features
+from esol.training.features import FeatureCache, cache_folder, compute_features
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 
@@ -60,7 +60,6 @@ def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
 
 
 def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "BATCH", 1)
     seen = []
     real = features.load_image
     monkeypatch.setattr(features, "load_image", lambda path: seen.append(path.stem) or real(path))
@@ -74,11 +73,37 @@ def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_pat
 
 def test_same_bytes_whatever_was_there_before(samples, backbone, tmp_path):
     whole = compute_features(backbone, samples, SETTINGS, tmp_path / "whole")
-    parts = compute_features(backbone, samples, SETTINGS, tmp_path / "parts")
-    parts.path(samples[0]).unlink()
-    compute_features(backbone, samples, SETTINGS, tmp_path / "parts")
+    parts = FeatureCache(cache_folder(SETTINGS, tmp_path / "parts"))
+    # One in the middle, then one before it, then all: as photos are added to a folder.
+    for some in ((samples[1],), samples[:2], samples):
+        compute_features(backbone, some, SETTINGS, tmp_path / "parts")
     for sample in samples:
         assert whole.path(sample).read_bytes() == parts.path(sample).read_bytes()
+
+
+def test_killed_in_between_leaves_whole_files_that_are_used(
+    samples, backbone, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(features, "BATCH", 1)
+    saved, real = [], np.save
+
+    def killed(path, *arguments, **options):
+        saved.append(path)
+        if len(saved) == 2:
+            path.write_bytes(b"half")
+            raise KeyboardInterrupt
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(features.np, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    cache = FeatureCache(cache_folder(SETTINGS, tmp_path / "run"))
+    assert [cache.path(sample).exists() for sample in samples] == [True, False, False]
+    compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    assert len(saved) == 4
+    whole = compute_features(backbone, samples, SETTINGS, tmp_path / "whole")
+    for sample in samples:
+        assert whole.path(sample).read_bytes() == cache.path(sample).read_bytes()
 
 
 def test_unreadable_cache_file_is_named(samples, backbone, tmp_path):

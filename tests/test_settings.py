@@ -53,7 +53,7 @@ def test_flags_win_over_the_file_wherever_they_stand(tmp_path):
     ("flags", "words"),
     [
         (["--expand.alhpa=1"], ["expand.alhpa", "expand.alpha"]),
-        (["--expand.alpha=many"], ["expand.alpha", "float", "many"]),
+        (["--expand.alpha=many"], ["expand.alpha = many: must be a number"]),
         (["--expand.alpha=-1"], ["expand.alpha", "-1", "greater than 0"]),
         (["--expand.learn=all"], ["expand.learn", "all", "offsets+w1"]),
         (["--expand.clip=0"], ["expand.clip", "(0, 1]"]),

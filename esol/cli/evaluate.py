@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from esol.errors import InputError
+from esol.runs.folder import DESCRIPTION
+from esol.runs.stages import STAGES
 from esol.settings.load import Parser
 from esol.system.progress import log
 
@@ -21,6 +24,11 @@ def evaluate_command(rest: list[str]) -> int:
     parser.add_argument("--list", help="text file of the names to measure, one per line")
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, no table")
     parsed = parser.parse_args(rest)
+    if (Path(parsed.masks) / DESCRIPTION).is_file():
+        raise InputError(
+            f"{parsed.masks} is the folder of a run: leave out --gt, or name a folder of masks in"
+            f" it, such as {Path(parsed.masks) / STAGES['masks'].folder}"
+        )
     listed = read_names(Path(parsed.list)) if parsed.list else None
     measured = measure_masks(parsed.masks, parsed.gt, names=listed)
     if parsed.json:

@@ -7,27 +7,15 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
-from jsonargparse import Namespace
 from rich.logging import RichHandler
 
 from esol import __version__
-from esol.cli.help import answer_help
+from esol.cli.arguments import OVERWRITE, RUN_PATHS, parse_call
 from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
-from esol.settings import Settings
-from esol.settings.load import (
-    Parser,
-    check_keys,
-    config_names,
-    dump_settings,
-    find_config,
-    load_settings,
-    parse,
-    settings_parser,
-)
+from esol.settings.load import Parser, load_settings, settings_parser
 from esol.system.distributed import (
     GoneError,
     is_first_to_report,
@@ -45,7 +33,8 @@ From image tags to segmentation masks.
   esol demo     [OUT]                       synthetic set, whole pipeline, report
   esol check    [CONFIG] DATA               validate a data set: contents and problems
   esol run      [CONFIG] DATA OUT           all stages, skipping what is already done
-  esol STAGE    [CONFIG] DATA OUT           one stage: {", ".join(STAGES)}
+  esol run      RUN                         go on with a run: its settings, its data
+  esol STAGE    RUN | [CONFIG] DATA OUT     one stage: {", ".join(STAGES)}
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
   esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
                                             voc-submission; or masks to correct in a label tool:
@@ -159,51 +148,20 @@ def _dispatch(command: str, rest: list[str]) -> int:
     raise InputError(f"no command {command!r}; there are: {', '.join([*COMMANDS, *STAGES])}")
 
 
-def _parse(parser: Parser, rest: list[str], paths: int) -> tuple[Namespace, Settings, list[str]]:
-    """Parse twice: first to find the positionals, then with the settings file put before the flags,
-    so that flags always win.
-    """
-    answer_help(parser, rest)
-    for flag, value in pairwise([*rest, ""]):
-        if flag == "--config" or flag.startswith("--config="):
-            check_keys(Path(value if flag == "--config" else flag.removeprefix("--config=")))
-    positionals = parser.parse_args(rest)
-    named = [str(path) for path in positionals.paths]
-    if positionals.print_config:
-        named, paths = named[:1] if len(named) in (1, paths + 1) else [], 0
-    if len(named) not in (paths, paths + 1):
-        raise InputError(f"{len(named)} paths were given; use: {parser.usage}")
-    config = named.pop(0) if len(named) == paths + 1 else None
-    if config is None and named and named[0] in config_names() and not Path(named[0]).exists():
-        raise InputError(f"{named[0]} is a configuration, and a folder is missing; {parser.usage}")
-    parsed, settings = parse(parser, None if config is None else find_config(config), rest)
-    if parsed.print_config:
-        print(dump_settings(settings), end="")
-        sys.exit(0)
-    return parsed, settings, named
-
-
-_OVERWRITE = {
-    "overwrite": {
-        "action": "store_true",
-        "help": "replace stages of other settings, except parts that do not depend on them",
-    }
-}
-
-
 def _run(rest: list[str]) -> int:
     choices = {"choices": list(STAGES)}
     parser = settings_parser(
         "run",
-        "[CONFIG] DATA OUT",
-        "Run all stages, skipping those already done.",
+        RUN_PATHS,
+        "Run all stages, skipping those already done. RUN alone goes on with the settings and the"
+        " data of that run; flags change them.",
         **{
             "from": {**choices, "default": "classify", "help": "first stage"},
             "until": {**choices, "default": "evaluate", "help": "last stage"},
-            **_OVERWRITE,
+            **OVERWRITE,
         },
     )
-    parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    parsed, settings, (data, out) = parse_call(parser, rest, paths=2)
     from esol.stages import run
 
     stages = {"first": parsed["from"], "last": parsed["until"]}
@@ -217,8 +175,8 @@ def _stage(command: str, rest: list[str]) -> int:
     text = f"Run the stage {command} alone: {STAGES[command].purpose}."
     if command == "evaluate":
         text += " To measure any folder of masks: esol evaluate MASKS --gt DIR [--list FILE]."
-    parser = settings_parser(command, "[CONFIG] DATA OUT", text, **_OVERWRITE)
-    parsed, settings, (data, out) = _parse(parser, rest, paths=2)
+    parser = settings_parser(command, RUN_PATHS, text, **OVERWRITE)
+    parsed, settings, (data, out) = parse_call(parser, rest, paths=2)
     from esol.stages import run
 
     run(settings, data, out, first=command, last=command, overwrite=parsed["overwrite"])
@@ -240,7 +198,7 @@ def _demo(rest: list[str]) -> int:
 
 def _check(rest: list[str]) -> int:
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
-    parsed, settings, (data,) = _parse(parser, rest, paths=1)
+    parsed, settings, (data,) = parse_call(parser, rest, paths=1)
     from esol.cli.check import check_command
 
     return check_command(Path(data), settings, networks=bool(parsed.config))

@@ -27,7 +27,7 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
     _refuse(reading.problems)
     classes = choose_classes(reading, settings)
     _refuse(untagged_problems(reading, settings, classes))
-    notes = list(reading.warnings)
+    notes = [*reading.warnings, *_unlisted_notes(reading)]
     splits: dict[str, tuple[Sample, ...]] = {}
     for split, entries in reading.splits.items():
         samples = _samples(reading, settings, entries, classes)
@@ -106,6 +106,16 @@ def _samples(
             mask = entry.image if blank and entry.mask is None else entry.mask
             samples.append(Sample(entry.name, entry.image, (), mask))
     return tuple(samples)
+
+
+def _unlisted_notes(reading: Reading) -> Iterator[str]:
+    """Photos beside the listed ones that nobody has listed."""
+    if names := [path.relative_to(reading.root).as_posix() for path in reading.unlisted]:
+        one = len(names) == 1
+        is_not, rows = (
+            ("is", "it is not used: add a row") if one else ("are", "they are not used: add rows")
+        )
+        yield f"{some(names)} {is_not} not in {reading.tag_set}, so {rows} (esol check lists all)"
 
 
 def _untagged_notes(

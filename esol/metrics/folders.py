@@ -91,7 +91,7 @@ def measure_masks(
     if missing:
         raise InputError(
             f"{masks / missing[0]}.png: no such mask ({len(missing)} of {len(names)} missing); "
-            "add it or list the photos to score"
+            "add it, or list the photos to score (--list FILE)"
         )
     count = classes if isinstance(classes, int) or classes is None else len(classes)
     pairs, photos_with = np.zeros((256, 256), np.int64), np.zeros(256, np.int64)

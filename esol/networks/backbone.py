@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.dilation import dilate
+from esol.networks.downloads import announce_timm, refuse
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
 from esol.settings import BackboneSettings
@@ -117,6 +118,8 @@ def _create(settings: BackboneSettings, keys: Keys, *, pretrained: bool) -> nn.M
     if not timm.is_model(model):
         near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5]) or "resnet50"
         raise InputError(f"{keys.name} = {name!r}: timm has no such network (near: {near})")
+    if pretrained:
+        announce_timm(name, keys.weights)
     make = partial(timm.create_model, name, pretrained=pretrained, num_classes=0, global_pool="")
     try:
         try:
@@ -126,13 +129,10 @@ def _create(settings: BackboneSettings, keys: Keys, *, pretrained: bool) -> nn.M
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         if is_shortage(error):
             raise
-        reason = one_line(error, lines=1, length=200)
         if not pretrained or isinstance(error, TypeError | AssertionError):
+            reason = one_line(error, lines=1, length=200)
             raise InputError(f"{keys.name} = {name!r}: {reason}; {_ADVICE}") from error
-        raise InputError(
-            f"{keys.weights} = 'imagenet': {name} could not be downloaded ({reason}); give a"
-            " .safetensors file, or 'none' to start from random weights"
-        ) from error
+        refuse(name, keys.weights, error)
 
 
 def _fit_stride(network: nn.Module, settings: BackboneSettings, keys: Keys) -> int:

@@ -18,6 +18,7 @@ from esol.data.sample import IGNORE
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.backbone import Backbone, Keys
 from esol.networks.deeplab2 import DeepLabV2, padded
+from esol.networks.downloads import announce, announce_timm, refuse
 from esol.networks.folding import hold_batch_norm
 from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
@@ -144,14 +145,13 @@ def _library_network(settings: Segment, labels: int) -> Any:
     if network == "DPT":
         # Vision transformers otherwise accept inputs of one size only.
         options["dynamic_img_size"] = True
+    if weights == "imagenet":
+        _announce(encoder)
     body, failure = _attempt(maker, options, "imagenet" if weights == "imagenet" else None)
     if failure:
-        reason = one_line(failure, lines=1, length=200)
         if weights == "imagenet" and not _attempt(maker, options, None)[1]:
-            raise InputError(
-                f"segment.weights = 'imagenet': {encoder} could not be downloaded ({reason}); give"
-                " a .safetensors file, or 'none' to start from random weights"
-            ) from failure
+            refuse(encoder, "segment.weights", failure)
+        reason = one_line(failure, lines=1, length=200)
         parts = f"segment.network = {network!r}, segment.encoder = {encoder!r}"
         if selectable:
             parts += f", segment.stride = {requested_stride(settings)}"
@@ -163,6 +163,16 @@ def _library_network(settings: Segment, labels: int) -> Any:
     if weights not in ("imagenet", "none"):
         _load(body.encoder, encoder, Path(weights))
     return body
+
+
+def _announce(encoder: str) -> None:
+    """Announce the download of an encoder's weights."""
+    if encoder.startswith("tu-"):
+        announce_timm(encoder.removeprefix("tu-"), "segment.weights")
+        return
+    sources = smp.encoders.encoders[encoder]["pretrained_settings"]
+    if source := sources.get("imagenet"):
+        announce(encoder, "segment.weights", source["repo_id"], revision=source["revision"])
 
 
 def _check_fixed_stride(settings: Segment, fixed: int) -> None:

@@ -1,6 +1,5 @@
 """Weights in safetensors files, which hold nothing that could be executed."""
 
-import functools
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from esol.errors import InputError, is_shortage, one_line
-from esol.system.files import sha256, write_atomic
+from esol.system.files import sha256_once, write_atomic
 
 _CONVERT = (
     " but PyTorch's; convert it in Python: import torch, safetensors.torch;"
@@ -96,14 +95,7 @@ def weights_digest(weights: str, key: str = "backbone.weights") -> str:
     if not path.is_file():
         fault = "no such file; give a .safetensors file, imagenet or none"
         raise InputError(f"{key} = {weights}: {fault}")
-    stat = path.stat()
-    return _digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
-
-
-@functools.cache
-def _digest(path: Path, size: int, changed: int) -> str:
-    """Every stage needs it: computed once while size and time of change stay."""
-    return sha256(path)
+    return sha256_once(path)  # every stage needs it
 
 
 def classifier_prefixes(name: str) -> tuple[str, ...]:

@@ -15,6 +15,15 @@ from esol.system.read import read_json
 MANIFEST = "manifest.json"
 """File that a stage writes last."""
 
+IDENTITY = "identity.json"
+"""File that a stage writes first: everything that its outputs depend on."""
+
+SETTINGS = "settings.yaml"
+"""File of a run, and of a stage, with all settings of the last command."""
+
+DESCRIPTION = "run.json"
+"""File that makes a folder that of a run: it names the data folder."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -151,7 +160,7 @@ class RunFolder:
         Raises:
             InputError: there are none, or another version wrote them.
         """
-        path = self.path / "settings.yaml"
+        path = self.path / SETTINGS
         if not path.is_file():
             raise InputError(f"{path} is missing; run the last esol run command again")
         return stored_settings(path)
@@ -162,10 +171,10 @@ class RunFolder:
         Raises:
             InputError: this is not a run folder, or its record is damaged.
         """
-        path = self.path / "run.json"
+        path = self.path / DESCRIPTION
         if not path.is_file():
             raise InputError(
-                f"{self.path} is not a run folder (no run.json); give what esol run wrote"
+                f"{self.path} is not a run folder (no {DESCRIPTION}); give what esol run wrote"
             )
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("data"), str):

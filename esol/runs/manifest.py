@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esol import __version__
-from esol.errors import InputError
+from esol.errors import InputError, spelled
 from esol.system.files import TEMPORARY, write_json
 from esol.system.read import read_json
 
@@ -19,6 +19,9 @@ CHECKPOINT = "checkpoint-"
 
 SIZES = "sizes.json"
 """Size in bytes of every output, written just before the manifest."""
+
+OTHER_CONTENTS = "other contents of "
+"""Begins a difference of digests."""
 
 NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt", SIZES)
 
@@ -56,15 +59,6 @@ def only(identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return part
 
 
-def has_grown(old: Any, new: Any) -> bool:
-    """Whether the new value is the old one with additions."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return all(key in new and has_grown(value, new[key]) for key, value in old.items())
-    if isinstance(old, list) and isinstance(new, list):
-        return [item for item in new if item in old] == old
-    return bool(old == new)
-
-
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
     """First difference of two identities, as "key = old, not new"; "" if they are equal.
 
@@ -76,10 +70,10 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
         if before == after:
             continue
         if _other_contents(before, after):
-            return f"other contents of {prefix}{key}"
+            return f"{OTHER_CONTENTS}{prefix}{key}"
         if isinstance(before, dict) and isinstance(after, dict):
             return first_difference(before, after, f"{prefix}{key}.")
-        return f"{prefix}{key} = {before}, not {after}"
+        return f"{prefix}{key} = {spelled(before)}, not {spelled(after)}"
     return ""
 
 

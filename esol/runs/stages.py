@@ -20,6 +20,10 @@ def _always(*keys: str) -> Reads:
     return lambda settings: keys
 
 
+def _on(settings: Settings) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage.
@@ -34,6 +38,9 @@ class Stage:
         weights: file of the network it trains; "{}" stands for a kind of maps; "" for none.
         fits: the trainings it does with some settings.
         measured: whether ``esol evaluate`` measures what it makes, as far as it is finished.
+        renewed: whether its work is replaced unasked where what it was made from has changed, as
+            it takes no settings of its own and little time.
+        is_on: whether it has anything to do with some settings.
         version: raised when its numbers change for the same settings: old results are not reused.
     """
 
@@ -44,6 +51,8 @@ class Stage:
     weights: str = ""
     fits: Callable[[Settings], Fits] = _no_training
     measured: bool = False
+    renewed: bool = False
+    is_on: Callable[[Settings], bool] = _on
     version: int = 1
 
 
@@ -128,6 +137,7 @@ STAGES = {
             weights="irn.safetensors",
             fits=_fits_of_refine,
             measured=True,
+            is_on=lambda settings: bool(settings.refine.methods),
             version=2,
         ),
         Stage("masks", "07-masks", "make pseudo masks", _reads_of_masks, measured=True),
@@ -139,6 +149,7 @@ STAGES = {
             weights="model.safetensors",
             fits=_fits_of_segment,
             measured=True,
+            is_on=lambda settings: settings.segment.network != "none",
             version=2,
         ),
         Stage(
@@ -146,6 +157,7 @@ STAGES = {
             "09-evaluate",
             "measure maps and masks",
             _always("seeds.threshold", "refine.threshold"),
+            renewed=True,
         ),
     )
 }

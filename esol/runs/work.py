@@ -17,12 +17,11 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from esol.errors import InputError
-from esol.runs.folder import RunFolder, read_record
+from esol.runs.folder import IDENTITY, MANIFEST, SETTINGS, RunFolder, read_record
 from esol.runs.manifest import (
     count,
     digest,
     first_difference,
-    has_grown,
     only,
     provenance,
     remove_cut,
@@ -39,7 +38,7 @@ from esol.system.files import (
     write_json,
     written,
 )
-from esol.system.progress import log
+from esol.system.progress import headline, log
 
 OWNER = ".owner"
 """File in a locked folder that is locked, and says who works there."""
@@ -163,7 +162,6 @@ def work_on(
     *,
     overwrite: bool = False,
     settings: str = "",
-    grows: bool = False,
     parts: Sequence[Part] = (),
 ) -> Iterator[OpenStage | None]:
     """Enter a stage's folder; yields None where the same work is already finished.
@@ -182,7 +180,6 @@ def work_on(
         identity: everything that the stage's outputs depend on.
         overwrite: replace work of another identity.
         settings: all settings as YAML, kept beside the outputs for the reader.
-        grows: work that lacks a later stage is replaced once that stage is finished.
         parts: outputs that stay when what they depend on is unchanged; all others are removed.
 
     Raises:
@@ -190,9 +187,8 @@ def work_on(
         InputError: the folder holds files of no stage, or is damaged.
     """
     path = run.stage(name)
-    identity = json.loads(json.dumps({"stage": name, "version": STAGES[name].version, **identity}))
-    stage = OpenStage(name, path, identity)
-    if not all_from_main(lambda: _enter(run, stage, overwrite, settings, grows, parts)):
+    stage = OpenStage(name, path, plain_identity(name, identity))
+    if not all_from_main(lambda: _enter(run, stage, overwrite, settings, parts)):
         yield None
         return
     started = time.monotonic()
@@ -204,50 +200,75 @@ def work_on(
     all_wait()
 
 
+def plain_identity(name: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's whole identity in JSON's own types, as it is read back."""
+    whole = {"stage": name, "version": STAGES[name].version, **identity}
+    plain: dict[str, Any] = json.loads(json.dumps(whole))
+    return plain
+
+
+def check_same(
+    path: Path, name: str, difference: str, kept: Sequence[str], *, overwrite: bool
+) -> None:
+    """Refuse to replace work of another identity unasked.
+
+    Args:
+        path: the stage's folder.
+        name: the stage.
+        difference: of the identities, "" if they are equal.
+        kept: what would stay.
+        overwrite: whether it was asked for.
+
+    Raises:
+        OtherSettingsError: the identities differ, and the work is neither to be replaced nor of a
+            stage that is renewed in any case.
+    """
+    if difference and not overwrite and not STAGES[name].renewed:
+        keeping = f", which keeps {', '.join(kept)}" if kept else ""
+        raise OtherSettingsError(
+            f"{path} was made with {difference}",
+            f"use another folder, or --overwrite{keeping}",
+        )
+
+
 def _enter(
-    run: RunFolder,
-    stage: OpenStage,
-    overwrite: bool,
-    settings: str,
-    grows: bool,
-    parts: Sequence[Part],
+    run: RunFolder, stage: OpenStage, overwrite: bool, settings: str, parts: Sequence[Part]
 ) -> bool:
     """Make the stage's folder ready; returns whether there is work to do."""
     path, identity = stage.path, stage.identity
     remove_leftovers(run.path)
     remove_leftovers(path)
-    if (path / "identity.json").is_file():
-        old_identity = read_record(path / "identity.json")
+    if (path / IDENTITY).is_file():
+        old_identity = read_record(path / IDENTITY)
         difference = first_difference(old_identity, identity)
-        kept = _unchanged(path, parts, old_identity, identity) if difference else []
-        if difference and not overwrite and not (grows and has_grown(old_identity, identity)):
-            keeping = f", which keeps {', '.join(kept)}" if kept else ""
-            raise OtherSettingsError(
-                f"{path} was made with {difference}",
-                f"use another folder, or --overwrite{keeping}",
-            )
+        kept = unchanged(path, parts, old_identity, identity) if difference else []
+        check_same(path, stage.name, difference, kept, overwrite=overwrite)
         if difference:
+            if not overwrite:
+                log.info("%s: anew, as it was made with %s", stage.name, difference)
             _clear(path, kept)
-        elif _is_whole(path):
+        elif is_whole(path):
             log.info("%s: done before", stage.name)
             return False
+        else:
+            _prepare_rest(path)
     elif path.exists() and any(path.iterdir()):
         raise InputError(f"{path} holds files of something else; use another folder")
     make_folder(path)
-    log.info("%s", stage.name)
-    write_json(path / "identity.json", identity)
-    write_atomic(path / "settings.yaml", settings)
+    log.info("%s", headline(stage.name, STAGES[stage.name].purpose))
+    write_json(path / IDENTITY, identity)
+    write_atomic(path / SETTINGS, settings)
     return True
 
 
 def _write_manifest(stage: OpenStage, started: float) -> None:
-    if not (stage.path / "identity.json").is_file():
+    if not (stage.path / IDENTITY).is_file():
         raise InputError(
             f"{stage.path} was removed during the run; remove what is left of it, and run again"
         )
     write_sizes(stage.path)
     write_json(
-        stage.path / "manifest.json",
+        stage.path / MANIFEST,
         {
             "identity": stage.identity,
             "outputs": digest(stage.path),
@@ -287,7 +308,7 @@ class _LogFile(logging.Handler):
         append(self.path, f"{self.format(record)}\n")
 
 
-def _unchanged(
+def unchanged(
     path: Path, parts: Sequence[Part], old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> list[str]:
     """Names at the top of a stage's folder that are as good for one identity as for the other."""
@@ -310,8 +331,8 @@ def _clear(path: Path, kept: Sequence[str]) -> None:
     if path.is_symlink():
         path.unlink()
         return
-    (path / "manifest.json").unlink(missing_ok=True)
-    stay = {*kept, "identity.json", *(["log.txt"] if kept else [])}
+    (path / MANIFEST).unlink(missing_ok=True)
+    stay = {*kept, IDENTITY, *(["log.txt"] if kept else [])}
     for entry in [entry for entry in path.iterdir() if entry.name not in stay]:
         if entry.is_dir() and not entry.is_symlink():
             remove_folder(entry)
@@ -321,20 +342,24 @@ def _clear(path: Path, kept: Sequence[str]) -> None:
         log.info("%s: kept %s", path, ", ".join(kept))
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether a stage is finished and none of its files was removed or cut since."""
-    manifest = path / "manifest.json"
+    manifest = path / MANIFEST
     if not manifest.is_file():
         return False
     recorded, outputs = read_record(manifest)["outputs"], count(path)
-    if outputs == {name: recorded[name] for name in outputs}:
-        return True
+    return outputs == {name: recorded[name] for name in outputs}
+
+
+def _prepare_rest(path: Path) -> None:
+    """Make a stage ready to go on; of a finished one, files were removed or changed."""
+    if not (path / MANIFEST).is_file():
+        return
     log.warning("%s: files were removed or changed since it was finished; working on it", path)
-    manifest.unlink()
+    (path / MANIFEST).unlink()
     # Existing files are not made again, so cut files must go.
     if cut := remove_cut(path):
         log.warning("%s: %d files of another size are made again, first %s", path, len(cut), cut[0])
-    return False
 
 
 def remove_leftovers(path: Path) -> None:

@@ -2,11 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from esol.errors import InputError
+from esol.errors import InputError, spelled
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,8 +64,17 @@ def within(low: int, high: int) -> Rule:
 
 def one_of(*values: object) -> Rule:
     """One of a few values."""
-    *others, last = map(str, values)
-    return Rule(f"{', '.join(others)} or {last}", lambda value: value in values)
+    return Rule(either(map(spelled, values)), lambda value: value in values)
+
+
+def either(words: Iterable[str]) -> str:
+    """The words as a choice.
+
+    >>> either(["auto", "4", "8"])
+    'auto, 4 or 8'
+    """
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def named(text: str) -> Rule:
@@ -83,7 +92,8 @@ def percent(value: str) -> float | None:
 def check(ok: bool, key: str, value: object, allowed: str) -> None:
     """Raise an InputError unless ``ok``."""
     if not ok:
-        raise InputError(f"{key} = {value!r}: must be {allowed}")
+        shown = repr(value) if isinstance(value, str) else spelled(value)
+        raise InputError(f"{key} = {shown}: must be {allowed}")
 
 
 def check_ranges(group: Any, prefix: str = "") -> None:

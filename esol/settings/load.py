@@ -20,6 +20,7 @@ from jsonargparse import (
 
 from esol.errors import InputError
 from esol.settings import Settings
+from esol.settings.values import wrong_value
 from esol.system.read import read_yaml
 
 
@@ -70,10 +71,12 @@ def check_keys(path: Path) -> None:
         InputError: the file is not YAML, or has a key that no setting has.
     """
     content = read_yaml(path)
+    if content is None:
+        raise InputError(f"{path}: no settings in it: write some, or leave the file out")
     if isinstance(content, dict):
         # Their own keys are the parser's to check.
         content = {key: value for key, value in content.items() if key not in RETIRED}
-    _check_group(content if content is not None else {}, asdict(Settings()), path, "")
+    _check_group(content, asdict(Settings()), path, "")
 
 
 def _check_group(content: Any, known: dict[str, Any], path: Path, prefix: str) -> None:
@@ -116,10 +119,6 @@ def _load_yaml(text: str) -> Any:
         raise yaml.YAMLError("nested too deeply") from error
 
 
-_VALUE = "expected one of "
-"""Prefix of jsonargparse's message about a wrong value."""
-
-
 class _Formatter(DefaultHelpFormatter):
     """Help that shows a setting's type and range without the word Annotated."""
 
@@ -129,13 +128,16 @@ class _Formatter(DefaultHelpFormatter):
 
 
 class Parser(ArgumentParser):
-    """Parser whose errors are one line, without the usage text."""
+    """Parser whose errors are one line, without the usage text; flags are whole names."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise the message as an InputError."""
+        if wrong := wrong_value(str(message)):
+            raise InputError(wrong)
         line = " ".join(part.strip(" -") for part in str(message).splitlines() if part.strip())
-        line = line.replace("Expected a typing.Literal", _VALUE)
-        line = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", line)
         raise InputError(line.replace("Parser key ", "").strip() + self._nearest(line))
 
     def told(self) -> dict[str, str]:
@@ -153,9 +155,7 @@ class Parser(ArgumentParser):
         return told
 
     def _nearest(self, message: str) -> str:
-        """What a misspelt key may have been meant to be; "" if it is the value that is wrong."""
-        if _VALUE in message:
-            return ""
+        """What a misspelt key may have been meant to be; "" if none is near."""
         keys = [
             option.lstrip("-")
             for option in self._option_string_actions
@@ -269,15 +269,24 @@ def stored_settings(path: Path) -> Settings:
     Raises:
         InputError: they cannot be read, perhaps because another version wrote them.
     """
-    content = read_yaml(path)
-    data = content.get("data") if isinstance(content, dict) else None
-    older = data is None or (isinstance(data, dict) and "untagged" not in data)
     try:
-        return load_settings(path, *(EARLIER if older else ()))
+        return load_settings(path, *earlier_flags(path))
     except InputError as error:
         raise InputError(
             f"{error} (of a run: was it edited, or made by another version of esol?)"
         ) from error
+
+
+def earlier_flags(path: Path) -> tuple[str, ...]:
+    """Flags that say what a run did whose stored settings lack a setting that came later.
+
+    Raises:
+        InputError: the file is not YAML.
+    """
+    content = read_yaml(path)
+    data = content.get("data") if isinstance(content, dict) else None
+    older = data is None or (isinstance(data, dict) and "untagged" not in data)
+    return EARLIER if older else ()
 
 
 def dump_settings(settings: Settings) -> str:

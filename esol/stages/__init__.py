@@ -1,12 +1,14 @@
 """The stages: settings and files in, files out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.report.summary import write_report
-from esol.runs.folder import RunFolder
+from esol.runs.folder import DESCRIPTION, SETTINGS, RunFolder
+from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import FolderLock
 from esol.settings import LEARNS, Settings
@@ -23,11 +25,11 @@ from esol.stages import (
     segment,
     shrink,
 )
-from esol.stages.checks import check_input
+from esol.stages.checks import check_input, check_others, check_places
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, all_wait, main_process
 from esol.system.files import write_atomic, write_json
-from esol.system.progress import log
+from esol.system.progress import duration, log, whole_run
 
 BY_NAME: dict[str, Callable[[Job], None]] = {
     "classify": classify.classify,
@@ -68,40 +70,73 @@ def run(
     Raises:
         InputError: something the user gave is wrong.
     """
-    names = _stages(settings, first, last)
+    method = _stages(settings, first, last)
+    names = tuple(name for name in method if STAGES[name].is_on(settings))
     job = Job(settings, open_dataset(data, settings.data), RunFolder(Path(out)), overwrite)
-    all_from_main(lambda: check_input(job, names))
-    for note in job.data.notes:
+    plan = all_from_main(lambda: _plan(job, names))
+    for note in (*job.data.notes, *(f"{name}: off" for name in method if name not in names)):
         log.info("%s", note)
+    if overwrite:
+        _say_what_is_replaced(plan, names)
     lock = FolderLock(job.run.path)
     all_from_main(lock.acquire)
     try:
-        _work(job, names, data, last)
+        if main_process():
+            # Only now: a command that was refused must not change what the run says of itself.
+            _describe(job, data)
+        if plan.to_do:
+            with whole_run(plan.seconds(names)) as begin:
+                for name in names:
+                    begin(name, STAGES[name].purpose)
+                    BY_NAME[name](job)
+        elif names:
+            log.info("done before: %s", ", ".join(names))
+        report = job.run.path / "report.html"
+        if last == "evaluate" and main_process() and (plan.to_do or not report.is_file()):
+            write_report(job.run.path)
+        all_wait()
     finally:
         lock.release()
     return job.run.path
 
 
-def _work(job: Job, names: Sequence[str], data: Path | str, last: str) -> None:
-    """Do the stages, and say what was done."""
-    new = not (job.run.path / "run.json").exists()
+def _plan(job: Job, names: Sequence[str]) -> Plan:
+    """What will be done to the stages, after all checks.
+
+    Raises:
+        InputError: something the user gave is wrong, or work of other settings is in the way.
+    """
+    check_places(job)
+    order = _stages(job.settings, next(iter(STAGES)), list(STAGES)[-1])
+    order = tuple(name for name in order if STAGES[name].is_on(job.settings))
+    check_others(job, names, order, idle=False)
+    plan = Plan(job.run, job.overwrite)
+    looking = replace(job, plan=plan)
     for name in names:
-        BY_NAME[name](job)
-        # What an interrupted first run leaves is a run folder, too.
-        if new and name == names[0] and main_process():
-            _describe(job, data)
-    if main_process():
-        # Only now: a command that was refused must not change what the run says of itself.
-        if not new:
-            _describe(job, data)
-        if last == "evaluate":
-            write_report(job.run.path)
-    all_wait()
+        if STAGES[name].renewed and plan.to_do:
+            plan.expect(name)
+        else:
+            BY_NAME[name](looking)
+    if not plan.to_do:
+        check_others(job, names, order, idle=True)
+    check_input(job, plan)
+    return plan
+
+
+def _say_what_is_replaced(plan: Plan, names: Sequence[str]) -> None:
+    """One line on what --overwrite keeps and costs, before it begins."""
+    anew, new, seconds = plan.replacement()
+    if not anew:
+        return
+    kept = ", ".join(name for name in names if name not in plan.to_do) or "nothing"
+    cost = "" if seconds is None else f": about {duration(seconds)}, as last time"
+    then = f"; then {', '.join(new)}" if new else ""
+    log.info("--overwrite: keeps %s; makes %s anew%s%s", kept, ", ".join(anew), cost, then)
 
 
 def _describe(job: Job, data: Path | str) -> None:
-    write_atomic(job.run.path / "settings.yaml", dump_settings(job.settings))
-    write_json(job.run.path / "run.json", {"data": str(Path(data).resolve())})
+    write_atomic(job.run.path / SETTINGS, dump_settings(job.settings))
+    write_json(job.run.path / DESCRIPTION, {"data": str(Path(data).resolve())})
 
 
 def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """What is refused before any work, because it would only fail hours later."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 from esol.data import Dataset, Sample
 from esol.data.balance import tag_warnings
@@ -10,11 +13,16 @@ from esol.data.reading import Truth
 from esol.data.selection import evenly_spaced
 from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
+from esol.networks.weights import weights_digest
+from esol.runs.manifest import OTHER_CONTENTS, first_difference
+from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
-from esol.settings import Segment
+from esol.runs.work import OtherSettingsError
+from esol.settings import Segment, Settings
 from esol.stages.job import Job
 from esol.stages.networks import networks
 from esol.system.distributed import processes
+from esol.system.files import plain
 from esol.system.progress import log
 from esol.training.tracking import check_tracker
 
@@ -22,17 +30,93 @@ LOOKED_AT = 100
 """Most masks of a list that are read before any work, unless these are wrong."""
 
 
-def check_input(job: Job, stages: Sequence[str]) -> None:
-    """Look at what the stages to be run will need.
+def check_places(job: Job) -> None:
+    """Look at folders and lists, without which no stage's identity is known.
 
     Raises:
-        InputError: something is missing or does not fit.
+        InputError: the run is among the photos, or there is no such list or tracker.
     """
     if job.run.path.resolve() == job.data.root.resolve():
         raise InputError(f"{job.run.path} is the data folder; give another folder for the results")
     if job.settings.machine.track != "none":
         check_tracker(job.settings.machine)
-    todo = [stage for stage in stages if job.overwrite or not job.run.is_finished(stage)]
+    lists = job.lists()
+    if unknown := [name for name in lists if name not in job.data.splits]:
+        known = ", ".join(job.data.splits)
+        raise InputError(
+            f"cams.lists = {unknown[0]!r}: must be of data.train, data.evaluate ({known})"
+        )
+    if left_out := [name for name in job.settings.data.evaluate if name not in lists]:
+        raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")
+
+
+def check_others(job: Job, names: Sequence[str], order: Sequence[str], *, idle: bool) -> None:
+    """Refuse settings and photos that finished stages outside of the command do not have.
+
+    The run would then say of itself what it was not made with, and what is measured or learned
+    from would not be what the settings say. Later stages have to follow the work that is done
+    now, perhaps with other settings; if none is done, their own settings must stay.
+
+    Args:
+        job: settings, data and run.
+        names: stages of the command.
+        order: all stages of the method.
+        idle: whether there is nothing to do: the later stages are looked at, and not the earlier.
+
+    Raises:
+        OtherSettingsError: there are such.
+    """
+    if not names:
+        return
+    place = order.index(names[-1]) + 1 if idle else order.index(names[0])
+    for name in order[place:] if idle else order[:place]:
+        if not job.run.is_finished(name):
+            continue
+        identity = job.run.manifest(name)["identity"]
+        groups = [key for key in identity if not idle or key == name]
+        old, new = _comparable(job, identity, groups)
+        if difference := first_difference(old, new):
+            call = f"esol run {job.run.path}"
+            advice = f"leave that setting out, or change it there: {call} --from {name} --overwrite"
+            if difference.removeprefix(OTHER_CONTENTS).startswith("data."):
+                advice = f"the photos are others now; make all anew: {call} --overwrite"
+            raise OtherSettingsError(f"{job.run.stage(name)} was made with {difference}", advice)
+
+
+def _comparable(
+    job: Job, identity: Mapping[str, Any], groups: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and photos in a finished stage's identity, and what they are in this job."""
+    settings, known = job.settings.resolved(), {one.name for one in fields(Settings)} - {"data"}
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    for key in groups:
+        if key in known:
+            old[key], new[key] = identity[key], plain(settings.group(key))
+        elif key == "data" and isinstance(identity[key], dict):
+            lists = [name for name in identity[key] if name in job.data.splits]
+            new[key] = plain(job.data.fingerprint(*lists))
+            old[key] = {part: identity[key].get(part) for part in new[key]}
+    for key in ("backbone", "segment"):
+        if key in new and isinstance(old[key], dict):
+            path = Path(new[key]["weights"])
+            # A finished stage needs them no more: they may be gone.
+            gone = path.suffix == ".safetensors" and not path.is_file()
+            new[key]["weights"] = (
+                old[key].get("weights") if gone else weights_digest(str(path), f"{key}.weights")
+            )
+    return old, new
+
+
+def check_input(job: Job, plan: Plan) -> None:
+    """Look at what the stages to be worked on will need.
+
+    Raises:
+        InputError: something is missing or does not fit.
+    """
+    todo = tuple(plan.to_do)
+    if not todo:
+        return
     _check_lists(job, todo)
     _check_batches(job, todo)
     _check_truth(job, todo)
@@ -42,35 +126,34 @@ def check_input(job: Job, stages: Sequence[str]) -> None:
         job.check_saliency(job.settings.data.train)
     if "segment" in todo or "evaluate" in todo:
         job.run.corrections.check(job.data.classes)
-    for network in networks(job.settings, job.classes, todo):
+    for network in networks(job.settings, job.classes, lambda *of: _trains(job, plan, *of)):
         del network  # one at a time
     if "segment" in todo:
         _check_sizes(job.settings.segment)
-    tags = [sample.tags for sample in job.training_samples()]
-    for line in tag_warnings(job.settings.data.train, tags, job.data.classes):
-        log.warning("%s", line)
-    for line in contradiction_warnings(job.data.samples(name) for name in job.lists()):
-        log.warning("%s", line)
+    # What was said when the run began need not be said again when it goes on.
+    if job.settings.learns[0] in todo:
+        tags = [sample.tags for sample in job.training_samples()]
+        for line in tag_warnings(job.settings.data.train, tags, job.data.classes):
+            log.warning("%s", line)
+        for line in contradiction_warnings(job.data.samples(name) for name in job.lists()):
+            log.warning("%s", line)
+
+
+def _trains(job: Job, plan: Plan, stage: str, kind: str) -> bool:
+    """Whether a network has still to be trained, and needs its initial weights."""
+    outlook = plan.to_do.get(stage)
+    return outlook is not None and job.run.weights(stage, kind).name not in outlook.kept
 
 
 def _check_lists(job: Job, todo: Sequence[str]) -> None:
     settings, lists = job.settings, job.lists()
-    unknown = [name for name in lists if name not in job.data.splits]
-    if unknown:
-        known = ", ".join(job.data.splits)
-        raise InputError(
-            f"cams.lists = {unknown[0]!r}: must be of data.train, data.evaluate ({known})"
-        )
-    left_out = [name for name in settings.data.evaluate if name not in lists]
-    if left_out:
-        raise InputError(f"cams.lists: must hold {left_out[0]!r}, which data.evaluate measures")
     masks, segment = settings.masks, settings.segment
     given = masks.saliency and masks.source != "crf"  # what auto means is a constant there
     chooses = not isinstance(masks.threshold, float) and not given
     learns = (
         ("refine" in todo and "irn" in settings.refine.methods)
         or ("masks" in todo and chooses)
-        or ("segment" in todo and segment.network != "none" and not segment.truth)
+        or ("segment" in todo and not segment.truth)
     )
     if learns and settings.data.train not in lists:
         raise InputError(
@@ -97,7 +180,7 @@ def _check_batches(job: Job, todo: Sequence[str]) -> None:
 def _check_sizes(segment: Segment) -> None:
     """Maps never show a network more than it has learned from; here the setting decides."""
     low, high = segment.input.longest
-    if segment.network != "none" and segment.input.resize == "crop" and segment.longest > high:
+    if segment.input.resize == "crop" and segment.longest > high:
         log.warning(
             "segment.longest = %d: the network is tested on photos larger than those it learns from"
             " (segment.input.longest: [%d, %d]); lower it, or widen that range",
@@ -109,7 +192,7 @@ def _check_truth(job: Job, todo: Sequence[str]) -> None:
     """Masks have their photos' sizes, and are there where they are learned from."""
     data, lists = job.data, job.settings.data.evaluate
     segment = job.settings.segment
-    if "segment" in todo and segment.truth and segment.network != "none":
+    if "segment" in todo and segment.truth:
         train = job.settings.data.train
         if data.truth is None or all(s.mask is None for s in data.samples(train)):
             raise InputError(

@@ -30,17 +30,17 @@ def evaluate(job: Job) -> None:
         "threshold": job.settings.seeds.threshold,
         "irn threshold": job.settings.refine.threshold,
         "measured": [*map_thresholds, *mask_folders],
-        "truth": {split: job.data.truth_fingerprint(split) for split in lists},
+        "truth": {split: job.truth_fingerprint(split) for split in lists},
         **({"corrected": corrected} if corrected else {}),
     }
     measured = [name for name, stage in STAGES.items() if stage.measured]
-    for name in measured:
-        if job.run.is_finished(name) and not job.run.is_current(name):
-            log.warning("evaluate: %s is older than what it was made from; left out", name)
     after = ("cams", *(name for name in measured if job.run.is_current(name)))
-    with job.enter("evaluate", after=after, lists=lists, reads=reads, grows=True) as stage:
+    with job.enter("evaluate", after=after, lists=lists, reads=reads) as stage:
         if stage is None:
             return
+        for name in measured:
+            if job.run.is_finished(name) and not job.run.is_current(name):
+                log.warning("evaluate: %s is older than what it was made from; left out", name)
         results = {
             split: _evaluate_list(job, split, map_thresholds, mask_folders) for split in lists
         }

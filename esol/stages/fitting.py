@@ -1,6 +1,7 @@
 """Networks of the stages: create them, train them, load trained ones."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,7 +54,9 @@ def trained_localizer(job: Job, *stages: str) -> Localizer:
     return model.to(device_of(job.settings.machine.device))
 
 
-def new_peer(settings: Settings, classes: int, kind: str, *, fixed: bool = False) -> PeerNetwork:
+def new_peer(
+    settings: Settings, classes: int, kind: str, *, fixed: bool = False, loaded: bool = False
+) -> PeerNetwork:
     """The network of a compared method that makes maps of one kind, with random head.
 
     Args:
@@ -61,8 +64,10 @@ def new_peer(settings: Settings, classes: int, kind: str, *, fixed: bool = False
         classes: their number, K.
         kind: of maps.
         fixed: nothing of its backbone learns, and its weights are still to be loaded.
+        loaded: its weights are still to be loaded, so it needs no initial ones.
     """
-    backbone = Backbone.fixed(settings.backbone) if fixed else Backbone(settings.backbone)
+    initial = replace(settings.backbone, weights="none") if loaded else settings.backbone
+    backbone = Backbone.fixed(initial) if fixed else Backbone(initial)
     head = Head(backbone.channels, classes + (kind == "eps"), settings.head)
     if kind == "sccam":
         return SubcategoryClassifier(backbone, head, classes * settings.sccam.clusters)
@@ -119,7 +124,7 @@ def tagged_inputs(
     key = job.cache_key(of_classifier=of_classifier)
     if key is None:
         return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
-    # Of all: features are computed in groups, which must not depend on the stage.
+    # Of all, at once: a stage for photos of some tags alone would compute the others later.
     cache = compute_features(backbone.eval(), members, settings, job.run.path, key)
     flip = settings.input.flip
     return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.weights import weights_digest
 from esol.runs.folder import RunFolder
+from esol.runs.plan import PENDING, Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OpenStage, Part, work_on
 from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
-from esol.system.files import sha256
+from esol.system.files import sha256_once
 from esol.training.fit import TrainingRun
 
 
@@ -30,12 +31,16 @@ class Job:
         data: the opened data set.
         run: the run's folder.
         overwrite: replace stages of other settings.
+        plan: if given, stages are looked at for it, and none is entered.
+        truths: list -> digest of its ground truth, as far as it was asked for.
     """
 
     settings: Settings
     data: Dataset
     run: RunFolder
     overwrite: bool = False
+    plan: Plan | None = None
+    truths: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def classes(self) -> int:
@@ -142,16 +147,29 @@ class Job:
         return "" if backbone.frozen else str(self.run.outputs_of("classify")["sha256"])
 
     def contents(self, stage: str, files: Iterable[Path]) -> str:
-        """SHA-256 over some files of an earlier stage, in this order.
+        """SHA-256 over some files of an earlier stage, in this order; PENDING before it is made.
 
         Raises:
             InputError: the stage is not finished, or a file is missing.
         """
-        self.run.outputs_of(stage)
+        if self._outputs_of(stage) == PENDING:
+            return PENDING
         digest = hashlib.sha256()
         for path in files:
-            digest.update(bytes.fromhex(sha256(path)))
+            digest.update(bytes.fromhex(sha256_once(path)))
         return digest.hexdigest()
+
+    def truth_fingerprint(self, split: str) -> str:
+        """SHA-256 over the ground truth of a list, read once by this command."""
+        if split not in self.truths:
+            self.truths[split] = self.data.truth_fingerprint(split)
+        return self.truths[split]
+
+    def _outputs_of(self, stage: str) -> Any:
+        """What an identity says of an earlier stage."""
+        if self.plan is not None and stage in self.plan.to_do:
+            return PENDING
+        return self.run.outputs_of(stage)
 
     def enter(
         self,
@@ -160,7 +178,6 @@ class Job:
         after: tuple[str, ...],
         lists: tuple[str, ...],
         reads: Mapping[str, Any] | None = None,
-        grows: bool = False,
         parts: Sequence[Part] = (),
     ) -> AbstractContextManager[OpenStage | None]:
         """Open a stage's folder; see :func:`esol.runs.work.work_on`.
@@ -172,7 +189,6 @@ class Job:
             after: earlier stages whose outputs it reads.
             lists: photo lists that it reads.
             reads: whatever else it reads.
-            grows: passed on.
             parts: passed on.
         """
         settings = self.settings.resolved()
@@ -183,14 +199,16 @@ class Job:
                 weights = identity[group]["weights"]
                 identity[group]["weights"] = weights_digest(weights, f"{group}.weights")
         identity |= reads or {}
-        identity["after"] = {earlier: self.run.outputs_of(earlier) for earlier in after}
+        identity["after"] = {earlier: self._outputs_of(earlier) for earlier in after}
         identity["data"] = self.data.fingerprint(*lists)
+        if self.plan is not None:
+            self.plan.look(stage, identity, parts)
+            return nullcontext()
         return work_on(
             self.run,
             stage,
             identity,
             overwrite=self.overwrite,
             settings=dump_settings(self.settings),
-            grows=grows,
             parts=parts,
         )

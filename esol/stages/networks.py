@@ -1,6 +1,6 @@
 """The networks of a run, built before any work: what they are, and whether they can be."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -12,39 +12,41 @@ from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
-from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.stages.fitting import new_peer
 from esol.system.progress import log
 
 
-def networks(settings: Settings, classes: int, stages: Sequence[str]) -> Iterator[nn.Module]:
-    """The networks that some stages train, as they start.
+def networks(
+    settings: Settings, classes: int, is_wanted: Callable[[str, str], bool]
+) -> Iterator[nn.Module]:
+    """The networks that stages train, as they start.
 
     Args:
         settings: all settings.
         classes: their number, K.
-        stages: names.
+        is_wanted: whether a network is: of a stage's name, and of a kind of maps ("" where the
+            stage trains one network).
 
     Raises:
         InputError: one cannot be built, or its initial weights cannot be had.
     """
     segment = settings.segment
-    segments = "segment" in stages and segment.network != "none"
-    # Files first: a download that fails takes a minute.
-    learns = [stage for stage in settings.learns if stage in stages]
-    if learns:
+    wanted = {stage for stage in (*settings.learns, "refine", "segment") if is_wanted(stage, "")}
+    peers = [kind for kind in settings.map_kinds if is_wanted("peer", kind)]
+    # Files first: a download that fails takes time.
+    if wanted & set(settings.learns) or peers:
         weights_digest(settings.backbone.weights)
-    if segments:
+    if "segment" in wanted:
         weights_digest(segment.weights, "segment.weights")
-    if "classify" in learns:
+    if "classify" in wanted:
         yield Classifier.start(settings, classes)
-    if "peer" in learns:
-        for kind in settings.map_kinds:
+    if "peer" in settings.learns:
+        for kind in peers:
             yield new_peer(settings, classes, kind)
-    if "refine" in stages and "irn" in settings.refine.methods:
+    if "refine" in wanted and "irn" in settings.refine.methods:
         yield AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
-    if segments:
+    if "segment" in wanted and segment.network != "none":
         segmenter = Segmenter(segment, classes + 1)
         if segment.stride not in ("auto", segmenter.actual_stride):
             log.warning(
@@ -74,7 +76,7 @@ def try_networks(settings: Settings, classes: int) -> str:
         segment=replace(segment, weights=_at_hand(segment.weights)),
     )
     told = {}
-    for network in networks(offline, classes, list(STAGES)):
+    for network in networks(offline, classes, lambda *of: True):
         if isinstance(network, Segmenter):
             side = segment.input.size
             _shown(network, side, "segment.input.size", segment.encoder)

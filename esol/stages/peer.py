@@ -74,7 +74,11 @@ def _trained(
     """Train from the start, unless that was done before; writes FOLDER/KIND.safetensors."""
     kind, folder, losses, optimisation = training
     torch.manual_seed(job.settings.seed)
-    network = new_peer(job.settings, job.classes, kind).to(device_of(job.settings.machine.device))
+    weights = folder / job.run.weights("peer", kind).name
+    # Those of an earlier call need no initial ones, which may have to be downloaded.
+    loaded = all_from_main(weights.exists)
+    network = new_peer(job.settings, job.classes, kind, loaded=loaded)
+    network = network.to(device_of(job.settings.machine.device))
     more = [module for name, module in network.named_children() if name in ("sub", "suppressors")]
     label = f"peer: {folder.name if folder != stage.path else kind}"
 
@@ -85,7 +89,6 @@ def _trained(
         run = job.training_run(folder, label, key)
         return fit(network, losses, inputs(network), groups, optimisation, run)
 
-    weights = folder / job.run.weights("peer", kind).name
     stage.results |= train_once(network, weights, train)
     return network.eval()
 

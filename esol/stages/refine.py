@@ -21,7 +21,7 @@ from esol.runs.work import OpenStage, Part
 from esol.stages.fitting import backbone_stage, train_once, trained_backbone
 from esol.stages.job import Job
 from esol.system.distributed import all_in_order, all_wait, device_of, my_share
-from esol.system.progress import log, track
+from esol.system.progress import track
 from esol.training.fit import fit
 from esol.training.inputs import MaskFolder, photo_inputs
 from esol.training.steps import METRICS
@@ -54,9 +54,6 @@ _IRN = (
 def refine(job: Job) -> None:
     """Refine seeds; writes crf/NAME.png, labels/NAME.png, irn.safetensors, irn/NAME.npz."""
     settings, lists = job.settings, job.lists()
-    if not settings.refine.methods:
-        log.info("refine: off")
-        return
     crf, irn = ("crf" in settings.refine.methods), ("irn" in settings.refine.methods)
     with job.enter(
         "refine",

@@ -18,7 +18,7 @@ from esol.settings import requested_stride
 from esol.stages.fitting import last_losses
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, device_of, my_share
-from esol.system.progress import log, track
+from esol.system.progress import track
 from esol.training.fit import fit, forget_checkpoints
 from esol.training.inputs import MaskFolder, photo_inputs
 from esol.training.steps import METRICS
@@ -39,9 +39,6 @@ PARTS = (
 def segment(job: Job) -> None:
     """Train the network on pseudo masks; writes model.safetensors, predictions/NAME.png."""
     settings = job.settings.segment
-    if settings.network == "none":
-        log.info("segment: off")
-        return
     photos = _photos(job)
     corrected = _corrected(job, photos)
     description = _description(job, corrected.get("photos", 0))

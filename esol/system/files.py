@@ -1,5 +1,6 @@
 """Files that are whole or absent: temporary name in the same folder, then one rename."""
 
+import functools
 import hashlib
 import json
 import math
@@ -146,6 +147,22 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """As :func:`sha256`; read once by this process while size and time of change stay.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    with readable(path):
+        stat = path.stat()
+    return _sha256_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    return sha256(path)
 
 
 def require_room(folder: Path, needed: int) -> None:

@@ -20,7 +20,7 @@ from esol.errors import InputError
 from esol.networks.backbone import Backbone
 from esol.networks.weights import weights_digest
 from esol.settings import Settings
-from esol.system.distributed import all_gather, all_wait, my_share
+from esol.system.distributed import all_from_main, all_wait, my_share
 from esol.system.files import atomic, make_folder
 from esol.system.progress import log, track
 from esol.training.inputs import Example, Inputs, Planes
@@ -130,23 +130,27 @@ def compute_features(
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run, trained))
-    groups = my_share([samples[i : i + BATCH] for i in range(0, len(samples), BATCH)])
-    # A group is done again as a whole: a photo's last bit may depend on its companions.
-    todo = [group for group in groups if not all(cache.path(s).exists() for s in group)]
-    photos = sum(all_gather(sum(map(len, todo))))
-    if not photos:
+    # As one process sees them: another may have begun to write.
+    missing = all_from_main(
+        lambda: [place for place, sample in enumerate(samples) if not cache.path(sample).exists()]
+    )
+    if not missing:
         return cache
     make_folder(cache.folder)
     device = next(backbone.parameters()).device
     backbone = copy.deepcopy(backbone).fold()  # the caller's may have to be saved yet
-    _check_room(backbone, photos, settings, cache.folder, device)
-    start = len(groups) - len(todo)
-    for group in track(todo, "features", total=len(groups), start=start, unit="batches"):
+    _check_room(backbone, len(missing), settings, cache.folder, device)
+    todo = [samples[place] for place in missing]
+    groups = my_share([todo[start : start + BATCH] for start in range(0, len(todo), BATCH)])
+    for group in track(groups, "features", total=len(groups), unit="batches"):
         with enough_memory([sample.image for sample in group], "input.size"):
             images = [squash(load_image(sample.image), settings.input.size) for sample in group]
+            # Always as many: the last bit of a photo may depend on how many are computed at once,
+            # and must not depend on what was there before.
+            images += [images[-1]] * (BATCH - len(group))
             batch = torch.stack([to_tensor(image) for image in images]).to(device)
             both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
-        for sample, pair in zip(group, both.half().cpu().numpy(), strict=True):
+        for sample, pair in zip(group, both.half().cpu().numpy()[: len(group)], strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)
     all_wait()

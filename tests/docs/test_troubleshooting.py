@@ -113,6 +113,11 @@ def classified() -> None:
     assert main(["classify", SMOKE, "photos", "runs/mine"]) == 0
 
 
+def moved() -> None:
+    classified()
+    Path("photos").rename("elsewhere")
+
+
 def unmeasured() -> None:
     shutil.rmtree("photos/masks")
     assert main(["run", SMOKE, "photos", "runs/mine", "--until", "segment", *BARE]) == 0
@@ -160,6 +165,7 @@ SPOILED: dict[str, Callable[[], object]] = {
         Path(f"photos/images/{number}.nef").touch() for number in range(2)
     ],
     "Folders that are no tags": lists_alone,
+    "The photos have moved": moved,
     "A file of another label tool": exported,
     "A damaged photo": truncated,
     "A mask of the wrong kind": mask(lambda image: image.convert("RGB")),
@@ -174,7 +180,10 @@ SPOILED: dict[str, Callable[[], object]] = {
     "No run there": lambda: Path("runs/mine").mkdir(parents=True),
     "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),
     "Weights in a PyTorch file": lambda: torch.save({"a": torch.ones(1)}, "mine.pth"),
+    "Photos without a row": lambda: shutil.copy("photos/images/00003.jpg", "photos/images/new.jpg"),
     "Made with other settings": classified,
+    "A setting of another stage": classified,
+    "What --overwrite costs": classified,
     "Nothing is measured": unmeasured,
 }
 """Heading -> what is done to good photos, or beforehand, for its messages to come."""

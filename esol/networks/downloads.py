@@ -1,0 +1,65 @@
+"""Initial weights from the Hugging Face Hub: told before they come, refused at once offline."""
+
+import functools
+from typing import NoReturn
+
+import timm
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
+
+from esol.errors import InputError, one_line
+from esol.system.progress import log
+
+WEIGHTS = "model.safetensors"
+"""File of a network's weights on the Hub."""
+
+PATIENCE = 10.0
+"""Seconds that the Hub has to answer."""
+
+
+def announce_timm(name: str, key: str) -> None:
+    """Announce the weights that timm will download for a network; see :func:`announce`."""
+    known = timm.is_model(name.split(".")[0])
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=False) if known else None
+    if settings is not None and settings.hf_hub_id:
+        repository, _, revision = str(settings.hf_hub_id).partition("@")
+        announce(name, key, repository, settings.hf_hub_filename or WEIGHTS, revision or None)
+
+
+@functools.cache
+def announce(
+    name: str, key: str, repository: str, file: str = WEIGHTS, revision: str | None = None
+) -> None:
+    """Say which file is about to be downloaded, unless it is on this machine.
+
+    Args:
+        name: of the network.
+        key: setting that messages name.
+        repository: on the Hub.
+        file: in it.
+        revision: of it, None for the newest.
+
+    Raises:
+        InputError: the Hub does not answer.
+    """
+    if isinstance(try_to_load_from_cache(repository, file, revision=revision), str):
+        return
+    url = hf_hub_url(repository, file, revision=revision)
+    try:
+        bytes_ = get_hf_file_metadata(url, timeout=PATIENCE).size
+    except EntryNotFoundError:
+        bytes_ = None  # under another name, which the library looks for
+    # What the Hub's client raises where there is no network is not an OSError.
+    except Exception as error:
+        refuse(name, key, error, url)
+    size = "" if bytes_ is None else f", {bytes_ / 1e6:,.0f} MB"
+    log.info("%s: downloading %s%s", name, url, size)
+
+
+def refuse(name: str, key: str, error: Exception, url: str = "") -> NoReturn:
+    """Raise the InputError for weights that could not be downloaded; the reason is not cut."""
+    reason = f"{url}: {one_line(error)}" if url else one_line(error)
+    raise InputError(
+        f"{key} = 'imagenet': {name} could not be downloaded ({reason}); give a .safetensors file,"
+        " or 'none' to start from random weights"
+    ) from error
