@@ -29,7 +29,7 @@ from esol.system.progress import track
 THREADS = 4
 """Photos read at a time: decoding releases Python's lock, and few large ones fit into memory."""
 
-PICTURE = 240
+PICTURE = 208
 """Longest side of a picture on the first screen, pixels."""
 
 
