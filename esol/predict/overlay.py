@@ -31,7 +31,7 @@ def draw_overlay(
     Returns:
         RGB picture of the photo's width; higher than the photo by the strip.
     """
-    shown = [value for value in np.unique(mask).tolist() if 0 < value <= len(classes)]
+    shown = classes_in(mask, len(classes))
     named = [(value, f"{value} {_drawable(classes[value - 1])}") for value in shown]
     legend = _Legend.of(named or [(0, _NONE)], photo.size)
     height = photo.height + (legend.height if classes else 0)
@@ -44,6 +44,12 @@ def draw_overlay(
     if classes:
         legend.draw(result, photo.height)
     return result
+
+
+def classes_in(mask: NDArray[np.uint8], number: int) -> list[int]:
+    """Values of the classes in an (H, W) mask, ascending; ``number``: K, of all classes."""
+    counts = Image.fromarray(mask).histogram()
+    return [value for value in range(1, number + 1) if counts[value]]
 
 
 @dataclass(frozen=True)

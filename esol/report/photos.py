@@ -17,7 +17,7 @@ from esol.masks.pseudo import confidence
 from esol.masks.seeds import photo_seed
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.histogram import thresholds
-from esol.predict.overlay import draw_overlay
+from esol.predict.overlay import classes_in, draw_overlay
 from esol.report.answer import Picture
 from esol.report.gallery import Gallery, Shot, jpeg, reduced, shot
 from esol.report.known import Known
@@ -134,7 +134,7 @@ def pictures(run: RunFolder, data: Dataset, known: Known, ranked: Ranked) -> lis
         mask = _finished(run, known, sample)
         photo = reduced(load_image(sample.image), PICTURE)
         small = np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.NEAREST))
-        shown = [v for v in np.unique(mask).tolist() if 0 < v <= len(data.classes)]
+        shown = classes_in(mask, len(data.classes))
         colours = [(data.classes[v - 1], "#" + bytes(palette()[v]).hex()) for v in shown]
         picture = jpeg(draw_overlay(photo, small))
         made.append(Picture(sample.name, rank, value, picture, photo.size, colours))
