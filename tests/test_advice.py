@@ -122,7 +122,7 @@ CASES = [
     ),
     (measured(masks=kind(0.50) | {"fixed": {"miou": 0.5, "per_class": {
         "background": {"iou": 0.9}, "cat": {"iou": None}, "dog": {"iou": 0.01}}}}),
-        "Look at the photos of dog", "IoU of dog 1.0"),
+        "Look at the photos of dog", "IoU of the masks on train: dog 1.0"),
     (
         measured(segmentation=kind(0.30)),
         "Train the network longer: segment.fit.epochs 8",

@@ -151,7 +151,7 @@ def unlearned_classes(known: Known) -> Iterator[Advice]:
         shown = ", ".join(f"{n} {100 * iou:.1f}" for iou, n in missed[:_NAMED])
         yield Advice(
             f"Look at the photos of {missed[0][1]} in the gallery, and add more of them",
-            f"on {name} the masks hardly get it right: IoU of {shown}",
+            f"IoU of the masks on {name}: {shown}",
         )
 
 
