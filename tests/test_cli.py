@@ -326,9 +326,9 @@ def test_what_the_numbers_cannot_say_stands_beside_them(call, copy, photos, tmp_
         assert all("1 of 6 masks show other classes" in line and line in page for line in more)
         assert f"warning: {split}: {said}" in out
         assert f"evaluate: {split}: {said}" in err
-    numbers = [part.partition("<h3>")[0] for part in page.split("<h2>Numbers on")[1:]]
-    assert len(numbers) == len(metrics["lists"])
-    assert all(said in part for part in numbers)
+    first, _, rest = page.partition('<section id="gallery">')
+    assert all(f"Warning: {split}: {said}" in first for split in metrics["lists"])
+    assert rest.count("<h2>Numbers on") == len(metrics["lists"])
 
 
 def test_report_is_rebuilt_to_the_byte(call, copy):
@@ -340,9 +340,37 @@ def test_report_is_rebuilt_to_the_byte(call, copy):
     assert report.read_bytes() == before
 
 
-def test_report_of_an_unfinished_run_says_which_stage_is_missing(refused, copy):
-    (copy / STAGES["evaluate"].folder / "manifest.json").unlink()
-    assert "evaluate" in refused("report", copy)
+@pytest.mark.parametrize(
+    ("last", "shown", "absent"),
+    [
+        ("classify", ["No masks yet", "classify: loss by step"], ["expand: class", "<h2>Gallery"]),
+        ("cams", ["04-cams/", "No masks yet", 'id="data"'], ["07-masks", "Background fills"]),
+        ("masks", ["07-masks/", "Background fills", 'id="data"'], ["No masks", "08-segment"]),
+        ("segment", ["07-masks/", "08-segment/model.safetensors"], ["No masks yet"]),
+    ],
+)
+def test_report_of_an_unfinished_run_shows_what_is_there(call, copy, last, shown, absent):
+    stages = list(STAGES)
+    for stage in stages[stages.index(last) + 1 :]:
+        shutil.rmtree(copy / STAGES[stage].folder, ignore_errors=True)
+    code, _, err = call("report", copy)
+    assert code == 0, err
+    page = html.unescape((copy / "report.html").read_text())
+    visible = page.partition("<script>")[0]
+    assert all(text in visible for text in shown)
+    assert not any(text in visible for text in [*absent, "Numbers on"])
+    first = visible.partition('<section id="gallery">')[0]
+    assert (first.count("<img ") == 6) == (last != "classify")
+
+
+def test_report_refuses_photos_that_are_no_longer_those_of_the_run(refused, copy, photos, tmp_path):
+    data = Path(shutil.copytree(photos, tmp_path / "photos"))
+    (copy / "run.json").write_text(json.dumps({"data": str(data)}))
+    labels = (data / "labels.csv").read_text().splitlines()
+    (data / "labels.csv").write_text("\n".join(labels[:-1]) + "\n")
+    assert "changed since they were measured" in refused("report", copy)
+    shutil.rmtree(copy / STAGES["evaluate"].folder)
+    assert "changed since maps were made of them" in refused("report", copy)
 
 
 def test_photos_without_masks_give_seeds_and_a_report(call, photos, tmp_path):
@@ -352,7 +380,15 @@ def test_photos_without_masks_give_seeds_and_a_report(call, photos, tmp_path):
     assert code == 0
     assert "nothing is measured" in err
     assert len(list((tmp_path / "run" / STAGES["seeds"].folder).glob("*.png"))) == 24
-    assert (tmp_path / "run" / "report.html").is_file()
+    page = html.unescape((tmp_path / "run" / "report.html").read_text())
+    visible = page.partition('<script type="application/json"')[0]
+    rest = page.partition("</script>")[2].partition("<script>")[0]
+    for text in ("truth", "mIoU", "error", "Numbers on"):
+        assert text not in visible, text
+        assert text not in rest.partition("<details><summary>Settings")[0], text
+    assert "Background fills" in visible
+    assert "by confidence" in visible
+    assert "How often each class was found" in rest
     assert out.splitlines()[-1].startswith("report: ")
 
 

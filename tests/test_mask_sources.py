@@ -89,4 +89,6 @@ def test_masks_that_the_photos_contradict_are_reported(done, photos, tmp_path, m
         copy = made(done, photos, tmp_path, *flags)
     assert "masks: background fills" in caplog.text
     run(load_settings(str(SMOKE), *flags), photos, copy.path)
-    assert "Pseudo masks: background fills" in write_report(copy.path, photos=2).read_text()
+    first = write_report(copy.path, photos=2).read_text().partition('<section id="gallery">')[0]
+    assert "Background fills" in first
+    assert "masks.threshold 90%, or what you see" in first

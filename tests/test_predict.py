@@ -25,8 +25,9 @@ from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.ops.grids import stretched
 from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
-from esol.predict.folder import draw_overlay, photos_by_name
+from esol.predict.folder import photos_by_name
 from esol.predict.model import Model, load
+from esol.predict.overlay import draw_overlay
 from esol.predict.tiles import labelled, spans, weights
 from esol.runs.folder import RunFolder
 from esol.runs.work import work_on
@@ -482,6 +483,9 @@ def test_folder_keeps_names_and_skips_what_is_done(tmp_path):
         assert stored["classes"].tolist() == ["background", "red", "green"]
         assert stored["size"].tolist() == [60, 80]
         assert np.abs(stored["probabilities"] / 255 - expected.scores).max() <= 0.5 / 255 + 1e-6
+    with Image.open(out / "overlays/a.jpg") as overlay, Image.open(photos / "a.png") as photo:
+        assert overlay.width == photo.width
+        assert overlay.height > photo.height
     described = json.loads((out / "classes.json").read_text())["classes"]
     assert described[2] == {"value": 2, "name": "green", "colour": palette()[2].tolist()}
     net.seen.clear()
@@ -552,6 +556,28 @@ def test_an_overlay_is_the_same_in_bands(monkeypatch):
     assert np.array_equal(whole[kept], plain[kept])
     tinted = (plain[~kept].astype(int) + palette()[mask[~kept]]) // 2
     assert np.abs(whole[~kept].astype(int) - tinted).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(64, 48), (900, 60), (40, 700), (2000, 1500)])
+def test_a_legend_below_the_photo_names_what_is_in_it(size):
+    photo, mask = Image.new("RGB", size, (90, 90, 90)), np.zeros(size[::-1], np.uint8)
+    classes = ["dog", "cat", "größe 犬", "a class with a name that is longer than a photo " * 3]
+    plain = draw_overlay(photo, mask, classes)
+    mask[: size[1] // 4] = 3
+    mask[-4:], mask[:4] = 4, 255
+    picture = draw_overlay(photo, mask, classes)
+    assert picture.width == size[0]
+    bare = draw_overlay(photo, mask)
+    assert bare.size == size
+    assert np.array_equal(np.asarray(picture)[: size[1]], bare)
+    strip = np.asarray(picture)[size[1] :]
+    assert len(strip) >= max(24, 0.04 * max(size))
+    colours = {tuple(colour) for colour in strip.reshape(-1, 3).tolist()}
+    expected = {value: tuple(palette()[value].tolist()) in colours for value in range(1, 5)}
+    assert expected == {1: False, 2: False, 3: True, 4: True}
+    frame = [strip[:, 0], strip[:, -1], strip[0], strip[-1]]
+    assert all((line == 255).all() for line in frame), "an entry is cut"
+    assert (np.asarray(plain)[size[1] :] < 128).any(), "nothing says that there is no class"
 
 
 def test_files_and_patterns(tmp_path):

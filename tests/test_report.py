@@ -1,6 +1,7 @@
 """The report: one file, no network, every name escaped, numbers as given, photos as encoded."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,19 +14,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esol.data import open_dataset
+from esol.data import Dataset, Sample, open_dataset
 from esol.data.images import colour, image_size, palette
 from esol.data.selection import spaced
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import Maps, grid, load_maps, save_maps
+from esol.masks.pseudo import confidence
+from esol.masks.seeds import seed_mask
+from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary
 from esol.metrics.histogram import Histogram, thresholds
-from esol.report import Gallery, ReportData, Shot, Split, build, level, percent
+from esol.report import Gallery, ReportData, Shot, Split, build, counted, level, percent
 from esol.report import gallery as encoding
+from esol.report.advice import Advice
+from esol.report.answer import Answer, Picture, Product, Row
 from esol.report.charts import Chart, averaged
 from esol.report.gallery import shot
-from esol.report.photos import gallery
+from esol.report.known import Known, Threshold
+from esol.report.page import change
+from esol.report.photos import Ranked, gallery, pictures, six
 from esol.report.summary import write_report
 from esol.reproduce.figures import heat
 from esol.runs.folder import RunFolder
@@ -87,19 +95,51 @@ def _gallery() -> Gallery:
     truth[:, 25:] = 1
     maps = [_maps(random, (30, 50), [0, 1]) for _ in range(2)]
     made = shot(EVIL, [0], Image.new("RGB", (50, 30), (10, 120, 200)), maps, {0: truth}, truth)
-    return Gallery([made], [EVIL], ["CAM", EVIL], [EVIL], 1, 0.15, thresholds(0.15))
+    return Gallery(
+        [made],
+        [EVIL],
+        ["CAM", EVIL],
+        [EVIL],
+        1,
+        [0.15, 0.155],
+        ["given", EVIL],
+        thresholds(0.15, 0.155),
+    )
 
 
 def _data() -> ReportData:
     return ReportData(
         title=f"Run {EVIL}",
-        splits=[Split(EVIL, EVIL, 1, {"CAM": _summary(0), EVIL: _summary(1)})],
+        splits=[
+            Split(EVIL, EVIL, 1, {"CAM": _summary(0), EVIL: _summary(1)}, [EVIL], {"CAM": "given"})
+        ],
         losses={EVIL: [(step, 1 / (1 + step)) for step in range(1000)], "empty": []},
         gallery=_gallery(),
         settings_yaml=f"data:\n  root: {EVIL}\n",
         provenance={"commit": EVIL},
         classes=[EVIL, "dog"],
         notes=[EVIL],
+        answer=_answer(),
+    )
+
+
+def _answer() -> Answer:
+    picture = Picture(EVIL, "best", 0.5, "", (1, 1), [(EVIL, "#000000")])
+    return Answer(
+        photos={EVIL: 1, "val": 2},
+        number=1,
+        classes=[EVIL],
+        time="1 s",
+        products=[Product(EVIL, EVIL, EVIL, EVIL)],
+        lists=[EVIL],
+        rows=[Row(EVIL, EVIL, [0.5], [None])],
+        background=None,
+        found=[],
+        pictures=[picture],
+        measure="mIoU",
+        ranked=1,
+        advice=[Advice(EVIL, EVIL)],
+        checked=True,
     )
 
 
@@ -121,7 +161,7 @@ def test_every_name_is_escaped(text: str) -> None:
     assert scripts == [{"type": "application/json", "id": "data"}, {}]
     assert text.count("<script") == 2
     assert not any(name.startswith("on") for _, given in page.tags for name in given)
-    assert "".join(page.texts).count(EVIL) >= 12
+    assert "".join(page.texts).count(EVIL) >= 22
     labels = [given["aria-label"] for tag, given in page.tags if given.get("role") == "img"]
     assert len(labels) == 4
     assert f"{EVIL}: mIoU by threshold" in labels
@@ -147,14 +187,16 @@ def test_only_the_scripts_of_the_package_may_run(text: str) -> None:
 
 def test_gallery_has_what_was_measured_at_each_threshold(text: str) -> None:
     found = json.loads(_script(text, '<script type="application/json" id="data">'))
-    assert found["thresholds"] == list(thresholds(0.15))
-    assert found["thresholds"][found["start"]] == 0.15
+    assert found["thresholds"] == list(thresholds(0.15, 0.155))
+    assert [found["thresholds"][start] for start in found["starts"]] == [0.15, 0.155]
+    assert found["origins"] == ["given", EVIL]
     (measured,) = found["measured"]
     assert measured["photos"] == 1
     for kind, seed in enumerate((0, 1)):
         given = _summary(seed)["curves"]
         assert isinstance(given, dict)
-        assert measured["miou"][kind] == given["miou"]
+        assert [m for m in measured["miou"][kind] if m is not None] == given["miou"]
+        assert measured["miou"][kind][found["starts"][1]] is None, "not measured at 0.155"
 
 
 def test_finished_masks_are_shown_without_threshold_and_curve(tmp_path: Path) -> None:
@@ -169,6 +211,8 @@ def test_finished_masks_are_shown_without_threshold_and_curve(tmp_path: Path) ->
     assert len(named) == 1
     assert percent(table["miou"]) in named[0]
     assert len([row for row in rows if row[0] == "CAM"]) == 2
+    by_stage = [percent(one["per_class"]["dog"]["iou"]) for one in (_summary(0)["fixed"], table)]
+    assert [row for row in rows if row[0] == "dog"] == [["dog", *by_stage]]
 
 
 def test_nothing_is_fetched(text: str) -> None:
@@ -190,14 +234,23 @@ def test_numbers_stand_in_their_columns(text: str) -> None:
     for row, part in zip(rows, ("fixed", "best_on_ground_truth"), strict=True):
         found = given[part]
         assert isinstance(found, dict)
-        assert row == ["CAM", level(found["threshold"]), *(percent(found[key]) for key in keys)]
-    assert "best-on-ground-truth" in text
-    dog = [row for row in _Page(text).cells if row[0] == "dog"]
-    assert dog == [["dog", "-", "-", "-", "-", "-"]] * 2
+        at = f"{level(found['threshold'])} {'given' if part == 'fixed' else 'best on ground truth'}"
+        assert row == ["CAM", at, *(percent(found[key]) for key in keys)]
+    dog = [row for row in _Page(text).cells if row and row[0] == "dog"]
+    assert dog == [["dog", "-", "-"]]
 
 
 def test_percent() -> None:
     assert [percent(value) for value in (None, 0.0, 0.4836, 1)] == ["-", "0.0", "48.4", "100.0"]
+    assert [change(value) for value in (None, 0.0, 0.0234, -0.1)] == [
+        "",
+        "+0.0",
+        "+2.3",
+        "\u221210.0",
+    ]
+    assert [counted(number, "photo") for number in (0, 1, 2000)] == [
+        "0 photos", "1 photo", "2,000 photos",
+    ]  # fmt: skip
     assert [level(value) for value in (0.0, 0.6, 0.15, 0.155)] == ["0.00", "0.60", "0.15", "0.155"]
 
 
@@ -260,7 +313,7 @@ def test_a_page_stays_within_its_budget_and_says_so(
     # The last photos are ten times as large: the even choice takes more than one try.
     sizes = [100] * 8 + [1000] * 8
     shots = [Shot(str(i), [0], [], {"photo": "x" * size}) for i, size in enumerate(sizes)]
-    made = Gallery(shots, ["train"], ["CAM"], [], 0, 0.3, thresholds())
+    made = Gallery(shots, ["train"], ["CAM"], [], 0, [0.3], ["given"], thresholds())
     assert made.plain([])["left_out"] == 0
     monkeypatch.setattr(encoding, "BUDGET", 4000)
     found = made.plain([])
@@ -285,11 +338,31 @@ def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
             maps = _maps(random, image_size(sample.image), list(sample.tags))
             path = RunFolder(tmp_path / "run").stage("cams") / kind / f"{sample.name}.npz"
             save_maps(path, maps.maps, maps.classes, maps.size)
-    titles = {"cam": "CAM", "expansion": "E", "shrinkage": "S"}
-    found = gallery(RunFolder(tmp_path / "run"), data, settings, titles, 5)
+    known = Known(
+        lists={"train": 9, "val": 3},
+        train="train",
+        classes=data.classes,
+        tags=[],
+        kinds=settings.map_kinds,
+        seed_kind="expansion",
+        thresholds={kind: Threshold(0.3, "given") for kind in settings.map_kinds},
+        masks=None,
+        corrected=0,
+        network=None,
+        measured={},
+        seconds={},
+    )
+
+    def read(number: int) -> tuple[Gallery, Ranked]:
+        lists = settings.data.evaluate
+        return gallery(RunFolder(tmp_path / "run"), data, settings, known, lists, number)
+
+    found, ranked = read(5)
     assert [[s.lists for s in found.shots].count([place]) for place in (0, 1)] == [3, 2]
     assert [s.name for s in found.shots] == sorted(s.name for s in found.shots)
-    assert (found.kinds, found.fixed, found.kinds[found.seed]) == (["CAM", "E", "S"], [], "E")
+    assert (found.kinds, found.fixed, found.kinds[found.seed]) == (
+        ["CAM", "Expansion", "Shrinkage"], [], "Expansion",
+    )  # fmt: skip
     first = next(s for s in data.samples("train") if s.name == found.shots[0].name)
     assert tuple(found.shots[0].tags) == first.tags
     size = image_size(first.image)
@@ -301,8 +374,38 @@ def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         _unpacked(found.shots[0], "masks").reshape(size), data.truth(first)
     )
-    assert len(gallery(RunFolder(tmp_path / "run"), data, settings, titles, 0).shots) == 0
-    assert len(gallery(RunFolder(tmp_path / "run"), data, settings, titles, 999).shots) == 12
+    assert len(read(0)[0].shots) == 0
+    assert len(read(999)[0].shots) == 12
+    assert ranked.measure == "mIoU"
+    mious = [_seed_miou(tmp_path, data, sample) for _, sample in ranked.photos]
+    assert [value for value, _ in ranked.photos] == pytest.approx(sorted(mious, reverse=True))
+    seen = pictures(RunFolder(tmp_path / "run"), data, known, ranked)
+    assert [picture.rank for picture in seen] == ["best", "middle", "worst"]
+    assert [picture.name for picture in seen[::2]] == [
+        ranked.photos[0][1].name, ranked.photos[-1][1].name,
+    ]  # fmt: skip
+    bare = dataclasses.replace(data, truth=None)
+    guessed = gallery(RunFolder(tmp_path / "run"), bare, settings, known, ["train"], 4)[1]
+    assert guessed.measure == "confidence"
+    for value, sample in guessed.photos:
+        maps = load_maps(RunFolder(tmp_path / "run").maps("expansion") / f"{sample.name}.npz")
+        assert value == confidence(maps.maps, maps.classes, 0.3)
+
+
+def _seed_miou(folder: Path, data: Dataset, sample: Sample) -> float:
+    maps = load_maps(RunFolder(folder / "run").maps("expansion") / f"{sample.name}.npz")
+    assert data.truth is not None
+    mask = seed_mask(maps.full(), maps.classes, 0.3)
+    return float(metrics(confusion(mask, data.truth(sample), len(data.classes))).miou)
+
+
+@pytest.mark.parametrize(
+    ("number", "places"),
+    [(0, []), (1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (5, [0, 2, 4]), (6, [0, 1, 2, 3, 4, 5]),
+     (200, [0, 1, 99, 100, 198, 199])],
+)  # fmt: skip
+def test_six_photos_from_top_to_bottom(number: int, places: list[int]) -> None:
+    assert [place for _, place in six(number)] == places
 
 
 def test_fewer_than_no_photos_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from esol.runs.folder import SETTINGS
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import Parser, find_config, parse, setting_keys
@@ -51,8 +52,12 @@ def answer_help(parser: Parser, rest: Sequence[str]) -> None:
     others = [*rest[:place], *rest[place + 1 + everything :]]
     given = parser.parse_args(others)
     paths = list(map(str, given.paths or ()))
-    # Two paths are data and run folder; one alone may be a folder, too.
-    file = find_config(paths[0]) if len(paths) in (1, 3) and not Path(paths[0]).is_dir() else None
+    # Two paths are data and run folder; one alone may be a run, which has settings, or the data.
+    file = None
+    if paths and (Path(paths[0]) / SETTINGS).is_file():
+        file = Path(paths[0]) / SETTINGS
+    elif len(paths) in (1, 3) and not Path(paths[0]).is_dir():
+        file = find_config(paths[0])
     parsed, settings = parse(parser, file, others)
     values = {key: parsed[key] for key in setting_keys(asdict(settings))}
     if everything:

@@ -89,13 +89,19 @@ def estimate_background(
 
 def background_warning(masks: float, crf: Background) -> str:
     """One sentence where a CRF clearly suggests another share of background than masks have."""
+    return ": ".join(background_finding(masks, crf))
+
+
+def background_finding(masks: float, crf: Background) -> tuple[str, ...]:
+    """The parts of :func:`background_warning`, what is odd and what to do; () where nothing is."""
     if crf.certainty < 1 or abs(masks - crf.share) < _STRONG:
-        return ""
+        return ()
     filled = max(1, round(100 - 100 * crf.share))
     return (
         f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
-        f" colours, suggests {100 * crf.share:.0f} %: look at the masks, and say how much of a"
-        f" photo the objects fill: masks.threshold {filled}%, or what you see"
+        f" colours, suggests {100 * crf.share:.0f} %",
+        "look at the masks, and say how much of a photo the objects fill: masks.threshold"
+        f" {filled}%, or what you see",
     )
 
 

@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from esol.data.batch import together
-from esol.data.images import colour, image_size, load_image, palette, save_mask
+from esol.data.images import image_size, load_image, palette, save_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
 from esol.data.memory import enough_memory
 from esol.data.sample import CLASSES
 from esol.errors import InputError
-from esol.ops.grids import bands
+from esol.predict.overlay import draw_overlay
 from esol.predict.tiles import labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
 from esol.system.files import atomic, plain, visible_files, write_atomic, write_json
@@ -127,16 +127,6 @@ def predict_folder(
     }
 
 
-def draw_overlay(photo: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
-    """Blend the colours of an (H, W) mask into an RGB photo; not those of background and 255."""
-    result = photo.copy()
-    for rows in bands(photo.height):
-        box, part = (0, rows.start, photo.width, rows.stop), mask[rows]
-        tinted = Image.blend(photo.crop(box), colour(part).convert("RGB"), 0.5)
-        result.paste(tinted, box, Image.fromarray((part > 0) & (part < 255)))
-    return result
-
-
 def save_soft(
     path: Path, probabilities: Tensor, classes: Sequence[str], size: tuple[int, int]
 ) -> None:
@@ -233,7 +223,7 @@ class _Work:
                 save_soft(job.soft, probabilities[0], model.classes, size)
             if job.overlay:
                 with atomic(job.overlay) as temporary:
-                    draw_overlay(photo, mask).save(temporary, quality=90)
+                    draw_overlay(photo, mask, model.classes).save(temporary, quality=90)
             save_mask(mask, job.mask)
             yield mask
 

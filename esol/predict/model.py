@@ -184,7 +184,7 @@ class Model:
             out: folder of the results: NAME.png masks with the VOC colours, ``classes.json``.
                 The photos' folders may lie in it.
             soft: also write soft/NAME.npz, see :func:`esol.predict.folder.save_soft`.
-            overlay: also write overlays/NAME.jpg, the mask over the photo.
+            overlay: also write overlays/NAME.jpg, the mask over the photo, with a legend below.
             overwrite: replace existing files.
             batch: photos of equal working size that go through the network together, at least 1.
             longest: see :meth:`predict`.

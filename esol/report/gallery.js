@@ -36,9 +36,11 @@ function startTheme() {
 
 function startGallery(gallery) {
   const { photos, kinds, fixed, thresholds } = gallery;
-  const state = { level: gallery.start, view: "overlay", show: "all", tag: "", list: "", order: "" };
+  const state = { levels: [...gallery.starts], view: "overlay", show: "all", tag: "", list: "", order: "" };
   const cards = photos.map((photo, place) => ({ photo, place, near: false, tiles: [] }));
-  const titles = ["ground truth", ...kinds, ...fixed];  // of all tiles that a card may have
+  const titles = ["ground truth", ...kinds, ...fixed];  // of the tiles that a card may have beside its photo
+  // What may be shown alone: places in titles.
+  const shows = [...titles.keys()].filter((place) => place > 0 || photos.some(({ truth }) => truth));
   const colour = (value) => (value === 255 ? gallery.unsure : gallery.colours[value] ?? [0, 0, 0]);
   const heat = heatTable(), solid = pixelTable((value) => [...colour(value), 255]);
   const sheer = pixelTable((value) => [...colour(value), value ? 150 : 0]);
@@ -46,12 +48,18 @@ function startGallery(gallery) {
   const scratch = element("canvas"), byItem = new Map();
   let waiting = false, resort = 0;
 
-  const threshold = () => thresholds[state.level];
-  // Sorting is by the maps that are shown alone, otherwise by those that become seeds.
-  const sortKind = () => {
-    const place = Number(state.show) - 1;
-    return place >= 0 && place < kinds.length ? place : gallery.seed;
+  const threshold = (kind) => thresholds[state.levels[kind]];
+  const levelText = (level) => {
+    const [short, full] = [thresholds[level].toFixed(2), String(thresholds[level])];
+    return full.length > short.length ? full : short;
   };
+  /** The kinds of maps that the slider moves: the one that is shown alone, otherwise all. */
+  const moved = () => {
+    const place = Number(state.show) - 1;
+    return place >= 0 && place < kinds.length ? [place] : [...kinds.keys()];
+  };
+  // Sorting, and the slider's handle, go by the maps that are shown alone, otherwise by those that become seeds.
+  const sortKind = () => (moved().length === 1 ? moved()[0] : gallery.seed);
 
   // What a photo's bytes hold. Maps stay in memory, as sorting needs them; masks, which are larger, do not.
   async function decode(photo) {
@@ -87,21 +95,22 @@ function startGallery(gallery) {
   }
 
   function drawTile(card, tile) {
-    const { photo, found } = card, { canvas, kind } = tile;
+    const { photo, found } = card, { canvas, kind } = tile, bare = tile.place === undefined;
     if (tile.box.hidden) return;
     // Of what the threshold does not change, only the first picture in a view is drawn.
-    const scored = kind !== undefined, moves = scored && /overlay|mask/.test(state.view);
+    const scored = kind !== undefined, moves = scored && state.view !== "scores";
     tile.note.textContent = note(photo, tile);
     if (tile.drawn === state.view && !moves) return;
     tile.drawn = state.view;
     // Setting its size, even to the same, makes a canvas anew.
     if (canvas.width !== photo.size[0]) [canvas.width, canvas.height] = photo.size;
     const context = canvas.getContext("2d");
-    if (state.view !== "mask") context.drawImage(card.image, 0, 0, ...photo.size);
+    if (bare || state.view !== "mask") context.drawImage(card.image, 0, 0, ...photo.size);
+    if (bare) return;
     if (state.view === "scores" && scored) {
       paint(context, photo, found.fields[kind].top.map((score) => Math.round(255 * score)), heat);
-    } else if (state.view !== "image") {
-      const mask = scored ? seedMask(photo, found.fields[kind], threshold())
+    } else {
+      const mask = scored ? seedMask(photo, found.fields[kind], threshold(kind))
         : tile.fixed === undefined ? found.truth : found.masks[tile.fixed];
       if (state.view === "mask") paint(context, photo, mask, solid);
       else paint(context, photo, mask, sheer, true);
@@ -109,10 +118,11 @@ function startGallery(gallery) {
   }
 
   function note(photo, { kind, fixed: place }) {
-    const iou = kind !== undefined ? photo.ious?.[kind][state.level] : photo.fixedIous?.[place];
+    const iou = kind !== undefined ? photo.ious?.[kind][state.levels[kind]] : photo.fixedIous?.[place];
     const told = [];
+    if (kind !== undefined) told.push(`at ${levelText(state.levels[kind])}`);
     if (iou !== undefined && !Number.isNaN(iou)) told.push(`mIoU ${(100 * iou).toFixed(1)}`);
-    if (kind !== undefined) told.push(`confidence ${confidence(photo, kind, threshold()).toFixed(2)}`);
+    if (kind !== undefined) told.push(`confidence ${confidence(photo, kind, threshold(kind)).toFixed(2)}`);
     return told.join(", ");
   }
 
@@ -147,10 +157,10 @@ function startGallery(gallery) {
   }
 
   function addTile(card, place, rest) {
-    const { photo } = card, title = titles[place];
+    const { photo } = card, title = place === undefined ? "photo" : titles[place];
     const canvas = element("canvas", { width: 0, height: 0 });
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${title} of photo ${photo.name}`);
+    canvas.setAttribute("aria-label", place === undefined ? `photo ${photo.name}` : `${title} of photo ${photo.name}`);
     canvas.style.aspectRatio = photo.size.join(" / ");
     const shown = element("span", { className: "soft" });
     const box = element("figure", {}, [canvas, element("figcaption", {}, [
@@ -160,6 +170,7 @@ function startGallery(gallery) {
 
   function build(card) {
     const { photo } = card;
+    addTile(card, undefined, {});
     if (photo.truth) addTile(card, 0, {});
     kinds.forEach((_, kind) => addTile(card, 1 + kind, { kind }));
     photo.fixed.forEach((place, at) => addTile(card, 1 + kinds.length + place, { fixed: at }));
@@ -189,8 +200,8 @@ function startGallery(gallery) {
     const [by, way] = state.order.split(" ");
     const kind = sortKind();
     const key = {
-      confidence: ({ photo }) => photo.planes && confidence(photo, kind, threshold()),
-      error: ({ photo }) => photo.ious && 1 - photo.ious[kind][state.level],
+      confidence: ({ photo }) => photo.planes && confidence(photo, kind, threshold(kind)),
+      error: ({ photo }) => photo.ious && 1 - photo.ious[kind][state.levels[kind]],
     }[by];
     let chosen = cards.filter(({ photo }) =>
       (!state.tag || photo.tags.includes(Number(state.tag))) &&
@@ -209,30 +220,35 @@ function startGallery(gallery) {
     byId("found").textContent = `${chosen.length} of ${photos.length} photos${sorted}`;
   }
 
-  /** The whole list's mIoU at this threshold, as measured on the files. */
+  /** The thresholds, and the whole list's mIoU there, as measured on the files. */
   function tell() {
-    const [short, full] = [threshold().toFixed(2), String(threshold())];
-    const text = full.length > short.length ? full : short;
+    const text = [...new Set(moved().map((kind) => levelText(state.levels[kind])))].join(" / ");
+    byId("threshold").value = state.levels[sortKind()];
     byId("value").textContent = text;
     byId("threshold").setAttribute("aria-valuetext", text);
     const told = gallery.measured.filter(({ list }) => !state.list || gallery.lists[state.list] === list);
     byId("measured").replaceChildren(...told.map(({ list, photos: number, miou }) =>
       element("p", {}, [`mIoU of all ${number} photos of ${list}: `, ...kinds.flatMap((title, kind) => {
-        const value = miou[kind][state.level];
+        const value = miou[kind][state.levels[kind]];
         const shown = value === null ? "-" : (100 * value).toFixed(1);
         return [`${title} `, element("strong", { textContent: shown }), " "];
       })])));
   }
 
-  function setLevel(level) {
-    state.level = Math.min(Math.max(level, 0), thresholds.length - 1);
-    byId("threshold").value = state.level;
+  /** Cut the maps that the slider moves at other thresholds: one level for all, or each its own. */
+  function setLevels(levelOf) {
+    for (const kind of moved()) {
+      state.levels[kind] = Math.min(Math.max(levelOf(kind), 0), thresholds.length - 1);
+    }
     tell();
     redraw();
     // Cards that change places under a moving slider could not be compared.
     clearTimeout(resort);
     if (state.order) resort = setTimeout(arrange, 400);
   }
+
+  const step = (by) => setLevels((kind) => state.levels[kind] + by);
+  const reset = () => setLevels((kind) => gallery.starts[kind]);
 
   function setShow(show, input) {
     state.show = show;
@@ -241,9 +257,12 @@ function startGallery(gallery) {
     strip.scrollLeft = label.offsetLeft + (label.offsetWidth - strip.clientWidth) / 2;
     byId("cards").dataset.show = show === "all" ? "all" : "one";
     for (const card of cards) {
-      for (const tile of card.tiles) tile.box.hidden = show !== "all" && tile.place !== Number(show);
+      for (const { box, place } of card.tiles) {
+        box.hidden = show !== "all" && place !== undefined && place !== Number(show);
+      }
     }
     if (state.order) arrange();
+    tell();
     redraw();
   }
 
@@ -253,7 +272,7 @@ function startGallery(gallery) {
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
-  function step(by) {
+  function go(by) {
     const shown = [...byId("cards").children];
     const here = shown.indexOf(document.activeElement.closest("#cards > li"));
     const first = shown.findIndex((item) => item.getBoundingClientRect().bottom > barHeight());
@@ -270,14 +289,14 @@ function startGallery(gallery) {
   function onKey(event) {
     if (!byId("keys").checked || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("select, textarea, input:not([type=range], [type=radio], [type=checkbox])")) return;
-    const shows = ["all", ...titles.keys()].map(String);
+    const choices = ["all", ...shows].map(String);
     const theme = byId("theme");
     const actions = {
-      ",": () => setLevel(state.level - 1),
-      ".": () => setLevel(state.level + 1),
-      r: () => setLevel(gallery.start),
-      m: () => pick("show", shows[(shows.indexOf(state.show) + 1) % shows.length]),
-      j: () => step(1), k: () => step(-1),
+      ",": () => step(-1),
+      ".": () => step(1),
+      r: reset,
+      m: () => pick("show", choices[(choices.indexOf(state.show) + 1) % choices.length]),
+      j: () => go(1), k: () => go(-1),
       c: () => byId("class").focus(), s: () => byId("order").focus(), t: () => byId("threshold").focus(),
       d: () => {
         const dark = theme.value ? theme.value === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -285,7 +304,7 @@ function startGallery(gallery) {
         theme.dispatchEvent(new Event("change"));
       },
     };
-    ["image", "scores", "overlay", "mask"].forEach((view, at) => {
+    ["scores", "overlay", "mask"].forEach((view, at) => {
       actions[at + 1] = () => pick("view", view);
     });
     const action = actions[event.key.toLowerCase()];
@@ -302,10 +321,8 @@ function startGallery(gallery) {
       .filter(([, , number]) => number).map(([name, tag, number]) => option(tag, `${name} (${number})`)));
     byId("list").append(option("", "all"), ...gallery.lists.map((name, place) => option(place, name)));
     byId("of").hidden = gallery.lists.length < 2;
-    if (!photos.some(({ truth }) => truth)) {
-      for (const one of [...byId("order").options]) if (one.value.startsWith("error")) one.remove();
-    }
-    for (const [show, title] of [["all", "side by side"], ...titles.entries()]) {
+    for (const show of ["all", ...shows]) {
+      const title = show === "all" ? "side by side" : titles[show];
       const input = element("input", { type: "radio", name: "show", value: show, checked: show === "all" });
       byId("show").append(element("label", {}, [input, element("span", { textContent: title })]));
     }
@@ -323,8 +340,8 @@ function startGallery(gallery) {
 
   fillChoices();
   cards.forEach(build);
-  byId("threshold").addEventListener("input", (event) => setLevel(Number(event.target.value)));
-  byId("reset").addEventListener("click", () => setLevel(gallery.start));
+  byId("threshold").addEventListener("input", (event) => setLevels(() => Number(event.target.value)));
+  byId("reset").addEventListener("click", reset);
   byId("view").addEventListener("change", (event) => { state.view = event.target.value; redraw(); });
   byId("show").addEventListener("change", (event) => setShow(event.target.value, event.target));
   for (const [id, key] of [["class", "tag"], ["list", "list"], ["order", "order"]]) {

@@ -58,7 +58,8 @@ class Gallery:
         kinds: titles of the maps, in the order of the maps in each shot.
         fixed: titles of the finished masks, which have no threshold.
         seed: position in ``kinds`` of the maps that become seeds.
-        threshold: the slider's initial one, out of ``thresholds``.
+        starts: one per kind: where the run cuts it, out of ``thresholds``.
+        origins: one per kind: who chose that ("given", "chosen by rule").
         thresholds: those of the slider, ascending.
     """
 
@@ -67,7 +68,8 @@ class Gallery:
     kinds: Sequence[str]
     fixed: Sequence[str]
     seed: int
-    threshold: float
+    starts: Sequence[float]
+    origins: Sequence[str]
     thresholds: Sequence[float]
 
     def plain(self, classes: Sequence[str]) -> dict[str, Any]:
@@ -81,7 +83,8 @@ class Gallery:
             "kinds": list(self.kinds),
             "fixed": list(self.fixed),
             "seed": self.seed,
-            "start": list(self.thresholds).index(self.threshold),
+            "starts": [list(self.thresholds).index(start) for start in self.starts],
+            "origins": list(self.origins),
             "thresholds": list(self.thresholds),
             "left_out": len(self.shots) - len(shots),
             "photos": [
@@ -132,24 +135,35 @@ def shot(
     drawn = [*([] if truth is None else [truth]), *masks.values()]
     if {*(kind.size for kind in maps), *(mask.shape for mask in drawn)} != {photo.size[::-1]}:
         raise ValueError(f"{name}: maps or masks of another size than the photo's")
-    size = _within(photo.size, LONGEST)
+    small = reduced(photo)
+    size = small.size
     grid = _within((maps[0].maps.shape[2], maps[0].maps.shape[1]), GRID)
     planes = [_reduced(plane, grid) for kind in maps for plane in kind.maps]
-    buffer = io.BytesIO()
-    small = photo.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    small.save(buffer, "JPEG", quality=82)
     data = {
         "size": list(size),
         "grid": list(grid),
         "truth": truth is not None,
         "fixed": list(masks),
-        "photo": base64.b64encode(buffer.getvalue()).decode(),
+        "photo": jpeg(small),
         "maps": _packed(planes),
         "masks": _packed(
             [np.asarray(Image.fromarray(m).resize(size, Image.Resampling.NEAREST)) for m in drawn]
         ),
     }
     return Shot(name, lists, tags, data)
+
+
+def reduced(photo: Image.Image, longest: int = LONGEST) -> Image.Image:
+    """A photo as RGB with its longest side at most ``longest``."""
+    size = _within(photo.size, longest)
+    return photo.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def jpeg(picture: Image.Image) -> str:
+    """An RGB picture as base64 of a JPEG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:

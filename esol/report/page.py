@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from esol.data.images import palette
+from esol.report.answer import Answer, level
 from esol.report.charts import Chart, Points, averaged
 from esol.report.gallery import Gallery
 from esol.system.files import plain, write_atomic
@@ -44,6 +45,7 @@ class Split:
         stages: "CAM", "Expansion" .. -> ``curves.summary``, in table order; for finished masks,
             which have no threshold, only {"fixed": ``curves.table``}.
         warnings: what these numbers cannot say, a sentence each.
+        origins: stage -> who chose its fixed threshold: "given", "chosen by rule".
     """
 
     name: str
@@ -51,6 +53,7 @@ class Split:
     photos: int
     stages: Mapping[str, Mapping[str, Any]]
     warnings: Sequence[str] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class ReportData:
         settings_yaml: the resolved settings.
         provenance: "commit", "device", "data" .. -> value.
         classes: names of the classes, for the legend of colours.
-        notes: sentences above the numbers (deviations, initial weights).
+        notes: how to read the numbers, a sentence each.
+        answer: the first screen, or None.
     """
 
     title: str
@@ -75,6 +79,7 @@ class ReportData:
     provenance: Mapping[str, str]
     classes: Sequence[str] = ()
     notes: Sequence[str] = ()
+    answer: Answer | None = None
 
 
 def build(data: ReportData, path: Path) -> None:
@@ -91,18 +96,26 @@ def build(data: ReportData, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "level": level}
+    environment.filters |= {
+        "percent": percent,
+        "change": change,
+        "counted": counted,
+        "level": level,
+    }
     script = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = hashlib.sha256(script.encode()).digest()
     text = environment.get_template("page.html.j2").render(
         data=data,
+        answer=data.answer,
         columns=COLUMNS,
+        classes_by_stage=_classes_by_stage,
         charts={split.name: _charts(split) for split in data.splits},
         losses=[
             (name, Chart(f"{name}: loss by step", ("step", "loss"), _trend(points)).html())
             for name, points in data.losses.items()
         ],
         shown=_shown(data),
+        truth=bool(data.gallery and any(one.data["truth"] for one in data.gallery.shots)),
         colours=[
             (name, "#" + bytes(row).hex())
             for name, row in zip(data.classes, palette()[1:], strict=False)
@@ -121,9 +134,25 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def level(threshold: float) -> str:
-    """A threshold with two decimals, or with more if it needs them."""
-    return max(f"{threshold:.2f}", f"{threshold:g}", key=len)
+def change(difference: float | None) -> str:
+    """A difference of shares in percent with its sign; "" for None."""
+    return "" if difference is None else f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things.
+
+    >>> counted(1, "photo"), counted(2, "class", "classes")
+    ('1 photo', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _classes_by_stage(split: Split) -> list[tuple[str, list[float | None]]]:
+    """Class -> IoU of each stage."""
+    tables = [found["fixed"]["per_class"] for found in split.stages.values()]
+    names = tables[0] if tables else ()
+    return [(name, [table[name]["iou"] for table in tables]) for name in names]
 
 
 def _trend(points: Sequence[tuple[int, float]]) -> dict[str, Points]:

@@ -1,39 +1,25 @@
 """A run's numbers and pictures, gathered from its folder: terminal table and report.html."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from esol.data import open_dataset
+from esol.data import Dataset, open_dataset
 from esol.errors import InputError
-from esol.masks.threshold import Background, background_warning
 from esol.metrics.curves import never_predicted
-from esol.report import ReportData, Split, build, level, percent
-from esol.report.photos import gallery
+from esol.report import ReportData, Split, build, counted, level, percent
+from esol.report.answer import answer, duration, origin
+from esol.report.known import Known, data_of, read_known, refuse_changed
+from esol.report.photos import Ranked, gallery, pictures
+from esol.report.titles import TITLES
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings import Settings
-from esol.system.files import plain
 from esol.system.progress import Screen
 from esol.training.steps import METRICS, read_steps
-
-TITLES = {
-    "cam": "CAM",
-    "expansion": "Expansion",
-    "shrinkage": "Shrinkage",
-    "sccam": "SC-CAM",
-    "drs": "DRS, classifier",
-    "drs_refined": "DRS",
-    "eps": "EPS",
-    "crf": "+ CRF",
-    "irn": "+ IRN",
-    "masks": "pseudo masks",
-    "corrected": "pseudo masks, corrected",
-    "segmentation": "segmentation",
-}
-"""Kind of maps or masks -> title, in the order in which they are made."""
 
 COLUMNS = {
     "precision": "P",
@@ -48,12 +34,12 @@ PHOTOS = 200
 """Default number of photos in the report's gallery."""
 
 NOTES = (
-    "Maps and pseudo masks use the photos' tags: only tagged classes can occur (the field's"
-    " protocol for seeds). The segmentation network predicts from the photo alone.",
-    "Every mean is over the classes that occur in the ground truth, background included; F1 is the"
-    " harmonic mean of mean precision and mean recall, as in the paper's Table 2. A class that is"
-    " never predicted has no precision and is left out of that one mean.",
-    "A threshold marked 'best on ground truth' was chosen on the very masks it is measured on.",
+    "Maps and pseudo masks use the photos' tags, so only tagged classes can occur; the segmentation"
+    " network sees the photo alone.",
+    "Means are over the classes of the ground truth, background included; F1 is that of mean"
+    " precision and mean recall, as in the paper's Table 2; fg takes all classes as one. A class"
+    " that is never predicted has no precision and is left out of that mean.",
+    "'Best on ground truth': chosen on the very masks it is measured on. metrics.json has more.",
 )
 
 _LEFT_OUT = "* without the classes that are never predicted; in brackets, how many"
@@ -111,14 +97,14 @@ def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
 
 
 def write_report(run: Path | str, photos: int = PHOTOS) -> Path:
-    """Build the page RUN/report.html from a run's files and photos, and return its path.
+    """Build the page RUN/report.html from what a run has so far, and return its path.
 
     Args:
-        run: run folder.
+        run: run folder; stages may be missing.
         photos: maximum in the gallery, an equal share of each evaluated list; 0 for none.
 
     Raises:
-        InputError: not a run folder, evaluation not finished, or the data set is gone.
+        InputError: not a run folder, the data set is gone or changed, or a file is damaged.
 
     Examples:
         >>> write_report(Path("runs/mine"), photos=4).as_posix()
@@ -130,55 +116,75 @@ def write_report(run: Path | str, photos: int = PHOTOS) -> Path:
     run_folder = RunFolder(run)
     root = run_folder.data_root()
     settings = run_folder.settings()
-    evaluated = run_folder.manifest("evaluate")
-    content = run_folder.metrics()
+    content = _measured(run_folder)
     data = open_dataset(root, settings.data)
-    for stage, digest in run_folder.made_from("evaluate").items():
-        if digest != run_folder.outputs_of(stage):
-            raise InputError(f"{run}: {stage} changed since it was measured; run evaluate again")
-    if evaluated["identity"].get("data") != plain(data.fingerprint(*settings.data.evaluate)):
-        raise InputError(f"{root}: photos or tags changed since they were measured; run again")
-    splits = []
-    for name, kinds in content["lists"].items():
-        stages = {title: kinds[kind] for kind, title in TITLES.items() if kind in kinds}
-        warnings = kinds.get("warnings", ())
-        splits.append(Split(name, content["mask_set"], kinds["photos"], stages, warnings))
-    lists = ", ".join(f"{name}: {len(members)} photos" for name, members in data.splits.items())
+    last, lists = data_of(run_folder, settings)
+    if last:
+        refuse_changed(run_folder, data, last)
+    known = read_known(run_folder, data, settings, content["lists"])
+    shots, ranked = None, Ranked("confidence", ())
+    if known.kinds:
+        shots, ranked = gallery(run_folder, data, settings, known, lists, photos)
+    seen = pictures(run_folder, data, known, ranked)
+    number = len(data.samples(*data.splits))
     build(
         ReportData(
             title=f"ESOL: {run.resolve().name}",
-            splits=splits,
+            splits=_splits(content, known),
             losses=_losses(run_folder),
-            gallery=gallery(run_folder, data, settings, TITLES, photos),
+            gallery=shots,
             settings_yaml=(run / "settings.yaml").read_text(encoding="utf-8"),
-            provenance={
-                **{name: str(value) for name, value in evaluated["record"].items()},
-                "data set": f"{data.kind}; {lists}",
-                **_weights(run_folder, settings),
-            },
+            provenance=_provenance(run_folder, data, settings, known),
             classes=data.classes,
-            notes=(*_mask_notes(run_folder), *NOTES, *data.notes),
+            notes=NOTES,
+            answer=answer(run_folder, known, number, seen, ranked.measure, len(ranked.photos)),
         ),
         run / "report.html",
     )
     return run / "report.html"
 
 
-def _mask_notes(run: RunFolder) -> list[str]:
-    """What the pseudo masks may have wrong."""
-    if not run.is_current("masks"):
-        return []
-    match run.manifest("masks"):
-        case {
-            "identity": {"masks": {"threshold": threshold}},
-            "results": {
-                "tagged_background": float(masks),
-                "estimated_background": {"share": share, "certainty": certainty},
-            },
-        } if "%" not in str(threshold):
-            warning = background_warning(masks, Background(share, certainty))
-            return [f"Pseudo masks: {warning}."] if warning else []
-    return []  # the share was given, or an earlier version made the masks
+def _measured(run: RunFolder) -> dict[str, Any]:
+    """What the stage evaluate measured; no lists before it."""
+    if not run.is_finished("evaluate"):
+        return {"lists": {}, "mask_set": ""}
+    for stage, digest in run.made_from("evaluate").items():
+        if digest != run.outputs_of(stage):
+            raise InputError(
+                f"{run.path}: {stage} changed since it was measured; run evaluate again"
+            )
+    return run.metrics()
+
+
+def _splits(content: Mapping[str, Any], known: Known) -> list[Split]:
+    splits = []
+    for name, kinds in content["lists"].items():
+        stages = {title: kinds[kind] for kind, title in TITLES.items() if kind in kinds}
+        origins = {
+            TITLES[kind]: origin(kind, kinds[kind]["threshold"], known).origin
+            for kind in TITLES
+            if "threshold" in kinds.get(kind, ())
+        }
+        warnings = kinds.get("warnings", ())
+        splits.append(Split(name, content["mask_set"], kinds["photos"], stages, warnings, origins))
+    return splits
+
+
+def _provenance(run: RunFolder, data: Dataset, settings: Settings, known: Known) -> dict[str, str]:
+    """What made the run, from the record of its last stage, and how long each stage took."""
+    records = {name: run.manifest(name)["record"] for name in known.seconds}
+    last: Mapping[str, Any] = next(reversed(records.values()), {})
+    times = ", ".join(f"{name} {duration(t)}" for name, t in known.seconds.items() if t)
+    memory = max((record.get("peak_memory_mib", 0) for record in records.values()), default=0)
+    lists = ", ".join(f"{name}: {counted(n, 'photo')}" for name, n in known.lists.items())
+    return {
+        "time": f"{duration(sum(known.seconds.values()))}: {times}" if times else "unknown",
+        "memory, at most": f"{memory:,} MiB",
+        **{k: str(v) for k, v in last.items() if k not in ("seconds", "peak_memory_mib")},
+        "data set": f"{data.kind}; {lists}",
+        **({"about the data": ". ".join(data.notes)} if data.notes else {}),
+        **_weights(run, settings),
+    }
 
 
 def _weights(run: RunFolder, settings: Settings) -> dict[str, str]:
@@ -205,7 +211,7 @@ def _losses(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
             # Stages of several trainings have a folder for each.
             training = ": ".join((stage, *path.relative_to(folder).parts[:-1]))
             for row in read_steps(path):
-                for name in row.keys() - {"step", "rate"}:
+                for name in sorted(row.keys() - {"step", "rate"}):
                     title = training if name == "loss" else f"{training}: {name}"
                     curves.setdefault(title, []).append((int(row["step"]), row[name]))
-    return dict(sorted(curves.items()))
+    return curves

@@ -45,7 +45,8 @@ def test_a_sound_set(tmp_path: Path) -> None:
     report = check(sound(tmp_path), Data())
     assert report.problems == ()
     assert report.warnings == (
-        "list 'train': too few photos to learn from: dog (2), cat (3): give 10 or more",
+        "list 'train': too few photos to learn from: dog (2), cat (3): add photos, 10 or more of"
+        " each",
     )
     assert report.untagged == "negative (train 0)"
     assert "photos without a tag: negative (train 0)" in printed(report)

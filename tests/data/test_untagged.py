@@ -144,7 +144,10 @@ def test_classes_that_always_come_together_are_reported():
 def test_classes_with_very_few_photos_are_reported():
     photos = [{0}] * 9 + [{1}] * 10 + [set()] * 10
     (rare,) = tag_warnings("train", photos, ["dodo", "dog"])
-    assert rare == "list 'train': too few photos to learn from: dodo (9): give 10 or more"
+    assert (
+        rare
+        == "list 'train': too few photos to learn from: dodo (9): add photos, 10 or more of each"
+    )
     assert tag_warnings("train", photos, ["dodo", "dog"], least=10) == []
 
 

@@ -80,7 +80,11 @@ def test_no_name_becomes_an_element_or_a_script(page):
     found = Reader(page.read_text(encoding="utf-8"))
     scripts = [given for tag, given in found.elements if tag == "script"]
     assert scripts == [{"type": "application/json", "id": "data"}, {}]
-    assert {tag for tag, _ in found.elements}.isdisjoint({"img", "b", "iframe", "object", "base"})
+    assert {tag for tag, _ in found.elements}.isdisjoint({"b", "iframe", "object", "base"})
+    pictures = [given for tag, given in found.elements if tag == "img"]
+    assert len(pictures) == 6
+    assert all(one.keys() == {"alt", "width", "height", "src"} for one in pictures)
+    assert all((one["src"] or "").startswith("data:image/jpeg;base64,") for one in pictures)
     assert not [name for _, given in found.elements for name in given if name.startswith("on")]
     text = "".join(found.texts)
     # As they are, not escaped twice.
