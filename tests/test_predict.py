@@ -314,7 +314,7 @@ def test_a_prediction_is_short_to_read_and_goes_into_a_file(tmp_path):
     assert np.array_equal(load_mask(tmp_path / "a.png"), found.mask)
     with Image.open(tmp_path / "a.png") as image:
         assert json.loads(image.text["classes"]) == ["background", "red", "green"]
-    assert np.array_equal(found.overlay(), draw_overlay(photo(), found.mask))
+    assert np.array_equal(found.overlay(), draw_overlay(photo(), found.mask, found.names[1:]))
     with pytest.raises(InputError, match=r"b\.jpg: a mask is saved as PNG"):
         found.save(tmp_path / "b.jpg")
 

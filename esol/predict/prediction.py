@@ -9,7 +9,7 @@ from PIL import Image
 
 from esol.data.images import save_mask
 from esol.errors import InputError
-from esol.predict.folder import draw_overlay
+from esol.predict.overlay import draw_overlay
 
 _SHOWN = 4
 """Classes named by ``repr``, at most."""
@@ -67,5 +67,5 @@ class Prediction:
         save_mask(self.mask, path, self.names)
 
     def overlay(self) -> Image.Image:
-        """The photo with the mask's colours blended in, W x H pixels, RGB."""
-        return draw_overlay(self.photo, self.mask)
+        """The photo with the mask's colours blended in, and a strip below that names them, RGB."""
+        return draw_overlay(self.photo, self.mask, self.names[1:])
