@@ -168,4 +168,5 @@ def _check_room(
             f"{folder}: the feature cache needs {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are"
             " free; set machine.cache to another disk, or lower data.limit or input.size"
         )
-    log.info("computing features of %d photos, %.1f GiB in %s", photos, need / 2**30, folder)
+    what = "1 photo" if photos == 1 else f"{photos} photos"
+    log.info("computing features of %s, %.1f GiB in %s", what, need / 2**30, folder)
