@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 import esol.cli.demo
 from esol.cli.main import main
 from esol.runs.folder import RunFolder
@@ -26,7 +28,9 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
     assert asked == ["demo"]
     assert len(list((out / "data").rglob("*.jpg"))) == 24
     assert all(RunFolder(out).is_current(stage) for stage in STAGES if stage != "peer")
-    table = capsys.readouterr().out
+    table, said = capsys.readouterr()
+    assert "about a minute on two idle cores" in said.splitlines()[0]
+    assert f"masks: {out / '07-masks'}" in table
     assert "report.html" in table
     assert "mIoU" in table
     # The photos and the stages are there: neither is made again.
@@ -35,6 +39,13 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
     assert main(["demo", str(out)]) == 0
     assert capsys.readouterr().out == table
     assert {path: path.stat().st_mtime_ns for path in _made(out)} == made
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy", "threads"), [(1, 0.0, 1), (2, 0.1, 2), (2, 0.9, 1), (2, 9.0, 1), (16, 3.0, 2)]
+)
+def test_demo_takes_only_the_cores_that_are_idle(cores, busy, threads):
+    assert esol.cli.demo.threads_for(cores, busy) == threads
 
 
 def _made(out: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +36,22 @@ TITLES = {
 }
 """Kind of maps or masks -> title, in the order in which they are made."""
 
+MEANINGS = {
+    "cam": "what a classifier alone finds",
+    "expansion": "more of the objects, some ground too",
+    "shrinkage": "ground taken back",
+    "sccam": "a classifier with sub-categories",
+    "drs": "its first network",
+    "drs_refined": "its second network, on these maps",
+    "eps": "learned from tags and saliency",
+    "crf": "seeds, moved to where colours change",
+    "irn": "maps, spread up to learned edges",
+    "masks": "final masks, made with the tags",
+    "corrected": "with your corrections",
+    "segmentation": "the network, without any tags",
+}
+"""Kind of maps or masks -> what its numbers are of, a few words."""
+
 COLUMNS = {
     "precision": "P",
     "recall": "R",
@@ -56,7 +73,11 @@ NOTES = (
     "A threshold marked 'best on ground truth' was chosen on the very masks it is measured on.",
 )
 
+_IN_TERMINAL = ("precision", "recall", "f1_of_means", "miou")
+"""The columns that fit beside each other; report.html has all."""
+
 _LEFT_OUT = "* without the classes that are never predicted; in brackets, how many"
+_CAPTION = "at: threshold; best: mIoU at the threshold that is best on this ground truth"
 
 
 def print_summary(folder: Path) -> None:
@@ -68,45 +89,55 @@ def print_summary(folder: Path) -> None:
         if not console.is_terminal:
             console.width = 100
         for split, kinds in content["lists"].items():
-            title = f"{split}: {kinds['photos']} photos, masks {content['mask_set']}, percent"
-            console.print(_table(title, kinds, _source(run)))
+            photos = kinds["photos"]
+            title = f"{split}: {photos} photo{'s' * (photos != 1)}, percent; ground truth: "
+            console.print(_table(title + content["mask_set"], kinds, _made(run)))
             for warning in kinds.get("warnings", ()):
                 console.print(Text(f"warning: {split}: {warning}", "yellow"))
         for name, weights in _weights(run, run.settings()).items():
             print(f"{name}: {weights}")
+    if run.is_finished("masks"):
+        print(f"masks: {run.masks('masks')}")
     report = folder / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {folder}")
 
 
-def _source(run: RunFolder) -> str:
-    """What the pseudo masks were made from, to stand beside their numbers."""
+def _made(run: RunFolder) -> tuple[str, str]:
+    """Source and threshold of the pseudo masks, to stand beside their numbers."""
     if not run.is_current("masks"):
-        return ""
+        return "", ""
     match run.manifest("masks"):
         case {"identity": {"masks": {"saliency": saliency}}, "results": {"source": source, **rest}}:
             threshold = rest.get("threshold")
-            at = f" at {threshold:.2f}" if isinstance(threshold, float) else ""
-            return f" ({source}{at}{', saliency' if saliency else ''})"
+            at = level(threshold) if isinstance(threshold, float) else ""
+            return f": {source}{', saliency' if saliency else ''}", at
     raise run.damaged("masks")
 
 
-def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("threshold")
-    table.add_column("maps")
-    for name in COLUMNS.values():
-        table.add_column(name, justify="right")
-    for protocol, note in (("fixed", "fixed"), ("best_on_ground_truth", "best on ground truth")):
-        for kind in (kind for kind in TITLES if protocol in kinds.get(kind, ())):
-            values = kinds[kind][protocol]
-            cells = [percent(values[key]) for key in COLUMNS]
-            if left_out := never_predicted(values):
-                table.caption = _LEFT_OUT
-                cells[0] += "*" * (cells[0] != "-")
-                cells[2] += f"* ({len(left_out)})"
-            at = f"{level(values['threshold'])} {note}" if "threshold" in values else ""
-            table.add_row(at, TITLES[kind] + (source if kind == "masks" else ""), *cells)
-        table.add_section()
+def _table(title: str, kinds: dict[str, Any], made: tuple[str, str]) -> Table:
+    """One row for each kind of maps and masks, in the order in which they are made."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption_justify="left")
+    table.caption = _CAPTION
+    table.add_column("", no_wrap=True)
+    for name in ("at", *(COLUMNS[key] for key in _IN_TERMINAL), "best"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("what it is")
+    starred = False
+    for kind in (kind for kind in TITLES if "fixed" in kinds.get(kind, ())):
+        values, best = kinds[kind]["fixed"], kinds[kind].get("best_on_ground_truth")
+        at = level(values["threshold"]) if "threshold" in values else ""
+        cells = [percent(values[key]) for key in _IN_TERMINAL]
+        if left_out := never_predicted(values):
+            starred = True
+            cells[0] += "*" * (cells[0] != "-")
+            cells[2] += f"* ({len(left_out)})"
+        highest = f"{percent(best['miou'])} at {level(best['threshold'])}" if best else ""
+        meaning = MEANINGS[kind]
+        if kind == "masks":
+            meaning, at = meaning + made[0], made[1]
+        table.add_row(TITLES[kind], at, *cells, highest, meaning)
+    if starred:
+        table.caption = f"{_CAPTION}\n{_LEFT_OUT}"
     return table
 
 
