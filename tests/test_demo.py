@@ -6,9 +6,11 @@ import pytest
 
 import esol.cli.demo
 from esol.cli.main import main
+from esol.data.synthetic import write_synthetic
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings.load import load_settings
+from esol.stages import run
 
 SMOKE = str(Path(__file__).parent / "smoke.yaml")
 
@@ -51,3 +53,17 @@ def test_demo_takes_only_the_cores_that_are_idle(cores, busy, threads):
 def _made(out: Path) -> list[Path]:
     """Drawn photos, and what stages write last."""
     return [*out.rglob("*.jpg"), *out.glob("*/manifest.json")]
+
+
+def test_every_step_gains_on_the_demos_scenes(tmp_path):
+    """Its settings and scenes, fewer photos, a seed nothing was chosen on, no network."""
+    write_synthetic(tmp_path / "data", photos=240, size=96, seed=30, val_fraction=0.25)
+    settings = load_settings("demo", "--seed=30", "--segment.network=none")
+    found = RunFolder(run(settings, tmp_path / "data", tmp_path / "run")).metrics()["lists"]["val"]
+    cam, expansion, shrinkage = (found[kind] for kind in ("cam", "expansion", "shrinkage"))
+    best = "best_on_ground_truth"
+    recall = "foreground_recall"
+    assert expansion["fixed"][recall] > cam["fixed"][recall] + 0.05
+    for protocol in ("fixed", best):
+        assert shrinkage[protocol]["miou"] > cam[protocol]["miou"] + 0.02
+    assert found["masks"]["fixed"]["miou"] > shrinkage["fixed"]["miou"] + 0.02

@@ -49,8 +49,8 @@ EASY = Scenes(
     # Between the colours of classes k and k + 3.
     bodies=((150, 90, 55), (105, 75, 135), (60, 115, 100)),
     grounds=(
-        *((215, 205, 180), (170, 185, 150), (170, 190, 210)),
-        *((200, 180, 165), (165, 165, 165), (210, 195, 210)),
+        *((215, 208, 196), (178, 176, 170), (192, 194, 198)),
+        *((200, 194, 188), (165, 165, 165), (224, 222, 220)),
     ),
     head=0.3,
     alone=(0.3, 0.42),
@@ -60,7 +60,7 @@ EASY = Scenes(
     fidelity=0.0,
     clutter=(0, 2),
     body=(24, 10),
-    ground=(6, 8),
+    ground=(8, 4),
 )
 """Scenes for which the method is made, and quick to learn."""
 
