@@ -8,8 +8,8 @@ docs/data.md, with masks:
     OUT/small    photos of `train_aug` whose tagged objects fill less than 5 %
     OUT/half     the same photos cropped until the tagged objects fill 45 to 60 %
     OUT/filled   cropped closer, until they fill more than 80 %
-    OUT/drawn    the synthetic set
-    OUT/covered  the synthetic set with grounds for classes: no pixel is background
+    OUT/drawn    the synthetic set, hard scenes
+    OUT/covered  the same with grounds for classes: no pixel is background
 
 Ground truth chooses photos and crops, as a photographer would, never a threshold. Each set has a
 list "train" to develop on and a list "val", of VOC's `val`, to measure once.
@@ -116,8 +116,8 @@ def main() -> None:
     for root, fill in CROPS.items():
         items = {name: cropped(voc, split, *fill) for name, split in lists.items()}
         write(given.out / root, items)
-    esol.write_synthetic(given.out / "drawn", 600, 96, seed=1)
-    esol.write_synthetic(given.out / "covered", 600, 96, seed=1, background=False)
+    esol.write_synthetic(given.out / "drawn", 600, 96, seed=1, hard=True)
+    esol.write_synthetic(given.out / "covered", 600, 96, seed=1, background=False, hard=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The pictures of docs/method.md: python docs/make/pictures.py RUN.
+"""The pictures of docs/method.md and README.md: python docs/make/pictures.py RUN.
 
-RUN is made if it is not there, on the synthetic set: 600 drawn photos and all stages but the
-segmentation network, about five minutes of one CPU core. The same run gives the same pictures.
+RUN is a run of `esol demo`, which is made if it is not there. The same run gives the same pictures.
 """
 
 import argparse
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import esol
+from esol.cli.demo import demo
 from esol.data import Dataset, Sample
 from esol.data.images import colour, load_image, load_mask
 from esol.data.transforms import squash, to_tensor
@@ -28,11 +28,9 @@ from esol.stages.job import Job
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 
-PHOTOS = {"00155": "tricolour", "00011": "tricolour", "00012": "anchor"}
-"""Photos shown and the tag whose maps are shown: where it works, a little, and where it does not.
-Shrinkage's maps are no better than CAM's on average on this set (docs/results/synthetic.md)."""
+PHOTOS = {"00230": "checker", "00231": "pinwheel", "00232": "sunburst"}
+"""Photos of the list val, and the tag whose maps are shown."""
 
-FLAGS = ("--input.size=128", "--segment.network=none")
 SIDE = 168
 _GAP, _HEAD = 4, 20
 
@@ -42,12 +40,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     run = parser.parse_args().run
-    settings = esol.load_settings("demo", *FLAGS)
-    if not (run / "data").exists():
-        esol.write_synthetic(run / "data", photos=600, size=256, seed=0)
-    esol.run(settings, run / "data", run)
+    settings = esol.load_settings("demo")
+    demo(run, settings)
     data = esol.open_dataset(run / "data", settings.data)
-    samples = {sample.name: sample for sample in data.samples(settings.data.train)}
+    samples = {sample.name: sample for sample in data.samples(*settings.data.evaluate)}
     chosen = [(samples[name], data.classes.index(tag)) for name, tag in PHOTOS.items()]
     FOLDER.mkdir(exist_ok=True)
     _write(
@@ -68,8 +64,13 @@ def main() -> None:
     )
     _write(
         "masks.webp",
-        ("photo", "seed of CAM", "seed of Shrinkage", "+ CRF", "+ IRN", "truth"),
+        ("photo", "seed of CAM", "of Shrinkage", "final mask", "network", "ground truth"),
         [_masks(run, data, settings, sample) for sample, _ in chosen],
+    )
+    _write(
+        "demo.webp",
+        ("photo", "CAM", "ESOL", "final mask"),
+        [_short(run, *one) for one in chosen],
     )
 
 
@@ -93,10 +94,22 @@ def _masks(run: Path, data: Dataset, settings: Settings, sample: Sample) -> list
         for kind in ("cam", "shrinkage")
     }
     seeds = [esol.seed(m.full(), m.classes, settings.seeds.threshold) for m in found.values()]
-    crf = load_mask(RunFolder(run).stage("refine") / "crf" / f"{sample.name}.png")
-    irn = load_mask(RunFolder(run).stage("masks") / f"{sample.name}.png")
-    masks = (*seeds, crf, irn, data.truth(sample))
+    masks = (*seeds, *_finished(run, sample), data.truth(sample))
     return [load_image(sample.image), *(colour(mask) for mask in masks)]
+
+
+def _finished(run: Path, sample: Sample) -> list[NDArray[np.uint8]]:
+    """The final mask, and the network's."""
+    return [
+        load_mask(RunFolder(run).masks(kind) / f"{sample.name}.png")
+        for kind in ("masks", "segmentation")
+    ]
+
+
+def _short(run: Path, sample: Sample, tag: int) -> list[Image.Image]:
+    """Photo, CAM, the map with which the method ends, the mask made of it."""
+    maps = (_heat(run, kind, sample, tag) for kind in ("cam", "shrinkage"))
+    return [load_image(sample.image), *maps, colour(_finished(run, sample)[0])]
 
 
 @torch.no_grad()

@@ -1,8 +1,11 @@
 """Synthetic data: multi-tag scenes on which a classifier's maps fail as they do on photos.
 
 Every class is a creature with a small head of its own, and a body several times as large whose
-texture it shares with another class. A classifier needs only the head, so its maps miss the body;
-and since every class prefers one kind of ground, it may also use that.
+texture it shares with another class. A classifier needs only the head, so its maps miss the body.
+There are two kinds of scenes. In EASY ones, those of the demo, what the method assumes holds: a
+body is a muted shade of its two classes' heads, and the ground is no class's. In HARD ones heads
+are motley, creatures smaller and more, and every class prefers one kind of ground, which the
+classifier may use.
 """
 
 import csv
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from esol.data.images import save_mask
+from esol.data.scenes import EASY, HARD, Range, Scenes
 from esol.errors import InputError
 
 CLASSES = ("anchor", "bullseye", "checker", "pinwheel", "sunburst", "tricolour")
@@ -23,27 +27,8 @@ CLASSES = ("anchor", "bullseye", "checker", "pinwheel", "sunburst", "tricolour")
 GROUNDS = ("sand", "grass", "water", "bricks", "gravel", "heather")
 """The six grounds, which are classes 7 to 12 of a set without background."""
 
-_HEAD_COLOURS = (
-    ((215, 45, 40), (250, 235, 215)),
-    ((40, 70, 200), (250, 240, 120)),
-    ((25, 25, 30), (240, 240, 240)),
-    ((225, 130, 20), (35, 60, 130)),
-    ((120, 35, 140), (140, 235, 90)),
-    ((20, 130, 120), (250, 190, 200)),
-)
-_BODY_COLOURS = ((150, 110, 75), (110, 125, 85), (105, 110, 135))
-"""Of the three body textures: classes k and k + 3 share one."""
-
-_GROUND_COLOURS = (
-    *((205, 185, 140), (95, 140, 75), (120, 155, 180)),
-    *((165, 110, 90), (140, 140, 140), (190, 170, 190)),
-)
-# Otherwise any of the six: three of four photos have the ground of their first class.
-_GROUND_FIDELITY = 0.7
-_SECOND_OF_A_KIND = 0.2
 _LEAST_VISIBLE = 0.006
 _LEAST_HEAD = 0.3
-_HEAD_RADIUS = 0.42
 
 _Array = NDArray[np.floating]
 _Layer = tuple[_Array, _Array, _Array, _Array]
@@ -70,6 +55,7 @@ def write_synthetic(
     seed: int,
     val_fraction: float = 0.25,
     background: bool = True,
+    hard: bool = False,
 ) -> None:
     """Draw a data set: labels.csv (lists "train" and "val"), classes.txt, images, masks, saliency.
 
@@ -84,6 +70,7 @@ def write_synthetic(
         val_fraction: fraction of the photos in the list "val", 0 .. 1.
         background: False: grounds are classes too, two in each photo, so that every pixel has a
             class, as where photos are tagged grass, sky and road.
+        hard: whether the scenes are HARD rather than EASY.
 
     Raises:
         InputError: the folder is not empty, or an argument is out of its range.
@@ -103,10 +90,11 @@ def write_synthetic(
     for folder in ("images", "saliency"):
         (part / folder).mkdir(parents=True)
     rows, names = [], CLASSES if background else CLASSES + GROUNDS
+    scenes = HARD if hard else EASY
     first_val = photos - round(photos * val_fraction)
     for i in range(photos):
         image, mask = draw_scene(
-            np.random.default_rng((seed, i)), size, i % len(CLASSES), background
+            np.random.default_rng((seed, i)), size, i % len(CLASSES), scenes, background
         )
         Image.fromarray(image).save(part / "images" / f"{i:05d}.jpg", quality=92)
         save_mask(mask, part / "masks" / f"{i:05d}.png")
@@ -148,14 +136,19 @@ def draw_saliency(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[
 
 
 def draw_scene(
-    rng: np.random.Generator, size: int, first: int, background: bool = True
+    rng: np.random.Generator,
+    size: int,
+    first: int,
+    scenes: Scenes = EASY,
+    background: bool = True,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one photo.
 
     Args:
         rng: source of all randomness.
         size: longest side in pixels.
-        first: class, 0 .. 5, that is certainly in the photo and chooses the ground.
+        first: class, 0 .. 5, that is certainly in the photo and may choose the ground.
+        scenes: what the photo is like.
         background: whether grounds are background; else there are two, 7 .. 12 in the mask.
 
     Returns:
@@ -164,38 +157,39 @@ def draw_scene(
     shape = [size, round(size * rng.uniform(0.75, 1))]
     rng.shuffle(shape)
     others = [k for k in range(len(CLASSES)) if k != first]
-    extra = int(rng.choice(3, p=(0.5, 0.35, 0.15)))
+    extra = int(rng.choice(3, p=scenes.others))
     kinds = [first, *rng.choice(others, extra, replace=False).tolist()]
-    if rng.random() < _SECOND_OF_A_KIND:
+    if rng.random() < scenes.second:
         kinds.append(first)
-    ground = first if rng.random() < _GROUND_FIDELITY else int(rng.integers(len(CLASSES)))
+    ground = first if rng.random() < scenes.fidelity else int(rng.integers(len(CLASSES)))
+    sizes = scenes.alone if len(kinds) == 1 else scenes.crowded
     # A creature covered by the others would be a wrong tag: such a scene is drawn again.
     while True:
-        creatures = [_placed(int(kind), shape, rng, len(kinds)) for kind in rng.permutation(kinds)]
-        layers = [_layer(creature, shape) for creature in creatures]
-        if _all_visible(creatures, layers):
+        creatures = [_placed(int(kind), shape, rng, sizes) for kind in rng.permutation(kinds)]
+        layers = [_layer(creature, shape, scenes.head) for creature in creatures]
+        if _all_visible(creatures, layers, scenes.head):
             break
-    canvas, mask = _ground(ground, shape, rng), np.zeros(shape, dtype=np.uint8)
+    canvas, mask = _ground(ground, shape, rng, scenes), np.zeros(shape, dtype=np.uint8)
     if background:
-        for _ in range(int(rng.integers(2, 6))):
-            _add_clutter(canvas, rng)
+        for _ in range(int(rng.integers(*scenes.clutter))):
+            _add_clutter(canvas, rng, scenes)
     else:
-        _add_second_ground(canvas, mask, ground, rng)
+        _add_second_ground(canvas, mask, ground, rng, scenes)
     for creature, (body, head, u, v) in zip(creatures, layers, strict=True):
         box = _box(np.maximum(body, head) > 0)
-        _paint(canvas[box], body[box], _body_colour(creature.kind, u[box], v[box], rng))
-        _paint(canvas[box], head[box], _head_colour(creature.kind, u[box], v[box], rng))
+        _paint(canvas[box], body[box], _body_colour(creature.kind, u[box], v[box], rng, scenes))
+        _paint(canvas[box], head[box], _head_colour(creature.kind, u[box], v[box], rng, scenes))
         mask[np.maximum(body, head) >= 0.5] = creature.kind + 1
     return _photographed(canvas, rng), mask
 
 
-def _placed(kind: int, shape: list[int], rng: np.random.Generator, crowd: int) -> _Creature:
+def _placed(kind: int, shape: list[int], rng: np.random.Generator, sizes: Range) -> _Creature:
     height, width = shape
     return _Creature(
         kind,
         x=float(rng.uniform(0.2, 0.8) * width),
         y=float(rng.uniform(0.2, 0.8) * height),
-        size=float(max(shape) * rng.uniform(0.22, 0.38 if crowd == 1 else 0.31)),
+        size=float(max(shape) * rng.uniform(*sizes)),
         angle=float(rng.uniform(0, 2 * np.pi)),
         mirror=float(rng.choice((-1, 1))),
         bend=float(rng.uniform(-0.35, 0.35)),
@@ -208,7 +202,7 @@ def _grid(shape: list[int]) -> tuple[_Array, _Array]:
     return x, y
 
 
-def _layer(c: _Creature, shape: list[int]) -> _Layer:
+def _layer(c: _Creature, shape: list[int], head_radius: float) -> _Layer:
     """Coverage 0 .. 1 of body and head, and the creature's own coordinates (body about 2 long)."""
     x, y = _grid(shape)
     cos, sin = np.float32(np.cos(c.angle) / c.size), np.float32(np.sin(c.angle) / c.size)
@@ -219,7 +213,7 @@ def _layer(c: _Creature, shape: list[int]) -> _Layer:
     legs = [_capsule(u - foot, v - 0.75 * c.stretch, 0.11, 0.42) for foot in (-0.55, 0.5)]
     tail = _capsule(v + 0.15 - 0.5 * (u + 1), u + 1.25, 0.09, 0.35)
     inside = np.maximum.reduce([trunk * c.stretch, *legs, tail])
-    head = _HEAD_RADIUS - np.hypot(u - 1.1, v + 0.12)
+    head = np.float32(head_radius) - np.hypot(u - 1.1, v + 0.12)
     return _coverage(inside, c.size), _coverage(head, c.size), u - 1.1, v + 0.12
 
 
@@ -232,12 +226,12 @@ def _coverage(inside: _Array, pixels: float) -> _Array:
     return np.clip(inside * np.float32(pixels) + np.float32(0.5), 0, 1)
 
 
-def _all_visible(creatures: list[_Creature], layers: list[_Layer]) -> bool:
+def _all_visible(creatures: list[_Creature], layers: list[_Layer], head_radius: float) -> bool:
     """Whether enough of every creature, and of its head, is in the photo and not covered."""
     covered = np.zeros(layers[0][0].shape, dtype=bool)
     for creature, (body, head, _, _) in reversed(list(zip(creatures, layers, strict=True))):
         inside = np.maximum(body, head) >= 0.5
-        whole_head = np.pi * (_HEAD_RADIUS * creature.size) ** 2
+        whole_head = np.pi * (head_radius * creature.size) ** 2
         seen_head = ((head >= 0.5) & ~covered).sum()
         if seen_head < _LEAST_HEAD * whole_head or (inside & ~covered).mean() < _LEAST_VISIBLE:
             return False
@@ -245,9 +239,12 @@ def _all_visible(creatures: list[_Creature], layers: list[_Layer]) -> bool:
     return True
 
 
-def _body_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:
+def _body_colour(
+    kind: int, u: _Array, v: _Array, rng: np.random.Generator, scenes: Scenes
+) -> _Array:
     """Texture and colour of the class's pair, with so much jitter that pairs overlap."""
-    pair = kind % 3
+    contrast, deviation = scenes.body
+    pair = kind % len(scenes.bodies)
     rate = np.float32(rng.uniform(8, 12))
     turn = rng.uniform(-0.5, 0.5)
     a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
@@ -256,11 +253,15 @@ def _body_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _
         lambda: 2 * np.sin(rate * a) * np.sin(rate * b),
         lambda: np.sin(0.6 * rate * np.hypot(a + 1, b)),
     )
-    colour = np.array(_BODY_COLOURS[pair]) + rng.normal(0, 22, 3)
-    return _mixed(colour - 28, colour + 28, 0.5 + 0.5 * np.clip(2 * waves[pair](), -1, 1))
+    colour = np.array(scenes.bodies[pair]) + rng.normal(0, deviation, 3)
+    return _mixed(
+        colour - contrast, colour + contrast, 0.5 + 0.5 * np.clip(2 * waves[pair](), -1, 1)
+    )
 
 
-def _head_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _Array:
+def _head_colour(
+    kind: int, u: _Array, v: _Array, rng: np.random.Generator, scenes: Scenes
+) -> _Array:
     """The class's own pattern, in two colours, on the head's disc."""
     turn = rng.uniform(-0.4, 0.4)
     a, b = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
@@ -273,7 +274,7 @@ def _head_colour(kind: int, u: _Array, v: _Array, rng: np.random.Generator) -> _
         lambda: (np.sin(8 * around) > 0) & (radius > 0.12),
         lambda: np.abs(a) < 0.11,
     )
-    dark, light = (np.array(colour) + rng.normal(0, 14, 3) for colour in _HEAD_COLOURS[kind])
+    dark, light = (np.array(colour) + rng.normal(0, 14, 3) for colour in scenes.heads[kind])
     return _mixed(dark, light, patterns[kind]().astype(np.float32))
 
 
@@ -292,8 +293,9 @@ def _paint(canvas: _Array, coverage: _Array, colour: _Array) -> None:
     canvas += coverage[..., None] * (colour - canvas)
 
 
-def _ground(kind: int, shape: list[int], rng: np.random.Generator) -> _Array:
+def _ground(kind: int, shape: list[int], rng: np.random.Generator, scenes: Scenes) -> _Array:
     """One of six grounds, over the whole photo."""
+    contrast, deviation = scenes.ground
     x, y = _grid(shape)
     rate = np.float32(2 * np.pi / max(shape) * rng.uniform(9, 14))
     wobble = np.sin(rate * 0.23 * x + rng.uniform(0, 6)) + np.sin(rate * 0.31 * y)
@@ -305,12 +307,12 @@ def _ground(kind: int, shape: list[int], rng: np.random.Generator) -> _Array:
         lambda: _blocks(rng, shape, 4) - 0.5,
         lambda: np.sin(rate * (x + y) * 0.7) * np.sin(rate * (x - y) * 0.7) * 0.8,
     )
-    colour = np.array(_GROUND_COLOURS[kind]) + rng.normal(0, 14, 3)
-    return _mixed(colour - 30, colour + 30, textures[kind]() + 0.5)
+    colour = np.array(scenes.grounds[kind]) + rng.normal(0, deviation, 3)
+    return _mixed(colour - contrast, colour + contrast, textures[kind]() + 0.5)
 
 
 def _add_second_ground(
-    canvas: _Array, mask: NDArray[np.uint8], ground: int, rng: np.random.Generator
+    canvas: _Array, mask: NDArray[np.uint8], ground: int, rng: np.random.Generator, scenes: Scenes
 ) -> None:
     """Another ground above a wavy horizon; both get their mask values."""
     height, width = mask.shape
@@ -318,7 +320,7 @@ def _add_second_ground(
     x, y = _grid([height, width])
     wave = 0.05 * np.sin(2 * np.pi * (x / width * rng.uniform(0.5, 2) + rng.random()))
     above = y / height < rng.uniform(0.25, 0.75) + wave
-    canvas[above] = _ground(other, [height, width], rng)[above]
+    canvas[above] = _ground(other, [height, width], rng, scenes)[above]
     mask[:] = np.where(above, other, ground) + len(CLASSES) + 1
 
 
@@ -328,7 +330,7 @@ def _blocks(rng: np.random.Generator, shape: list[int], cell: int) -> _Array:
     return grid.repeat(cell, axis=0).repeat(cell, axis=1)[: shape[0], : shape[1]]
 
 
-def _add_clutter(canvas: _Array, rng: np.random.Generator) -> None:
+def _add_clutter(canvas: _Array, rng: np.random.Generator, scenes: Scenes) -> None:
     """A shape of no class: plain or striped, in a colour of heads or bodies."""
     height, width = canvas.shape[:2]
     turn, size = rng.uniform(0, np.pi), float(max(height, width) * rng.uniform(0.03, 0.11))
@@ -341,7 +343,7 @@ def _add_clutter(canvas: _Array, rng: np.random.Generator) -> None:
     b = (y * np.cos(turn) - x * np.sin(turn)).astype(np.float32) / np.float32(size)
     square, diamond = np.maximum(np.abs(a), np.abs(b) * 2), np.abs(a) + np.abs(b)
     outlines = (1 - np.hypot(a, b), 1 - square, 1 - diamond)
-    colours = [colour for pair in _HEAD_COLOURS for colour in pair] + list(_BODY_COLOURS) * 2
+    colours = [colour for pair in scenes.heads for colour in pair] + list(scenes.bodies) * 2
     colour = np.array(colours[int(rng.integers(len(colours)))]) + rng.normal(0, 14, 3)
     share = 0.5 + 0.5 * np.sin(rng.choice((0, 6)) * a)
     inside = _coverage(outlines[int(rng.integers(3))], size)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +15,7 @@ from esol.report import ReportData, Split, build, counted, level, percent
 from esol.report.answer import answer, duration, origin
 from esol.report.known import Known, data_of, read_known, refuse_changed
 from esol.report.photos import Ranked, gallery, pictures
-from esol.report.titles import TITLES
+from esol.report.titles import MEANINGS, TITLES
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings import Settings
@@ -42,7 +43,11 @@ NOTES = (
     "'Best on ground truth': chosen on the very masks it is measured on. metrics.json has more.",
 )
 
+_IN_TERMINAL = ("precision", "recall", "f1_of_means", "miou")
+"""The columns that fit beside each other; report.html has all."""
+
 _LEFT_OUT = "* without the classes that are never predicted; in brackets, how many"
+_CAPTION = "at: threshold; best: mIoU at the threshold that is best on this ground truth"
 
 
 def print_summary(folder: Path) -> None:
@@ -54,45 +59,55 @@ def print_summary(folder: Path) -> None:
         if not console.is_terminal:
             console.width = 100
         for split, kinds in content["lists"].items():
-            title = f"{split}: {kinds['photos']} photos, masks {content['mask_set']}, percent"
-            console.print(_table(title, kinds, _source(run)))
+            photos = kinds["photos"]
+            title = f"{split}: {photos} photo{'s' * (photos != 1)}, percent; ground truth: "
+            console.print(_table(title + content["mask_set"], kinds, _made(run)))
             for warning in kinds.get("warnings", ()):
                 console.print(Text(f"warning: {split}: {warning}", "yellow"))
         for name, weights in _weights(run, run.settings()).items():
             print(f"{name}: {weights}")
+    if run.is_finished("masks"):
+        print(f"masks: {run.masks('masks')}")
     report = folder / "report.html"
     print(f"report: {report}" if report.is_file() else f"run folder: {folder}")
 
 
-def _source(run: RunFolder) -> str:
-    """What the pseudo masks were made from, to stand beside their numbers."""
+def _made(run: RunFolder) -> tuple[str, str]:
+    """Source and threshold of the pseudo masks, to stand beside their numbers."""
     if not run.is_current("masks"):
-        return ""
+        return "", ""
     match run.manifest("masks"):
         case {"identity": {"masks": {"saliency": saliency}}, "results": {"source": source, **rest}}:
             threshold = rest.get("threshold")
-            at = f" at {threshold:.2f}" if isinstance(threshold, float) else ""
-            return f" ({source}{at}{', saliency' if saliency else ''})"
+            at = level(threshold) if isinstance(threshold, float) else ""
+            return f": {source}{', saliency' if saliency else ''}", at
     raise run.damaged("masks")
 
 
-def _table(title: str, kinds: dict[str, Any], source: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("threshold")
-    table.add_column("maps")
-    for name in COLUMNS.values():
-        table.add_column(name, justify="right")
-    for protocol, note in (("fixed", "fixed"), ("best_on_ground_truth", "best on ground truth")):
-        for kind in (kind for kind in TITLES if protocol in kinds.get(kind, ())):
-            values = kinds[kind][protocol]
-            cells = [percent(values[key]) for key in COLUMNS]
-            if left_out := never_predicted(values):
-                table.caption = _LEFT_OUT
-                cells[0] += "*" * (cells[0] != "-")
-                cells[2] += f"* ({len(left_out)})"
-            at = f"{level(values['threshold'])} {note}" if "threshold" in values else ""
-            table.add_row(at, TITLES[kind] + (source if kind == "masks" else ""), *cells)
-        table.add_section()
+def _table(title: str, kinds: dict[str, Any], made: tuple[str, str]) -> Table:
+    """One row for each kind of maps and masks, in the order in which they are made."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption_justify="left")
+    table.caption = _CAPTION
+    table.add_column("", no_wrap=True)
+    for name in ("at", *(COLUMNS[key] for key in _IN_TERMINAL), "best"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("what it is")
+    starred = False
+    for kind in (kind for kind in TITLES if "fixed" in kinds.get(kind, ())):
+        values, best = kinds[kind]["fixed"], kinds[kind].get("best_on_ground_truth")
+        at = level(values["threshold"]) if "threshold" in values else ""
+        cells = [percent(values[key]) for key in _IN_TERMINAL]
+        if left_out := never_predicted(values):
+            starred = True
+            cells[0] += "*" * (cells[0] != "-")
+            cells[2] += f"* ({len(left_out)})"
+        highest = f"{percent(best['miou'])} at {level(best['threshold'])}" if best else ""
+        meaning = MEANINGS[kind]
+        if kind == "masks":
+            meaning, at = meaning + made[0], made[1]
+        table.add_row(TITLES[kind], at, *cells, highest, meaning)
+    if starred:
+        table.caption = f"{_CAPTION}\n{_LEFT_OUT}"
     return table
 
 

@@ -27,7 +27,7 @@ def test_notebook_runs(tmp_path, monkeypatch):
     )
     assert len(numbers) == 1
     assert all(float(number) > 0.1 for number in numbers[0]), "no map is alive: it shows nothing"
-    assert "was made with expand.clip = 0.25, not 1.0" in "\n".join(told)
+    assert "was made with expand.clip = 0.08, not 1.0" in "\n".join(told)
 
 
 def test_stored_notebook_is_small_and_says_nothing_of_the_machine_it_ran_on():

@@ -51,7 +51,9 @@ def finished(tmp_path, monkeypatch) -> Path:
 
 
 def plan(data: Path, *flags: str, config: str = "demo") -> Plan:
-    return Plan(config, data, data.parent / "out", (0,), flags, "maps")
+    """The demo, with the lists and the refinement of a configuration for real photos."""
+    whole = ("--data.evaluate=[train,val]", "--refine.methods=[crf,irn]", "--masks.source=irn")
+    return Plan(config, data, data.parent / "out", (0,), (*whole, *flags), "maps")
 
 
 def reasons(found: list[Cell]) -> dict[str, str]:
