@@ -107,17 +107,18 @@ def measured(folder: Path, seed: int, hard: bool) -> Figures:
     run = esol.run(esol.load_settings("demo", f"--seed={seed}"), folder / "data", folder / "run")
     kinds = RunFolder(run).metrics()["lists"]["val"]
     return {
-        (kind, protocol, measure): 100 * point[key]
+        (kind, protocol, measure): 100 * kinds[kind][protocol][measure]
         for kind in KINDS
-        for protocol, point in kinds[kind].items()
-        if protocol in ("fixed", BEST)
-        for measure, key in ((key, key) for key in (*COLUMNS, "threshold"))
-        if point.get(key) is not None
+        for protocol in ("fixed", BEST)
+        for measure in (*COLUMNS, "threshold")
+        if kinds[kind].get(protocol, {}).get(measure) is not None
     }
 
 
 def timed(folder: Path) -> float:
     """Seconds of `esol demo` in a process of its own, from the command to the report."""
+    if folder.exists():
+        raise SystemExit(f"{folder}: there already: a finished run takes no time; remove it")
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     begun = time.perf_counter()
     subprocess.run(

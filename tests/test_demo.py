@@ -7,6 +7,7 @@ import pytest
 import esol.cli.demo
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
+from esol.report.summary import MEANINGS, TITLES
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings.load import load_settings
@@ -35,6 +36,7 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
     assert f"masks: {out / '07-masks'}" in table
     assert "report.html" in table
     assert "mIoU" in table
+    assert "what a classifier" in table
     # The photos and the stages are there: neither is made again.
     made = {path: path.stat().st_mtime_ns for path in _made(out)}
     assert len(made) > 24
@@ -48,6 +50,10 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
 )
 def test_demo_takes_only_the_cores_that_are_idle(cores, busy, threads):
     assert esol.cli.demo.threads_for(cores, busy) == threads
+
+
+def test_every_row_of_the_table_says_what_it_is():
+    assert MEANINGS.keys() == TITLES.keys()
 
 
 def _made(out: Path) -> list[Path]:

@@ -28,8 +28,11 @@ from esol.stages.job import Job
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 
-PHOTOS = {"00230": "checker", "00231": "pinwheel", "00232": "sunburst"}
-"""Photos of the list val, and the tag whose maps are shown."""
+PHOTOS = {"00229": "bullseye", "00239": "tricolour", "00231": "pinwheel"}
+"""Photos of the list val and the tag whose maps are shown: where it works twice, and where not."""
+
+SHORT = {"00229": "bullseye", "00239": "tricolour", "00243": "pinwheel"}
+"""Those of README's picture."""
 
 SIDE = 168
 _GAP, _HEAD = 4, 20
@@ -44,7 +47,10 @@ def main() -> None:
     demo(run, settings)
     data = esol.open_dataset(run / "data", settings.data)
     samples = {sample.name: sample for sample in data.samples(*settings.data.evaluate)}
-    chosen = [(samples[name], data.classes.index(tag)) for name, tag in PHOTOS.items()]
+    chosen, short = (
+        [(samples[name], data.classes.index(tag)) for name, tag in photos.items()]
+        for photos in (PHOTOS, SHORT)
+    )
     FOLDER.mkdir(exist_ok=True)
     _write(
         "maps.webp",
@@ -54,7 +60,7 @@ def main() -> None:
     model = trained_localizer(Job(settings, data, RunFolder(run)), "expand", "shrink").cpu().eval()
     _write(
         "expansion.webp",
-        ("photo", "its offsets, x 4", "W1", "sampled", "and clipped"),
+        ("photo", "its offsets", "W1", "sampled", "and clipped"),
         [_expansion(model, settings, sample) for sample, _ in chosen[:2]],
     )
     _write(
@@ -70,7 +76,7 @@ def main() -> None:
     _write(
         "demo.webp",
         ("photo", "CAM", "ESOL", "final mask"),
-        [_short(run, *one) for one in chosen],
+        [_short(run, *one) for one in short],
     )
 
 
@@ -124,7 +130,7 @@ def _expansion(model: Localizer, settings: Settings, sample: Sample) -> list[Ima
     planes = (F.relu(model.classifier.head.w1(features)), sampled, expansion(features))
     return [
         photo,
-        _arrows(expansion.sampler(features), photo, 4),
+        _arrows(expansion.sampler(features), photo, 1),
         *(_mean(plane, photo) for plane in planes),
     ]
 
