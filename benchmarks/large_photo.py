@@ -71,7 +71,7 @@ def measured(
 def write_photos(data: Path, photo: Path | None) -> None:
     """A data folder of four photos of ``SIZE`` with masks."""
     drawn = data.with_name("drawn")
-    write_synthetic(drawn, photos=2, size=256, seed=0)
+    write_synthetic(drawn, photos=2, size=256, seed=0, hard=True)
     source, mask = photo or drawn / "images/00000.jpg", drawn / "masks/00000.png"
     large = load_image(source).resize(SIZE, Image.Resampling.BICUBIC)
     truth = np.asarray(Image.open(mask).resize(SIZE, Image.Resampling.NEAREST))

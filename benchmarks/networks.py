@@ -51,7 +51,7 @@ def add_data(parser: ArgumentParser, backbone: str) -> None:
 def read(options: Namespace, folder: str) -> Dataset:
     """The data set, or one drawn into ``folder``."""
     if options.data is None:
-        write_synthetic(Path(folder), photos=8, size=96, seed=0)
+        write_synthetic(Path(folder), photos=8, size=96, seed=0, hard=True)
         return open_dataset(folder, Data(train=options.list))
     classes = tuple(options.classes)
     return open_dataset(

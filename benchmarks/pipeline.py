@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         data, counts = options.data or f"{name}/photos", sorted(options.photos)
         if options.data is None:
-            write_synthetic(Path(data), photos=24, size=64, seed=0)
+            write_synthetic(Path(data), photos=24, size=64, seed=0, hard=True)
             counts = [8, 16]
         found = {}
         for count in counts:

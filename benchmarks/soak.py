@@ -51,7 +51,7 @@ def main() -> None:
     report = Report("soak", options)
     with tempfile.TemporaryDirectory() as name:
         drawn, trained = Path(name, "drawn"), Path(name, "trained")
-        write_synthetic(drawn, photos=DRAWN, size=96, seed=0)
+        write_synthetic(drawn, photos=DRAWN, size=96, seed=0, hard=True)
         call(["run", str(SMOKE), str(drawn), str(trained)])
         tenth = courses(Path(name), drawn, trained, max(DRAWN, count // 10), options.quick)
         whole = courses(Path(name), drawn, trained, count, options.quick)

@@ -65,7 +65,7 @@ def main() -> None:
         data = options.data or folder / "photos"
         flags = [*FROZEN, f"--backbone.weights={options.weights}", f"--data.limit={options.photos}"]
         if options.data is None:
-            write_synthetic(data, photos=16, size=64, seed=0)
+            write_synthetic(data, photos=16, size=64, seed=0, hard=True)
             settings = load_settings(str(SMOKE), *FROZEN, "--backbone.cache=true")
         else:
             settings = load_settings(options.config, *flags)

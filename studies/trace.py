@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data, run = f"{folder}/data", f"{folder}/run"
-        esol.write_synthetic(Path(data), 24, 64, 0, 0.25)
+        esol.write_synthetic(Path(data), 24, 64, 0, 0.25, hard=True)
         before = list(STAGES)[: list(STAGES).index(arguments.stage)]
         if before:
             command_line(["run", SMOKE, data, run, "--until", before[-1]])

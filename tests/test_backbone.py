@@ -214,7 +214,7 @@ def test_weights_are_hashed_once_until_they_change(tmp_path, monkeypatch):
         read.append(path)
         return sha256(path)
 
-    monkeypatch.setattr("esol.networks.weights.sha256", counted)
+    monkeypatch.setattr("esol.system.files.sha256", counted)
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"one")
     assert {weights_digest(str(path)) for _ in range(3)} == {sha256(path)}

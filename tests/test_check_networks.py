@@ -19,7 +19,7 @@ SMOKE = str(Path(__file__).parent / "smoke.yaml")
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("check") / "photos"
-    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

@@ -35,7 +35,7 @@ FLAGS = ["--classify.fit.lr", "3e-4"]
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> str:
     root = tmp_path_factory.mktemp("cli") / "photos"
-    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25, hard=True)
     return str(root)
 
 

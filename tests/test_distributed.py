@@ -58,7 +58,7 @@ leave_group()
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photos")
-    write_synthetic(root, photos=22, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=22, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

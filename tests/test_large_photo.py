@@ -33,7 +33,7 @@ sys.exit(code)
 def folder(tmp_path_factory) -> Path:
     """A trained run, and four photos of 100 megapixels, one of them turned by its EXIF entry."""
     root = tmp_path_factory.mktemp("large")
-    write_synthetic(root / "data", photos=12, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root / "data", photos=12, size=64, seed=0, val_fraction=0.25, hard=True)
     flags = ["--refine.methods=[]", "--masks.source=seeds"]
     run(load_settings(str(SMOKE), *flags), root / "data", root / "run")
     small = Image.open(root / "data/images/00000.jpg")

@@ -27,7 +27,7 @@ time.sleep(600)
 
 
 def test_a_second_run_is_told_who_works_on_the_folder(tmp_path):
-    write_synthetic(tmp_path / "photos", photos=8, size=32, seed=0, val_fraction=0.5)
+    write_synthetic(tmp_path / "photos", photos=8, size=32, seed=0, val_fraction=0.5, hard=True)
     settings = load_settings("demo", "--classify.fit.steps=1", "--input.size=32")
     target = tmp_path / "run"
     lock = FolderLock(target)

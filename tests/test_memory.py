@@ -74,7 +74,7 @@ def test_other_errors_pass():
 def done(tmp_path_factory) -> Path:
     """Photos, and a finished run."""
     root = tmp_path_factory.mktemp("memory")
-    write_synthetic(root / "photos", photos=8, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root / "photos", photos=8, size=64, seed=0, val_fraction=0.25, hard=True)
     assert main(["run", SMOKE, str(root / "photos"), str(root / "run")]) == 0
     return root
 

@@ -27,7 +27,7 @@ SHORT = ("--sccam.clusters=3", "--sccam.rounds=2", "--drs.fit.steps=4", "--masks
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photos")
-    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

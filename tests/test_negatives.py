@@ -31,7 +31,7 @@ NEGATIVE = ("00001", "00005", "00013")
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photos")
-    write_synthetic(root, photos=16, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=16, size=64, seed=0, val_fraction=0.25, hard=True)
     rows = list(csv.reader((root / "labels.csv").read_text().splitlines()))
     for row in rows:
         if Path(row[0]).stem in NEGATIVE:

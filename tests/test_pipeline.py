@@ -23,7 +23,7 @@ SMOKE = Path(__file__).parent / "smoke.yaml"
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photos")
-    write_synthetic(root, photos=40, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=40, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

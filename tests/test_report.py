@@ -330,7 +330,7 @@ def test_spaced() -> None:
 
 
 def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
-    write_synthetic(tmp_path / "data", photos=12, size=32, seed=0)
+    write_synthetic(tmp_path / "data", photos=12, size=32, seed=0, hard=True)
     settings = load_settings("demo", "--data.evaluate=[train,val]", "--seeds.kind=expansion")
     data, random = open_dataset(tmp_path / "data", settings.data), np.random.default_rng(3)
     for sample in data.samples("train", "val"):

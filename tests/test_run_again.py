@@ -25,7 +25,7 @@ FLAGS = [
 def original(tmp_path_factory) -> Path:
     """A folder with photos, and a finished run on them."""
     place = tmp_path_factory.mktemp("again")
-    write_synthetic(place / "photos", photos=16, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(place / "photos", photos=16, size=64, seed=0, val_fraction=0.25, hard=True)
     assert main(["run", SMOKE, str(place / "photos"), str(place / "run"), *FLAGS]) == 0
     return place
 

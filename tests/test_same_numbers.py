@@ -25,7 +25,7 @@ count."""
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("numbers") / "photos"
-    write_synthetic(root, photos=20, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=20, size=64, seed=0, val_fraction=0.25, hard=True)
     # A tag and a photo that not every language can write.
     for name in ("labels.csv", "classes.txt"):
         text = (root / name).read_text(encoding="utf-8").replace("anchor", "größe")

@@ -24,7 +24,7 @@ CROP = ["--input.resize=crop", "--input.longest=[32,64]"]
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0, val_fraction=0.25, hard=True)
     return tmp_path / "photos"
 
 
@@ -76,7 +76,6 @@ def test_maps_of_an_older_version_are_not_taken_for_those_of_reduced_photos(phot
     [
         (Segment(longest=751), 1),
         (Segment(longest=750), 0),
-        (Segment(longest=751, network="none"), 0),
         (Segment(longest=751, input=Input(resize="squash")), 0),
     ],
 )

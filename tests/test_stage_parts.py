@@ -171,7 +171,7 @@ def test_killed_at_every_step_of_the_exchange(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photos")
-    write_synthetic(root, photos=20, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=20, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
+from esol.data.scenes import HARD
 from esol.data.synthetic import draw_scene
 from esol.errors import InputError
 from esol.maps.files import Maps
@@ -139,7 +140,7 @@ def _drawn(background: bool) -> list[tuple[Image.Image, Maps]]:
     photos = []
     for number in range(12):
         random = np.random.default_rng(number)
-        image, truth = draw_scene(random, 96, number % 6, background)
+        image, truth = draw_scene(random, 96, number % 6, HARD, background)
         planes = []
         for value in np.unique(truth[truth > 0]):
             inside = Image.fromarray((truth == value).astype(np.uint8) * 255)

@@ -163,7 +163,7 @@ def test_wandb_that_cannot_start_is_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("track", ["tensorboard", "wandb"])
 def test_without_the_extra_it_is_refused_before_any_work(track, tmp_path, monkeypatch):
-    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0)
+    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0, hard=True)
     settings = esol.load_settings(SMOKE, f"--machine.track={track}")
     monkeypatch.setitem(esol.training.tracking._AVAILABLE, track, lambda: False)
     with pytest.raises(InputError, match=rf"machine\.track = '{track}'.*esol\[track\]"):
@@ -172,7 +172,7 @@ def test_without_the_extra_it_is_refused_before_any_work(track, tmp_path, monkey
 
 
 def test_a_tracker_does_not_make_a_stage_anew(tmp_path):
-    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0)
+    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0, hard=True)
     for track in ("none", "tensorboard"):
         settings = esol.load_settings(SMOKE, f"--machine.track={track}")
         esol.run(settings, tmp_path / "photos", tmp_path / "run", last="classify")

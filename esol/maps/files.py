@@ -101,8 +101,8 @@ def load_maps(path: Path | str) -> Maps:
 
     Examples:
         >>> maps = load_maps(Path("runs/mine/04-cams/shrinkage/00001.npz"))
-        >>> maps.size, maps.maps.shape, maps.full().shape  # a photo with two tags
-        ((62, 64), (2, 16, 16), (2, 62, 64))
+        >>> maps.size, maps.maps.shape, maps.full().shape  # a photo with one tag
+        ((62, 64), (1, 16, 16), (1, 62, 64))
     """
     try:
         stored, classes, size = _read(Path(path))

@@ -6,7 +6,7 @@ from typing import Any
 
 from esol.runs.folder import IDENTITY, RunFolder, read_record
 from esol.runs.manifest import first_difference
-from esol.runs.work import Part, check_same, is_whole, plain_identity, unchanged
+from esol.runs.work import Part, check_own, check_same, is_whole, plain_identity, unchanged
 
 PENDING = "made first"
 """Stands in an identity for what an earlier stage of the same command has still to make."""
@@ -50,6 +50,7 @@ class Plan:
         """
         path, new = self.run.stage(name), plain_identity(name, identity)
         if not (path / IDENTITY).is_file():
+            check_own(path)
             self.to_do[name] = Outlook()
             return
         old = read_record(path / IDENTITY)

@@ -231,6 +231,12 @@ def check_same(
         )
 
 
+def check_own(path: Path) -> None:
+    """Refuse a stage's folder that has no identity, but files of something else."""
+    if path.exists() and any(path.iterdir()):
+        raise InputError(f"{path} holds files of something else; use another folder")
+
+
 def _enter(
     run: RunFolder, stage: OpenStage, overwrite: bool, settings: str, parts: Sequence[Part]
 ) -> bool:
@@ -252,8 +258,8 @@ def _enter(
             return False
         else:
             _prepare_rest(path)
-    elif path.exists() and any(path.iterdir()):
-        raise InputError(f"{path} holds files of something else; use another folder")
+    else:
+        check_own(path)
     make_folder(path)
     log.info("%s", headline(stage.name, STAGES[stage.name].purpose))
     write_json(path / IDENTITY, identity)

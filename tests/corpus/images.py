@@ -80,7 +80,11 @@ CUT = JPEG[:-100]
 NAMED = (b"cat/caf\xe9.jpg", b"cat/2.jpg", b"dog/1.jpg", b"dog/2.jpg")
 TAGGED = (b"caf\xe9/1.jpg", b"dog/1.jpg", b"dog/2.jpg")
 STAGE_NOTES = ("", "/identity.json", "/settings.yaml", "/log.txt", "/metrics.jsonl")
-BEGUN = ("out", *(f"out/01-classify{file}" for file in STAGE_NOTES))
+BEGUN = (
+    "out",
+    *(f"out/{file}" for file in ("settings.yaml", "run.json")),
+    *(f"out/01-classify{file}" for file in STAGE_NOTES),
+)
 """Notes of a stage that is not finished, which the next command enters."""
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 24\n%%EndComments\nshowpage\n"
 REPLACE = ("images/a.", "replace or remove the file")

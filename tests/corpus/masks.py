@@ -205,7 +205,7 @@ KINDS = (
     Kind("evaluate: another size", partial(measured, small), ("masks/b.png", "photo's size")),
     Kind("evaluate: in colours", partial(measured, coloured), ("masks/b.png", "palette or grey")),
     Kind("evaluate: no ground truth", partial(measured, empty), ("truth", "name another folder")),
-    Kind("evaluate: list of no mask", listed(b"x\n"), ("x.png", "add it or list")),
+    Kind("evaluate: list of no mask", listed(b"x\n"), ("x.png", "add it, or list", "--list FILE")),
     Kind("evaluate: empty list", listed(b"\n\n"), ("names.txt", "one name per line")),
     Kind("evaluate: list no UTF-8", listed(b"caf\xe9\n"), ("names.txt", "save it as UTF-8")),
     Kind("evaluate: list with a name twice", listed(b"a\na\n"), ("names.txt", "remove one")),

@@ -100,7 +100,6 @@ REPORT: dict[str, tuple[Spoil, tuple[str, str]]] = {
         ),
         ("data.evaluate = 'x'", "no such list"),
     ),
-    "no manifest": (removed(MANIFEST), (EVALUATED, "run the stage evaluate")),
     "manifest of zero bytes": (replaced(MANIFEST, ""), (MANIFEST, "run again")),
     "manifest no object": (replaced(MANIFEST, "3"), (MANIFEST, "run again")),
     "manifest without identity": (edited(MANIFEST, "identity"), (MANIFEST, "run again")),
@@ -247,6 +246,10 @@ def moved(place: Place) -> Command:
     return ["report", place.folder / "umbenannt ü"]
 
 
+def has_stages(place: Place) -> None:
+    assert "CAM" in (place.run / "report.html").read_text()
+
+
 def has_report(place: Place) -> None:
     page = (place.folder / "umbenannt ü" / "report.html").read_text()
     assert "umbenannt ü" in page
@@ -284,6 +287,7 @@ KINDS = (
         partial(predicted, edited("08-segment/manifest.json", "identity", "after", to=[1])),
         ("08-segment/manifest.json", "run again"),
     ),
+    Kind("report: not measured yet", partial(report, removed(MANIFEST)), then=has_stages),
     Kind("run: files of somebody else", foreign_folder, ("01-classify", "use another folder")),
     Kind("run: a file for the folder", file_for_folder, ("out", "name another")),
     Kind("report: a data folder", data_as_run, ("data", "give what esol run wrote")),

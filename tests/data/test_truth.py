@@ -14,6 +14,7 @@ from esol.data.images import save_mask
 from esol.data.truth import Shown, against_tags, cautions, only_ignored, pixels, shown
 from esol.errors import InputError
 from esol.runs.folder import RunFolder
+from esol.runs.plan import Outlook, Plan
 from esol.settings import Data, Settings
 from esol.stages import checks
 from esol.stages.job import Job
@@ -159,7 +160,10 @@ def look(root: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> list[str]:
 
     monkeypatch.setattr(checks, "shown", counting)
     data = open_dataset(root, Data())
-    checks.check_input(Job(Settings(), data, RunFolder(root / "run")), ["evaluate"])
+    checks.check_input(
+        Job(Settings(), data, RunFolder(root / "run")),
+        Plan(RunFolder(root / "run"), to_do={"evaluate": Outlook()}),
+    )
     return seen
 
 

@@ -195,7 +195,7 @@ ADDED = {"Nothing is measured": BARE}
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("troubles") / "photos"
-    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

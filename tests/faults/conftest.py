@@ -21,7 +21,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("faults") / "photos"
-    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(root, photos=24, size=64, seed=0, val_fraction=0.25, hard=True)
     return root
 
 

@@ -17,7 +17,7 @@ SMOKE = str(Path(__file__).parents[1] / "smoke.yaml")
 
 def test_correct_and_go_on(tmp_path, capsys):
     data, run, file = tmp_path / "photos", tmp_path / "run", tmp_path / "instances.json"
-    write_synthetic(data, photos=16, size=64, seed=0, val_fraction=0.25)
+    write_synthetic(data, photos=16, size=64, seed=0, val_fraction=0.25, hard=True)
     command = ["run", SMOKE, str(data), str(run)]
     assert main(command) == 0
     weights = (RunFolder(run).stage("segment") / "model.safetensors").read_bytes()

@@ -28,7 +28,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory) -> Plan:
     root = tmp_path_factory.mktemp("reproduce")
-    write_synthetic(root / "data", photos=24, size=64, seed=0, val_fraction=0.5)
+    write_synthetic(root / "data", photos=24, size=64, seed=0, val_fraction=0.5, hard=True)
     return plan_for(root / "data", root / "out", config=str(SMOKE), flags=FLAGS)
 
 

@@ -38,7 +38,7 @@ def measured(row: str) -> dict[str, Any]:
 @pytest.fixture
 def finished(tmp_path, monkeypatch) -> Path:
     """A data folder; every row that is not missing is run."""
-    write_synthetic(tmp_path / "data", photos=8, size=32, seed=0, val_fraction=0.5)
+    write_synthetic(tmp_path / "data", photos=8, size=32, seed=0, val_fraction=0.5, hard=True)
     (tmp_path / "data" / "maps").mkdir()
 
     def metrics(self: Plan, row: str, _: int) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from esol.reproduce.tables import Cell, cells, markdown
 
 def plan(tmp_path: Path, *repeat: str) -> Plan:
     if not (tmp_path / "data").is_dir():
-        write_synthetic(tmp_path / "data", photos=4, size=32, seed=0, val_fraction=0.5)
+        write_synthetic(tmp_path / "data", photos=4, size=32, seed=0, val_fraction=0.5, hard=True)
         (tmp_path / "data" / "saliency").mkdir(exist_ok=True)
     data, out = tmp_path / "data", tmp_path / "out"
     return plan_for(data, out, config="demo", seeds=(0, 1, 2), repeat=repeat or None)

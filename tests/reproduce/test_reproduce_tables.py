@@ -41,7 +41,14 @@ def plan(tmp_path, monkeypatch) -> Plan:
     monkeypatch.setattr(Plan, "metrics", lambda self, row, seed: MADE.get((row, seed)))
     monkeypatch.setattr(Plan, "commit", lambda self, row, seed: f"commit{seed}")
     monkeypatch.setattr(Plan, "labelled", True)
-    return Plan("demo", tmp_path / "data", tmp_path, (0, 1, 2), ("--head.width=32",), "maps")
+    return Plan(
+        "demo",
+        tmp_path / "data",
+        tmp_path,
+        (0, 1, 2),
+        ("--head.width=32", "--data.evaluate=[train,val]"),
+        "maps",
+    )
 
 
 def cell(found: list[Cell], row: str, split: str, **wanted: str) -> Cell:
@@ -124,7 +131,14 @@ def test_no_saliency_maps_and_no_network_are_named(plan):
     assert missing["DRS"] == "not run"
     without = Plan("voc-animals-cpu", plan.data, plan.out, (0,), (), "maps")
     assert without.missing("esol-whole") == "the configuration has no segmentation network"
-    some = Plan("demo", plan.data, plan.out, (0,), ("--cams.lists=[val]",), "maps")
+    some = Plan(
+        "demo",
+        plan.data,
+        plan.out,
+        (0,),
+        ("--cams.lists=[val]", "--data.evaluate=[train,val]"),
+        "maps",
+    )
     assert "cams.lists leaves out train" in some.missing("esol-whole")
     assert not some.missing("drs")
 

@@ -116,7 +116,7 @@ def test_maps_and_features(marker, tmp_path):
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Photos, and a run that was stopped with a checkpoint."""
     place = tmp_path_factory.mktemp("stopped")
-    write_synthetic(place / "photos", photos=8, size=32, seed=0, val_fraction=0.5)
+    write_synthetic(place / "photos", photos=8, size=32, seed=0, val_fraction=0.5, hard=True)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
