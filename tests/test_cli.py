@@ -266,7 +266,7 @@ def test_other_settings_are_refused_then_overwritten(call, refused, copy, photos
     manifest = (copy / STAGES["cams"].folder / "manifest.json").read_bytes()
     code, out, _ = call(*arguments, "--overwrite")
     assert code == 0
-    assert "0.60 fixed" in out
+    assert re.search(r"^ +CAM +0\.60 ", out, re.MULTILINE)
     assert tree(copy / STAGES["seeds"].folder) != before
     assert (copy / STAGES["cams"].folder / "manifest.json").read_bytes() == manifest, (
         "maps made anew"

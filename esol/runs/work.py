@@ -233,7 +233,8 @@ def check_same(
 
 def check_own(path: Path) -> None:
     """Refuse a stage's folder that has no identity, but files of something else."""
-    if path.exists() and any(path.iterdir()):
+    entries = path.iterdir() if path.exists() else ()
+    if not all(entry.name.startswith(TEMPORARY) for entry in entries):
         raise InputError(f"{path} holds files of something else; use another folder")
 
 
