@@ -32,7 +32,7 @@ def test_demo_draws_photos_runs_all_stages_and_goes_on(tmp_path, monkeypatch, ca
     assert len(list((out / "data").rglob("*.jpg"))) == 24
     assert all(RunFolder(out).is_current(stage) for stage in STAGES if stage != "peer")
     table, said = capsys.readouterr()
-    assert "about a minute on two idle cores" in said.splitlines()[0]
+    assert "about 80 seconds on two idle cores" in said.splitlines()[0]
     assert f"masks: {out / '07-masks'}" in table
     assert "report.html" in table
     assert "mIoU" in table
