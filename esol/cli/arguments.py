@@ -20,6 +20,7 @@ from esol.settings.load import (
     find_config,
     parse,
 )
+from esol.system.progress import log
 
 RUN_PATHS = "RUN | [CONFIG] DATA OUT"
 """Paths of the commands that work in a run folder."""
@@ -69,6 +70,8 @@ def parse_call(
         raise InputError(f"{named[0]} is a configuration, and a folder is missing; {parser.usage}")
     if config is None:
         parsed, settings = parse(parser, None, rest)
+        if paths == 2 and not parsed.config:
+            log.warning("no CONFIG given: these are the paper's settings, %s", _EXPENSIVE)
     else:
         file = find_config(config)
         parsed, settings = parse(parser, file, [*_earlier(file), *rest])
@@ -76,6 +79,9 @@ def parse_call(
         print(dump_settings(settings), end="")
         sys.exit(0)
     return parsed, settings, named
+
+
+_EXPENSIVE = "ResNet-50 at 512 pixels, for a GPU; on a CPU take tags-folder-cpu"
 
 
 def _names_config(word: str) -> bool:

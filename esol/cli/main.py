@@ -154,7 +154,7 @@ def _run(rest: list[str]) -> int:
         "run",
         RUN_PATHS,
         "Run all stages, skipping those already done. RUN alone goes on with the settings and the"
-        " data of that run; flags change them.",
+        " data of that run; flags change them, with --overwrite where work was done with others.",
         **{
             "from": {**choices, "default": "classify", "help": "first stage"},
             "until": {**choices, "default": "evaluate", "help": "last stage"},

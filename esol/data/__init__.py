@@ -22,6 +22,10 @@ __all__ = ["IGNORE", "Dataset", "Sample", "layout", "open_dataset", "read_layout
 _READERS = {"folder": read_folder, "voc": read_voc, "coco": read_coco}
 
 
+RUN = "run.json"
+"""File in the folder of a run; its stages' folders would be taken for tags."""
+
+
 def open_dataset(root: Path | str, settings: Data) -> Dataset:
     """Open a data folder of any layout.
 
@@ -48,6 +52,11 @@ def read_layout(root: Path | str, settings: Data) -> Reading:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder: give the folder of the data set")
+    if (root / RUN).is_file():
+        raise InputError(
+            f"{root}: the folder of a run, not of photos: give the photos' folder, or go on with"
+            f" the run: esol run {root}"
+        )
     kind = layout(root, settings) if settings.kind == "auto" else settings.kind
     if kind == "voc" and not (root / "JPEGImages").is_dir():
         raise InputError(f"{root}: no JPEGImages folder: give the folder that holds it")

@@ -295,7 +295,7 @@ def _warnings(
         if left_out and settings.untagged != "refuse":
             warnings.append(f"list {split!r}: {some(left_out)} without a tag: left out of runs")
         no_mask = [e.name for e in entries if e.mask is None]
-        if split in settings.evaluate and no_mask:
+        if split in settings.evaluate and no_mask and len(no_mask) < len(entries):
             warnings.append(f"list {split!r}: {some(no_mask)} without a mask: not measured")
     unread = sorted(set(reading.available) - set(reading.splits))
     if unread and reading.splits:

@@ -20,6 +20,9 @@ from esol.system.read import leads_out, open_text, read_text
 _RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
 """Names of mask values that are no classes, and how label tools write them: _background_."""
 
+COMMAS = "tags are separated by spaces or ';', not by commas; quote other cells with commas"
+"""What to do about a row with more fields than the header."""
+
 LISTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 """Folders with these names, in any case, hold the photos of a list and are not tags."""
 
@@ -74,7 +77,7 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     for (line, fields), tags in zip(table, cells, strict=True):
         where = f"{path}: line {line}"
         if not fields:
-            problems.append(f"{where}: not as many fields as the header: quote those with commas")
+            problems.append(f"{where}: not as many fields as the header: {COMMAS}")
             continue
         if isinstance(tags, str):
             problems.append(f"{where}: {tags}")

@@ -23,7 +23,7 @@ from esol.predict.bundle import LARGEST, load_bundle
 from esol.predict.folder import FolderOptions, predict_folder
 from esol.predict.prediction import Prediction
 from esol.predict.tiles import labelled, spans, weights
-from esol.runs.folder import RunFolder
+from esol.runs.folder import DESCRIPTION, RunFolder
 from esol.settings.masks import Crf
 from esol.system.distributed import device_of
 from esol.system.files import sha256
@@ -337,6 +337,10 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
     path = Path(path)
     if path.is_dir():
         run, path = path, RunFolder(path).weights("segment")
+        if not (run / DESCRIPTION).is_file() and not path.is_file():
+            raise InputError(
+                f"{run}: not the folder of a run (no {DESCRIPTION}); name one, or a model file"
+            )
         if not path.is_file():
             raise InputError(
                 f"{run}: has no {path.relative_to(run).as_posix()}; run the stage segment there,"

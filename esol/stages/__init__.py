@@ -12,7 +12,7 @@ from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import FolderLock
 from esol.settings import LEARNS, Settings
-from esol.settings.load import dump_settings
+from esol.settings.load import dump_settings, load_settings
 from esol.stages import (
     cams,
     classify,
@@ -46,7 +46,7 @@ BY_NAME: dict[str, Callable[[Job], None]] = {
 
 
 def run(
-    settings: Settings,
+    settings: Settings | str,
     data: Path | str,
     out: Path | str,
     *,
@@ -57,7 +57,7 @@ def run(
     """Run the stages from ``first`` to ``last``, skipping those already done.
 
     Args:
-        settings: all settings.
+        settings: all settings, or the name of a configuration or a settings file.
         data: data folder.
         out: run folder.
         first: name of the first stage.
@@ -70,6 +70,8 @@ def run(
     Raises:
         InputError: something the user gave is wrong.
     """
+    if isinstance(settings, str):
+        settings = load_settings(settings)
     method = _stages(settings, first, last)
     names = tuple(name for name in method if STAGES[name].is_on(settings))
     job = Job(settings, open_dataset(data, settings.data), RunFolder(Path(out)), overwrite)
@@ -77,7 +79,7 @@ def run(
     for note in (*job.data.notes, *(f"{name}: off" for name in method if name not in names)):
         log.info("%s", note)
     if overwrite:
-        _say_what_is_replaced(plan, names)
+        _say_what_is_replaced(settings, plan, names)
     lock = FolderLock(job.run.path)
     all_from_main(lock.acquire)
     try:
@@ -123,20 +125,37 @@ def _plan(job: Job, names: Sequence[str]) -> Plan:
     return plan
 
 
-def _say_what_is_replaced(plan: Plan, names: Sequence[str]) -> None:
+def _say_what_is_replaced(settings: Settings, plan: Plan, names: Sequence[str]) -> None:
     """One line on what --overwrite keeps and costs, before it begins."""
     anew, new, seconds = plan.replacement()
     if not anew:
         return
-    kept = ", ".join(name for name in names if name not in plan.to_do) or "nothing"
+    stays = [name for name in names if name not in plan.to_do]
+    if settings.backbone.cache:
+        stays.append("cached features of unchanged photos")
+    kept = ", ".join(stays) or "nothing"
     cost = "" if seconds is None else f": about {duration(seconds)}, as last time"
     then = f"; then {', '.join(new)}" if new else ""
     log.info("--overwrite: keeps %s; makes %s anew%s%s", kept, ", ".join(anew), cost, then)
 
 
 def _describe(job: Job, data: Path | str) -> None:
-    write_atomic(job.run.path / SETTINGS, dump_settings(job.settings))
+    write_atomic(job.run.path / SETTINGS, dump_settings(_from_anywhere(job.settings)))
     write_json(job.run.path / DESCRIPTION, {"data": str(Path(data).resolve())})
+
+
+def _from_anywhere(settings: Settings) -> Settings:
+    """The settings, with files of weights found from any current folder."""
+
+    def path(weights: str) -> str:
+        return weights if weights in ("imagenet", "none") else str(Path(weights).resolve())
+
+    backbone, segment = settings.backbone, settings.segment
+    return replace(
+        settings,
+        backbone=replace(backbone, weights=path(backbone.weights)),
+        segment=replace(segment, weights=path(segment.weights)),
+    )
 
 
 def _stages(settings: Settings, first: str, last: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def masks(job: Job) -> None:
         summary = all_from_main(lambda: _summed(job, stage, samples, rows))
         tagged = {sample.name for sample in samples if sample.tags}
         shares = [1 - row[2] - row[3] for row in rows if row[0] in tagged]
-        _report(settings, summary["empty"], shares, background)
+        _report(settings, summary, shares, background)
         stage.results |= {
             "photos": len(samples),
             "source": settings.source,
@@ -90,18 +90,24 @@ def masks(job: Job) -> None:
         }
 
 
-def _report(settings: Masks, empty: int, shares: Sequence[float], estimate: Background) -> None:
+def _report(
+    settings: Masks, summary: Mapping[str, Any], shares: Sequence[float], estimate: Background
+) -> None:
     """Log what may be wrong with the masks of tagged photos; ``shares`` are of their background."""
-    if empty:
+    if summary["empty"]:
         what = "masks: %d of %d photos are all background; train longer, or lower masks.threshold"
-        log.warning(what, empty, len(shares))
+        log.warning(what, summary["empty"], len(shares))
+    of_class = summary["per_class"].items()
+    if never := [name for name, one in of_class if one["tagged"] and not one["pixels"]]:
+        what = (
+            "masks: no mask shows %s: train longer (classify.fit.epochs), or lower masks.threshold"
+        )
+        log.warning(what, ", ".join(never))
     if "%" in str(settings.threshold):
         return  # the user has said how much of a photo the objects fill
     background = float(np.mean(shares))
-    what = (
-        "masks: objects fill %.0f %% of a tagged photo on average; tags do not tell how much they"
-    )
-    what += " should: if it is far off, say it, such as masks.threshold 5%%"
+    what = "masks: objects fill %.0f %% of a tagged photo on average; if yours fill"
+    what += " much less or more, give their share: --masks.threshold 5%%"
     log.info(what, 100 * (1 - background))
     if warning := background_warning(background, estimate):
         log.warning("masks: %s", warning)
@@ -148,6 +154,8 @@ def _threshold(job: Job) -> tuple[Background, float]:
     maps = (_maps(job, sample) for sample in photos)
     if share := percent(settings.threshold):
         threshold = threshold_of_share(maps, share)
+        log.info("masks: threshold %.2f, at which objects fill %s", threshold, settings.threshold)
+        return background, threshold
     elif settings.saliency and settings.source != "crf":
         return background, SALIENT_THRESHOLD
     else:

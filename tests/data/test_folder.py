@@ -7,10 +7,11 @@ import pytest
 from opened import refused, tags
 from PIL import Image
 
-from esol.data import open_dataset
+from esol.data import RUN, open_dataset
 from esol.data.images import save_mask
 from esol.data.reading import split_cells
 from esol.errors import InputError
+from esol.runs.folder import DESCRIPTION
 from esol.settings import Data
 
 
@@ -318,3 +319,11 @@ def test_fingerprint_follows_tags_not_places(tmp_path: Path) -> None:
         root = labelled(tmp_path / place, "a.jpg,dog cat", f"b.png,{tag}")
         prints.append(open_dataset(root, Data()).fingerprint("train"))
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_the_folder_of_a_run_is_no_data(tmp_path):
+    assert RUN == DESCRIPTION
+    photo(tmp_path / "07-masks" / "a.png")
+    (tmp_path / DESCRIPTION).write_text("{}")
+    with pytest.raises(InputError, match=r"the folder of a run, not of photos.*esol run"):
+        open_dataset(tmp_path, Data())
