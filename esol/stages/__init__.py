@@ -76,8 +76,10 @@ def run(
     names = tuple(name for name in method if STAGES[name].is_on(settings))
     job = Job(settings, open_dataset(data, settings.data), RunFolder(Path(out)), overwrite)
     plan = all_from_main(lambda: _plan(job, names))
-    for note in (*job.data.notes, *(f"{name}: off" for name in method if name not in names)):
+    for note in job.data.notes:
         log.info("%s", note)
+    if not names:
+        log.info("%s: off with these settings", first)
     if overwrite:
         _say_what_is_replaced(settings, plan, names)
     lock = FolderLock(job.run.path)
