@@ -23,7 +23,7 @@ from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.method.classifier import Classifier
 from esol.networks.backbone import Backbone
-from esol.networks.weights import classifier_prefixes
+from esol.networks.pretrained import classifier_prefixes
 from esol.runs.folder import RunFolder
 from esol.settings import BackboneSettings
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.data.transforms import to_tensor
+from esol.data.transforms import IMAGENET, to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import load_bundle
@@ -61,7 +61,7 @@ def test_onnx_gives_the_same_probabilities_at_any_size(network, tmp_path):
         pixels = rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
         image = pixels.transpose(0, 3, 1, 2).astype(np.float32)
         (got,) = session.run(["probabilities"], {"image": image})
-        inputs = torch.stack([to_tensor(Image.fromarray(one)) for one in pixels])
+        inputs = torch.stack([to_tensor(Image.fromarray(one), IMAGENET) for one in pixels])
         expected = net.segmenter(inputs).softmax(1).detach().numpy()
         assert got.shape == (count, 3, height, width)
         assert np.abs(got - expected).max() <= 1e-4

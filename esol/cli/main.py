@@ -236,13 +236,19 @@ def _demo(rest: list[str]) -> int:
 
 
 def _check(rest: list[str]) -> int:
+    from rich.text import Text
+
     from esol.data.check import check, render
+    from esol.networks.pretrained import notes
 
     parser = settings_parser("check", "[CONFIG] DATA", "Validate a data set.")
     _, settings, (data,) = _parse(parser, rest, paths=1)
     report = check(Path(data), settings.data, settings.masks.saliency)
     # Not wrapped where it is not a terminal: file names stay whole.
-    Screen(soft_wrap=not sys.stdout.isatty()).print(render(report))
+    screen = Screen(soft_wrap=not sys.stdout.isatty())
+    screen.print(render(report))
+    for note in notes(settings):
+        screen.print(Text(note))
     return 2 if report.problems else 0
 
 

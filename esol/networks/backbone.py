@@ -1,6 +1,6 @@
 """Feature extractors from timm at any output stride, with weights by name or from a file."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.dilation import dilate
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
-from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
+from esol.networks.pretrained import classifier_prefixes, normalisation_of
+from esol.networks.weights import prefix_advice, read_weights
 from esol.settings import BackboneSettings
 
 _ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
@@ -44,6 +45,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: C, the number of feature channels.
+        normalisation: that of the photos it is given.
 
     Raises:
         InputError: unknown name, no feature maps, impossible stride, weights that are not available
@@ -53,6 +55,7 @@ class Backbone(nn.Module):
     def __init__(self, settings: BackboneSettings, keys: Keys = _KEYS) -> None:
         super().__init__()
         weights = settings.weights
+        self.normalisation = normalisation_of(settings)
         network: Any = _create(settings, keys, pretrained=weights == "imagenet")
         self.channels = _fit_stride(network, settings, keys)
         if weights not in ("imagenet", "none"):
@@ -65,7 +68,8 @@ class Backbone(nn.Module):
     @classmethod
     def fixed(cls, settings: BackboneSettings) -> Self:
         """Backbone with nothing that learns and random weights, to load trained ones into."""
-        return cls(replace(settings, weights="none", learn=(), norm="frozen"))
+        normalised = asdict(normalisation_of(settings))
+        return cls(replace(settings, weights="none", learn=(), norm="frozen", **normalised))
 
     def _freeze_all_but(self, learn: tuple[str, ...], keys: Keys) -> None:
         names = [name for name, _ in self.network.named_parameters()]

@@ -19,7 +19,8 @@ from esol.errors import InputError, is_shortage, one_line
 from esol.networks.backbone import Backbone, Keys
 from esol.networks.deeplab2 import DeepLabV2, padded
 from esol.networks.folding import hold_batch_norm
-from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
+from esol.networks.pretrained import classifier_prefixes, normalisation_of
+from esol.networks.weights import prefix_advice, read_weights
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
 
 NETWORKS = (
@@ -63,6 +64,7 @@ class Segmenter(nn.Module):
     Attributes:
         network, encoder, norm, labels: the arguments.
         stride: that of the settings, 8 for "auto".
+        normalisation: that of the photos it is given.
 
     Raises:
         InputError: unknown name, impossible combination, weights not available or not fitting.
@@ -76,6 +78,7 @@ class Segmenter(nn.Module):
             raise InputError(f"segment.network = {network!r}: no such network; there are: {known}")
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
         self.stride, self.labels = requested_stride(settings), labels
+        self.normalisation = normalisation_of(settings)
         self.body: Any
         if network == "DeepLabV2":
             self.body = DeepLabV2(_backbone(settings), self.stride, labels)

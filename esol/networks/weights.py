@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -104,12 +103,6 @@ def weights_digest(weights: str, key: str = "backbone.weights") -> str:
 def _digest(path: Path, size: int, changed: int) -> str:
     """Every stage needs it: computed once while size and time of change stay."""
     return sha256(path)
-
-
-def classifier_prefixes(name: str) -> tuple[str, ...]:
-    """Prefixes of the classifier's parameters in timm's network ``name``."""
-    layers = timm.get_pretrained_cfg_value(name.split(".")[0], "classifier") or "classifier"
-    return tuple(f"{layer}." for layer in ((layers,) if isinstance(layers, str) else layers))
 
 
 def save_tensors(

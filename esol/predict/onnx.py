@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from esol.data.transforms import Normalisation
 from esol.errors import InputError, one_line
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import save_bundle
@@ -38,11 +38,11 @@ _CHECKS = ((1, 96, 160), (3, 75, 101))
 class _Graph(nn.Module):
     """From 8-bit levels to probabilities: includes normalisation and softmax."""
 
-    def __init__(self, segmenter: nn.Module) -> None:
+    def __init__(self, segmenter: nn.Module, normalisation: Normalisation) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.mean = nn.Buffer(255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.deviation = nn.Buffer(255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.mean = nn.Buffer(255 * torch.tensor(normalisation.mean).view(1, 3, 1, 1))
+        self.deviation = nn.Buffer(255 * torch.tensor(normalisation.std).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.segmenter((image - self.mean) / self.deviation).softmax(1)
@@ -71,7 +71,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
     """
     onnx, runtime = _packages()
     # A copy: the exporter may change the network, and the model may be on another device.
-    network = _Graph(copy.deepcopy(model.segmenter)).cpu().eval()
+    network = _Graph(copy.deepcopy(model.segmenter), model.normalisation).cpu().eval()
     failure = f"{model.description['network']} cannot be exported to ONNX"
     with atomic(Path(path)) as temporary:
         try:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from esol.settings.checks import (
     BELOW_1,
+    DEVIATION,
+    MEAN,
     NOT_NEGATIVE,
     POSITIVE,
     SIDE,
@@ -95,6 +97,13 @@ class BackboneSettings:
 
     learn: tuple[str, ...] = ("layer3", "layer4")
     """Parameters that learn, by name prefix; "*": all; empty: the backbone stays frozen."""
+
+    mean: Annotated[tuple[float, ...] | Literal["auto"], MEAN] = "auto"
+    """Photos are normalised by this mean, values 0 .. 1. auto: what the named network's pre-trained
+    weights were learned with (timm's configuration); random ones: ImageNet's."""
+
+    std: Annotated[tuple[float, ...] | Literal["auto"], DEVIATION] = "auto"
+    """And by this standard deviation."""
 
     norm: Literal["frozen", "learned"] = "frozen"
     """Batch norm: running statistics of the weights, or learned from the batches."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from esol.data import open_dataset
 from esol.errors import InputError
+from esol.networks.pretrained import notes
 from esol.report.summary import write_report
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
@@ -23,6 +24,7 @@ from esol.stages import (
     segment,
     shrink,
 )
+from esol.stages.begun import as_begun
 from esol.stages.checks import check_input
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, all_wait, main_process
@@ -69,9 +71,11 @@ def run(
         InputError: something the user gave is wrong.
     """
     names = _stages(settings, first, last)
-    job = Job(settings, open_dataset(data, settings.data), RunFolder(Path(out)), overwrite)
+    folder = RunFolder(Path(out))
+    settings = all_from_main(lambda: as_begun(settings, folder))
+    job = Job(settings, open_dataset(data, settings.data), folder, overwrite)
     all_from_main(lambda: check_input(job, names))
-    for note in job.data.notes:
+    for note in (*job.data.notes, *notes(settings)):
         log.info("%s", note)
     lock = FolderLock(job.run.path)
     all_from_main(lock.acquire)

@@ -118,7 +118,14 @@ def tagged_inputs(
     samples = tuple(sample for sample in members if sample.tags or not tagged)
     key = job.cache_key(of_classifier=of_classifier)
     if key is None:
-        return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
+        return photo_inputs(
+            samples,
+            job.classes,
+            settings.input,
+            backbone.normalisation,
+            planes=planes,
+            by_tag=by_tag,
+        )
     # Of all: features are computed in groups, which must not depend on the stage.
     cache = compute_features(backbone.eval(), members, settings, job.run.path, key)
     flip = settings.input.flip

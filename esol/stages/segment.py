@@ -25,7 +25,7 @@ from esol.training.steps import METRICS
 
 _NETWORK = (
     *(f"segment.{key}" for key in ("network", "encoder", "weights", "stride", "norm")),
-    *(f"segment.{key}" for key in ("input", "fit", "head_lr", "truth")),
+    *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "truth")),
     *("seed", "train", "truth", "train masks", "corrected"),
 )
 """What the network is made of: masks of the training list, not of others."""
@@ -107,7 +107,7 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
     fit(
         network,
         segment_losses,
-        photo_inputs(photos, job.classes, settings.input, masks),
+        photo_inputs(photos, job.classes, settings.input, network.normalisation, masks),
         [(network.encoder_parameters(), 1.0), (network.head_parameters(), settings.head_lr)],
         settings.fit,
         job.training_run(stage.path, "segment", "segment.fit", "segment.input"),

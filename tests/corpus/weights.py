@@ -123,7 +123,7 @@ MODELS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "of zero bytes": (lambda path: b"", "copy or make the file again"),
     "cut off": (lambda path: path.read_bytes()[:-999], "copy or make the file again"),
     "a backbone's weights": (lambda path: save(network()), "stage segment writes"),
-    "of a newer version": (partial(described, {"version": 2}), "upgrade esol"),
+    "of a newer version": (partial(described, {"version": 3}), "upgrade esol"),
     "of a version that is a text": (partial(described, {"version": "new"}), "copy or make"),
     "description no JSON": (partial(raw, "{"), "copy or make"),
     "description too deep": (partial(raw, "[" * 99_999), "copy or make"),
