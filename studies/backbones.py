@@ -2,15 +2,18 @@
 
     python studies/backbones.py
 
-Each network, from random weights, goes through the stages classify, expand, shrink, cams, seeds and
-refine on a few drawn photos, two steps each: frozen with cached features, and learning as a whole.
-What came of it is looked at, not only that nothing was raised. No score is measured here.
+Each network, from random weights, goes through the stages that use it, classify, expand, shrink and
+cams, and refine where IRN takes it, on a few drawn photos, two steps each: frozen with cached
+features, and learning as a whole. What came of it is looked at, not only that nothing was raised.
+No score is measured here.
 """
 
 import argparse
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.method.classifier import Classifier
+from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
 from esol.networks.pretrained import classifier_prefixes
 from esol.runs.folder import RunFolder
@@ -31,12 +35,25 @@ PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
 
 NAMES = (
-    *("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "mobilenetv2_100"),
-    *("mobilenetv3_large_100", "efficientnet_b0", "regnety_008", "densenet121", "convnext_tiny"),
-    *("vgg16", "hrnet_w18", "inception_v3"),
-    *("vit_small_patch16_224", "swin_tiny_patch4_window7_224"),
+    *("resnet18", "resnet50", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0"),
+    *(
+        "mobilenetv4_conv_small",
+        "tf_efficientnet_lite0",
+        "regnety_002",
+        "densenet121",
+        "ghostnet_100",
+    ),
+    *("convnext_atto", "convnextv2_atto", "repvit_m0_9", "fastvit_t8", "edgenext_xx_small"),
+    *("efficientvit_b0", "efficientvit_m0", "tiny_vit_5m_224", "mambaout_femto", "poolformer_s12"),
+    *("pvt_v2_b0", "levit_128s", "mvitv2_tiny", "davit_tiny", "hrnet_w18_small", "inception_v3"),
+    *("vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"),
+    *("eva02_tiny_patch14_224", "vit_pe_core_tiny_patch16_384", "vit_wee_patch16_reg1_gap_256"),
+    *("vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"),
+    *("vit_small_patch8_224.dino", "vit_xsmall_patch16_clip_224", "cait_xxs24_224", "convit_tiny"),
+    *("swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"),
+    *("xcit_nano_12_p16_224", "hiera_tiny_224", "vgg11", "maxvit_rmlp_pico_rw_256"),
+    *("vit_base_patch16_siglip_224", "beit_base_patch16_224"),
 )
-STRIDES = (16, 8)
 SIDE, PHOTOS = 64, 8
 
 WAYS = {
@@ -46,7 +63,8 @@ WAYS = {
     "learning": (*('--backbone.learn=["*"]', "--backbone.norm=learned"),),
 }
 FEW = (
-    *(f"--input.size={SIDE}", "--head.width=16", "--backbone.weights=none"),
+    *(f"--input.size={SIDE}", "--head.width=16", "--backbone.weights=none", "--cams.scales=[1]"),
+    *("--backbone.stride=auto", "--masks.source=seeds", "--segment.network=none"),
     # Else two steps already teach a random classifier that most tags are rare: its maps are empty.
     "--classify.fit.lr=1e-5",
     *(f"--{part}.fit.steps=2" for part in ("classify", "expand", "shrink", "refine.affinity")),
@@ -69,57 +87,76 @@ def main() -> None:
     options.page.write_text(text, encoding="utf-8")
 
 
-def rows(names: tuple[str, ...], folder: Path) -> Iterator[str]:
+def rows(names: Sequence[str], folder: Path) -> Iterator[str]:
     """Lines of the table; notes, which are messages of the program, below it."""
-    heads = ["backbone", "C", "parameters", *(f"{w}, {s}" for s in STRIDES for w in WAYS)]
+    heads = ["backbone", "C", "parameters", "stride", *WAYS, "stride 8", "IRN"]
     yield f"| {' | '.join(heads)} |"
     yield "|" + "---|" * len(heads)
     notes: dict[str, int] = {}
     for name in names:
-        told = [
-            attempt(name, stride, way, folder / f"{name}-{stride}-{number}")
-            for stride in STRIDES
-            for number, way in enumerate(WAYS)
-        ]
+        backbone = made(name)
+        if isinstance(backbone, str):
+            cells = ["-", "-", "-", *[backbone] * (len(WAYS) + 2)]
+        else:
+            irn = refined(backbone)
+            told = [attempt(name, way, folder, irn=irn == "yes") for way in WAYS]
+            finer = made(name, stride=8)
+            cells = [*size(backbone, name), *told, finer if isinstance(finer, str) else "yes", irn]
         marks = [
-            "yes" if line == "yes" else f"no ({notes.setdefault(line, len(notes) + 1)})"
-            for line in told
+            f"no ({notes.setdefault(cell, len(notes) + 1)})"
+            if cell.startswith("backbone.")
+            else cell
+            for cell in cells
         ]
-        row = f"| `{name}` | {' | '.join([*size(name), *marks])} |"
+        row = f"| `{name}` | {' | '.join(marks)} |"
         print(row, flush=True)
         yield row
     yield ""
     yield from (f"{number}. `{line}`" for line, number in notes.items())
 
 
-def size(name: str) -> tuple[str, str]:
-    """Channels of the features, and parameters without the classifier; dashes if it is refused."""
+def made(name: str, stride: int | Literal["auto"] = "auto") -> Backbone | str:
+    """The network, or the line with which the program refuses it."""
+    settings = BackboneSettings(name=name, weights="none", stride=stride, learn=(), norm="frozen")
     try:
-        backbone = Backbone(
-            BackboneSettings(name=name, weights="none", stride=32, learn=(), norm="frozen")
-        )
-    except InputError:
-        return "-", "-"
+        return Backbone(settings, side=SIDE)
+    except InputError as error:
+        return str(error)
+
+
+def refined(backbone: Backbone) -> str:
+    """Whether IRN takes the network: "yes", or the line with which the program refuses it."""
+    try:
+        AffinityNet(backbone, displacement=False)
+    except InputError as error:
+        return str(error)
+    return "yes"
+
+
+def size(backbone: Backbone, name: str) -> tuple[str, str, str]:
+    """Channels of the features, parameters without the classifier, and pixels per cell."""
     kept = {
         key: p.numel()
         for key, p in backbone.network.named_parameters()
         if not key.startswith(classifier_prefixes(name))
     }
-    return str(backbone.channels), f"{sum(kept.values()) / 1e6:.1f} M"
+    stride = f"{backbone.stride}, one size" if backbone.side else str(backbone.stride)
+    return str(backbone.channels), f"{sum(kept.values()) / 1e6:.1f} M", stride
 
 
-def attempt(name: str, stride: int, way: str, run: Path) -> str:
+def attempt(name: str, way: str, folder: Path, *, irn: bool) -> str:
     """Run and look; "yes", or the one line with which the program refuses, before any work."""
-    settings = esol.load_settings(
-        "demo", f"--backbone.name={name}", f"--backbone.stride={stride}", *FEW, *WAYS[way]
-    )
+    flags = (f"--backbone.name={name}", f"--refine.methods={['irn'] if irn else []}")
+    settings, run = esol.load_settings("demo", *FEW, *WAYS[way], *flags), folder / "run"
     try:
-        esol.run(settings, run.parent / "photos", run, last="refine")
+        esol.run(settings, folder / "photos", run, last="refine" if irn else "cams")
+        examine(settings, run)
     except InputError as error:
         if run.exists():
             raise
         return str(error)
-    examine(settings, run)
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
     return "yes"
 
 
@@ -142,7 +179,10 @@ def examine(settings: esol.Settings, run: Path) -> None:
         assert len(maps) == PHOTOS, f"{len(maps)} maps"
         assert all(np.isfinite(m).all() for m in maps), f"{kind}: maps are not finite"
         assert any(np.ptp(m) > 0 for m in maps), f"{kind}: no map has a place"
-    cells = SIDE // settings.backbone.stride
+    classifier = Classifier.trained(
+        settings, len(found["head.v.weight"]), RunFolder(run).weights("classify")
+    )
+    cells = -(-SIDE // classifier.backbone.stride)
     cached = list(run.glob("cache/*/*.npy")) if settings.backbone.frozen else []
     for path in cached:
         features = np.load(path)

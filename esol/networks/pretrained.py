@@ -1,7 +1,9 @@
 """What is known of a network's weights without loading them: normalisation, licence, classifier."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,19 +18,44 @@ _LIBRARY = {"dpn": _DPN, "inception": _HALF, "xception": _HALF}
 """Beginning of a name of segmentation_models_pytorch's own encoders -> normalisation, where it is
 not ImageNet's. The library downloads these numbers, but a finished run must be readable offline."""
 
+_OF_NETWORKS = (".json", ".safetensors", ".bin", ".pth", ".pt")
+"""Endings of the files of a network's folder."""
+
+_FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
+_RESEARCH = ("-nc", "noncommercial", "apple-amlr", "seer")
+"""Parts of the names of licences that forbid commercial use."""
+
+_GATED = ("dinov3", "gemma")
+"""Of those whose terms must be accepted at the source."""
+
 _NUMBERS = ("mean", "std")
+_LATER = (*_NUMBERS, "final_norm")
+"""Settings that versions up to 0.1.0 did not have: identities are as before where they are auto."""
 
 
 def pretrained_config(name: str) -> dict[str, Any]:
     """Timm's description of a network's weights: mean, std, license ..; {} if it has none.
 
-    ``name`` is one of timm's; without a tag it means timm's default weights.
+    ``name`` is one of timm's; without a tag it means timm's default weights. Of hf-hub:NAME and
+    local-dir:FOLDER it is the file config.json there.
     """
     try:
+        source, model = timm.models.parse_model_name(name)
+        if source == "hf-hub":
+            return _hub_config(model)
+        if source:
+            return dict(timm.models._hub.load_model_config_from_path(model)[0])
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    except RuntimeError:  # no such tag, which making the network refuses
+    # Making the network refuses what there is not: a tag, a folder, a repository.
+    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError):
         return {}
     return config.to_dict() if config else {}
+
+
+@functools.cache
+def _hub_config(model: str) -> dict[str, Any]:
+    """Of a repository of the Hugging Face Hub; asked for once, as each time is a request."""
+    return dict(timm.models.load_model_config_from_hf(model)[0])
 
 
 def normalisation_of(settings: BackboneSettings | Segment) -> Normalisation:
@@ -65,6 +92,31 @@ def notes(settings: Settings) -> list[str]:
     return [line for key, group in groups for line in _notes(group, key)]
 
 
+def licence_of(settings: BackboneSettings | Segment) -> str:
+    """The licence of a network's pre-trained weights, and what to mind; "" for random ones.
+
+    It is that of the named weights, also where they come from a file.
+    """
+    if settings.weights == "none":
+        return ""
+    name = timm_name(settings)
+    licence = str((name and pretrained_config(name).get("license")) or "unknown")
+    if licence in _FREE:
+        return licence
+    if licence == "unknown":
+        return "licence not stated"
+    if any(part in licence for part in _RESEARCH):
+        return f"{licence}, NON-COMMERCIAL use only"
+    gated = ", to be accepted at the source (gated)" if licence.startswith(_GATED) else ""
+    return f"{licence}, its maker's own terms{gated}"
+
+
+def licensed(settings: BackboneSettings | Segment) -> dict[str, str]:
+    """What a stage's manifest and a model file say of ``licence_of``; nothing of random weights."""
+    licence = licence_of(settings)
+    return {"licence": licence} if licence else {}
+
+
 def _notes(settings: BackboneSettings | Segment, key: str) -> Iterator[str]:
     name = settings.name if isinstance(settings, BackboneSettings) else settings.encoder
     used, own = normalisation_of(settings), own_normalisation(settings)
@@ -73,6 +125,11 @@ def _notes(settings: BackboneSettings | Segment, key: str) -> Iterator[str]:
         yield f"{line}, though its weights were learned with {_shown(own)}"
     elif used != IMAGENET:
         yield f"{line}, as its weights want it, not by ImageNet's"
+    if licence := licence_of(settings):
+        whose = f"the weights of {name}"
+        if settings.weights != "imagenet":
+            whose = f"{Path(settings.weights).name}, if it holds {whose}"
+        yield f"{key}: licence of {whose}: {licence}"
 
 
 def _shown(numbers: Normalisation) -> str:
@@ -103,8 +160,13 @@ def network_identity(settings: BackboneSettings | Segment, key: str) -> dict[str
     Raises:
         InputError: no such file of weights.
     """
-    content = {name: value for name, value in asdict(settings).items() if name not in _NUMBERS}
+    left_out = _NUMBERS if getattr(settings, "final_norm", "auto") != "auto" else _LATER
+    content = {name: value for name, value in asdict(settings).items() if name not in left_out}
     content["weights"] = weights_digest(settings.weights, f"{key}.weights")
+    source, _, folder = (timm_name(settings) or "").partition(":")
+    if source == "local-dir" and settings.weights == "imagenet":
+        files = sorted(path for path in Path(folder).glob("*") if path.suffix in _OF_NETWORKS)
+        content["weights"] = {path.name: weights_digest(str(path)) for path in files}
     used = normalisation_of(settings)
     return content if used == IMAGENET else {**content, **asdict(used)}
 

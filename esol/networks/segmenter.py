@@ -4,6 +4,7 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from esol.data.batch import Batch, Losses, Mean
 from esol.data.sample import IGNORE
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.backbone import Backbone, Keys
-from esol.networks.deeplab2 import DeepLabV2, padded
+from esol.networks.checkpoints import Wanted, read_checkpoint
+from esol.networks.deeplab2 import DeepLabV2
 from esol.networks.folding import hold_batch_norm
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
-from esol.networks.weights import prefix_advice, read_weights
+from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
 
 NETWORKS = (
@@ -153,7 +155,7 @@ def _library_network(settings: Segment, labels: int) -> Any:
         if weights == "imagenet" and not _attempt(maker, options, None)[1]:
             raise InputError(
                 f"segment.weights = 'imagenet': {encoder} could not be downloaded ({reason}); give"
-                " a .safetensors file, or 'none' to start from random weights"
+                " a file of weights, or 'none' to start from random weights"
             ) from failure
         parts = f"segment.network = {network!r}, segment.encoder = {encoder!r}"
         if selectable:
@@ -218,31 +220,16 @@ def _load(encoder: nn.Module, name: str, path: Path) -> None:
     For tu- encoders these are the parameters of timm's whole network that its feature extractor
     lacks (the classifier, the last convolution before it); for the others the classifier.
     """
-    stored = read_weights(path, "segment.weights")
     target, is_spare, unused = _loading(encoder, name)
-
-    def own(key: str) -> str:
-        return _flattened(key, target) if name.startswith("tu-") else key
-
-    state = {own(key): value for key, value in stored.items()}
-    needed = {k: tensor for k, tensor in target.state_dict().items() if not k.startswith(unused)}
-    missing = [k for k in needed if k not in state and not k.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in needed and not is_spare(key)]
-    misfit = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
-        for key, tensor in needed.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
-    kinds = {"missing": missing, "unknown": unknown, "other shape": misfit}
-    faults = [f"{kind} {len(keys)}, first {keys[0]}" for kind, keys in kinds.items() if keys]
-    if faults:
-        advice = prefix_advice(path, stored, lambda key: own(key) in needed)
-        raise InputError(
-            f"segment.weights: {path} does not fit {name}: {'; '.join(faults)}{advice}"
-        )
+    wanted = Wanted(
+        name,
+        "segment.weights",
+        {k: tensor for k, tensor in target.state_dict().items() if not k.startswith(unused)},
+        is_spare,
+        renamed=partial(_flattened, target=target) if name.startswith("tu-") else str,
+    )
     # Of nn.Module: the library's own versions drop or rename entries. All was checked above.
-    state = {key: state[key] for key in needed if key in state}
-    nn.Module.load_state_dict(target, state, strict=False)
+    nn.Module.load_state_dict(target, read_checkpoint(path, wanted), strict=False)
 
 
 def _loading(

@@ -171,7 +171,7 @@ class Segment:
     of timm."""
 
     weights: str = "imagenet"
-    """Initial weights of the encoder: imagenet (downloads), none, or a .safetensors file."""
+    """Initial weights of the encoder: imagenet (downloads), none, or a file, as for backbone."""
 
     stride: Annotated[int | Literal["auto"], one_of("auto", 4, 8, 16, 32)] = "auto"
     """Input pixels per feature cell of the encoder. auto: 8 where it can be chosen, otherwise the

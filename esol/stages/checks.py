@@ -15,7 +15,7 @@ from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
 from esol.runs.stages import STAGES
-from esol.settings import Segment
+from esol.settings import Segment, Settings
 from esol.stages.fitting import new_peer
 from esol.stages.job import Job
 from esol.system.distributed import processes
@@ -165,12 +165,13 @@ def _check_networks(job: Job, todo: Sequence[str]) -> None:
     if "segment" in todo and segment.network != "none":
         weights_digest(segment.weights, "segment.weights")
     if "classify" in learns:
-        Classifier.start(settings, job.classes)
+        _check_scales(settings, Classifier.start(settings, job.classes).backbone)
     if "peer" in learns:
         for kind in settings.map_kinds:
-            new_peer(job, kind)
+            _check_scales(settings, new_peer(job, kind).backbone)
     if "refine" in todo and "irn" in settings.refine.methods:
-        AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
+        backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
+        AffinityNet(backbone, displacement=False)
     if "segment" in todo and segment.network != "none":
         stride = Segmenter(segment, job.classes + 1).actual_stride
         if segment.stride not in ("auto", stride):
@@ -178,3 +179,12 @@ def _check_networks(job: Job, todo: Sequence[str]) -> None:
                 "segment.stride = %s has no effect: %s with %s has stride %d; set it to auto",
                 *(segment.stride, segment.network, segment.encoder, stride),
             )
+
+
+def _check_scales(settings: Settings, backbone: Backbone) -> None:
+    """A network for photos of one size makes maps at one scale."""
+    if backbone.side and set(settings.cams.scales) != {1}:
+        raise InputError(
+            f"cams.scales = {list(settings.cams.scales)}: {backbone.name} takes photos of one size"
+            " only; set cams.scales: [1.0], or take another network"
+        )

@@ -62,7 +62,11 @@ def new_peer(job: Job, kind: str, *, fixed: bool = False) -> PeerNetwork:
         fixed: nothing of its backbone learns, and its weights are still to be loaded.
     """
     settings, classes = job.settings, job.classes
-    backbone = Backbone.fixed(settings.backbone) if fixed else Backbone(settings.backbone)
+    side = settings.input.one_side
+    if fixed:
+        backbone = Backbone.fixed(settings.backbone, side)
+    else:
+        backbone = Backbone(settings.backbone, side=side)
     head = Head(backbone.channels, classes + (kind == "eps"), settings.head)
     if kind == "sccam":
         return SubcategoryClassifier(backbone, head, classes * settings.sccam.clusters)

@@ -9,6 +9,7 @@ import torch
 from esol.data.images import load_image, save_mask
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
+from esol.networks.pretrained import licensed
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict.bundle import BUNDLE, redescribe, save_bundle
 from esol.predict.model import load
@@ -65,7 +66,7 @@ def segment(job: Job) -> None:
         _predict(job, stage)
         named = ("network", "encoder", "initial_weights", "learned_from")
         stage.results |= {"photos": len(photos), **last_losses(stage.path)}
-        stage.results |= {name: description[name] for name in named}
+        stage.results |= {name: description[name] for name in named} | licensed(settings)
         if corrected:
             files = job.run.corrections.sources
             stage.results["corrected"] = {**corrected, "files": files}
@@ -133,6 +134,7 @@ def _description(job: Job, corrected: int) -> dict[str, Any]:
         "crf": asdict(settings.crf),
         "initial_weights": Path(settings.weights).name,
         "learned_from": "ground truth" if settings.truth else pseudo,
+        **licensed(settings),
     }
 
 
