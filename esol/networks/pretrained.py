@@ -114,11 +114,17 @@ def licence_of(settings: BackboneSettings | Segment) -> str:
 def licensed(settings: BackboneSettings | Segment) -> dict[str, str]:
     """What a stage's manifest and a model file say of ``licence_of``; nothing of random weights."""
     licence = licence_of(settings)
+    if licence and settings.weights != "imagenet":
+        licence = f"{licence}, if they are {_named(settings)}'s"
     return {"licence": licence} if licence else {}
 
 
+def _named(settings: BackboneSettings | Segment) -> str:
+    return settings.name if isinstance(settings, BackboneSettings) else settings.encoder
+
+
 def _notes(settings: BackboneSettings | Segment, key: str) -> Iterator[str]:
-    name = settings.name if isinstance(settings, BackboneSettings) else settings.encoder
+    name = _named(settings)
     used, own = normalisation_of(settings), own_normalisation(settings)
     line = f"{key}: photos are normalised for {name} by {_shown(used)}"
     if settings.weights != "none" and used != own:

@@ -1,4 +1,4 @@
-"""Photos are normalised as each network's weights want it, everywhere, and old runs as before."""
+"""Photos are normalised as weights want it, and old runs go on as before; licences are said."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,13 @@ from esol.data.images import load_image
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import IMAGENET, Normalisation, squash
 from esol.networks.backbone import Backbone
-from esol.networks.pretrained import network_identity, normalisation_of, notes
+from esol.networks.pretrained import (
+    licence_of,
+    licensed,
+    network_identity,
+    normalisation_of,
+    notes,
+)
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import weights_digest
 from esol.predict.bundle import KEY, load_bundle, save_bundle
@@ -219,3 +225,39 @@ def test_check_and_run_say_what_is_used_where_it_is_not_imagenets(tmp_path, caps
 def test_the_digest_of_weights_is_that_of_the_file(weights):
     settings = BackboneSettings(name="test_resnet", weights=str(weights))
     assert network_identity(settings, "backbone")["weights"] == weights_digest(str(weights))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (BackboneSettings(name="mobilenetv2_100"), "apache-2.0"),
+        (BackboneSettings(name="convnextv2_atto"), "cc-by-nc-4.0, NON-COMMERCIAL use only"),
+        (
+            BackboneSettings(name="vit_small_patch16_dinov3"),
+            "dinov3-license, its maker's own terms, to be accepted at the source (gated)",
+        ),
+        (Segment(encoder="tu-fastvit_t8"), "fastvit-license, its maker's own terms"),
+        (Segment(encoder="resnet101"), "licence not stated"),
+        (BackboneSettings(weights="none"), ""),
+    ],
+)
+def test_the_licence_of_weights_is_said_and_what_to_mind(settings, expected):
+    assert licence_of(settings) == expected
+    assert licensed(settings) == ({"licence": expected} if expected else {})
+
+
+def test_the_licence_stands_in_manifest_report_and_model_file(weights, tmp_path):
+    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0)
+    flags = (f"--backbone.weights={weights}", f"--segment.weights={weights}")
+    bare = ("--refine.methods=[]", "--masks.source=seeds")
+    settings = load_settings(SMOKE, *flags, *bare)
+    assert notes(settings)[1] == (
+        "backbone: licence of weights.safetensors, if it holds the weights of test_resnet:"
+        " apache-2.0"
+    )
+    out = RunFolder(run(settings, tmp_path / "photos", tmp_path / "out"))
+    for stage, name in (("classify", "test_resnet"), ("segment", "tu-test_resnet")):
+        assert out.manifest(stage)["results"]["licence"] == f"apache-2.0, if they are {name}'s"
+        assert "licence" not in json.dumps(out.manifest(stage)["identity"])
+    assert "(licence: apache-2.0" in (out.path / "report.html").read_text()
+    assert load_bundle(out.weights("segment"))[1]["licence"].startswith("apache-2.0")
