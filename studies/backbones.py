@@ -94,14 +94,15 @@ def rows(names: Sequence[str], folder: Path) -> Iterator[str]:
             cells = ["-", "-", "-", *[backbone] * (len(WAYS) + 2)]
         else:
             irn = refined(backbone)
-            told = [attempt(name, way, folder, backbone, irn=irn == "yes") for way in WAYS]
+            tried = [attempt(name, way, folder, backbone, irn=irn == "yes") for way in WAYS]
             finer = made(name, stride=8)
-            cells = [*size(backbone, name), *told, finer if isinstance(finer, str) else "yes", irn]
+            cells = [*size(backbone, name), *tried, finer if isinstance(finer, str) else "yes", irn]
+        told = [cell.replace(repr(name), "NAME") for cell in cells]
         marks = [
-            f"no ({notes.setdefault(cell, len(notes) + 1)})"
-            if cell.startswith("backbone.")
-            else cell
-            for cell in cells
+            f"no ({notes.setdefault(line, len(notes) + 1)})"
+            if line.startswith("backbone.")
+            else line
+            for line in told
         ]
         row = f"| `{name}` | {' | '.join(marks)} |"
         print(row, flush=True)

@@ -1,6 +1,6 @@
 """What photos normalised by the wrong numbers cost: ImageNet's, where a network wants others.
 
-    OMP_NUM_THREADS=1 python studies/normalisation.py DATA WEIGHTS OUT [--name NAME]
+    OMP_NUM_THREADS=1 python studies/normalisation.py DATA WEIGHTS OUT [--name NAME] [--SETTING=..]
 
 configs/voc-animals-cpu.yaml learns twice from the same photos with the same weights, once with
 ImageNet's mean and deviation and once with the network's own, and the maps of `val` are measured.
@@ -43,8 +43,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for runs and normalisation.json")
     parser.add_argument("--name", default=NAME, help="timm's name of the network")
     parser.add_argument("--photos", type=int, default=PHOTOS, help="most photos of a list")
-    parser.add_argument("flags", nargs="*", help="further settings, after --")
-    parsed = parser.parse_args()
+    parsed, changes = parser.parse_known_args()
     found: dict[str, Any] = {"record": provenance(), "photos": parsed.photos, "rows": {}}
     print(f"| {parsed.name}, mean and deviation | {' | '.join(TITLES[k] for k in KINDS)} |")
     print("|---|" + "---|" * len(KINDS))
@@ -53,7 +52,7 @@ def main() -> None:
             CONFIG,
             *(f"--backbone.name={parsed.name}", f"--backbone.weights={parsed.weights}"),
             *(f"--data.limit={parsed.photos}", f"--seed={SEED}"),
-            *("--data.evaluate=[val]", "--cams.lists=[val]", *flags, *parsed.flags),
+            *("--data.evaluate=[val]", "--cams.lists=[val]", *flags, *changes),
         )
         used = normalisation_of(settings.backbone)
         if not flags and used == IMAGENET:
