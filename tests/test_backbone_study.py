@@ -27,7 +27,7 @@ def test_one_that_works_and_one_that_does_not(tmp_path):
         "| backbone | C | parameters | stride | frozen, cached | learning | stride 8 | IRN |"
     )
     assert works == "| `test_resnet` | 96 | 0.4 M | 16 | yes | yes | yes | yes |"
-    assert tokens == "| `test_vit` | 64 | 0.4 M | 16 | yes | yes | no (1) | no (2) |"
+    assert tokens == "| `test_vit` | 64 | 0.3 M | 16 | yes | yes | no (1) | no (2) |"
     assert refused == "| `vgg99` | - | - | - | no (3) | no (3) | no (3) | no (3) |"
     assert "stride = 8: out of reach of this network; set backbone.stride: 16" in notes[0]
     assert "leave irn out of refine.methods" in notes[1]

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import pickle
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -97,14 +98,16 @@ def _content(path: Path, key: str) -> Any:
             ) from error
     try:
         # Training scripts store their flags, which are plain values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another pickle protocol than PyTorch's
             return torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{key}: {path} holds more than tensors and plain values, which would be executed;"
-            " where it was made, save its tensors alone: torch.save(network.state_dict(), FILE)"
+            " where it was made, save its tensors alone: torch.save(network.state_dict(), FILE);"
+            " or give other weights"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # a damaged file may raise anything
         if is_shortage(error):
             raise
         reason = one_line(error, lines=1, length=200)

@@ -40,7 +40,7 @@ def pickled() -> bytes:
 
 HUGE = (2**60).to_bytes(8, "little") + b"{}"
 MAKES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "a pickle": (pickled, "holds no tensors with names"),
+    "a pickle": (pickled, "give other weights"),
     "of zero bytes": (lambda: b"", "is not a safetensors file"),
     "cut off": (lambda: save(network())[:-999], "is not a safetensors file"),
     "cut off in the header": (lambda: save(network())[:99], "is not a safetensors file"),
