@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from esol.data.images import load_image
 from esol.data.sample import Sample
-from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD, scaled
+from esol.data.transforms import IMAGENET, scaled
 
 
 class Found(NamedTuple):
@@ -56,5 +56,5 @@ def locate(network: Linear, sample: Sample, scales: Sequence[float], device: str
 def pair(image: Image.Image) -> torch.Tensor:
     """(2, 3, H, W) normalised photo and mirror image."""
     pixels = np.asarray(image, np.float32) / 255
-    plain = ((pixels - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1)
+    plain = ((pixels - np.float32(IMAGENET.mean)) / np.float32(IMAGENET.std)).transpose(2, 0, 1)
     return torch.from_numpy(np.stack([plain, plain[:, :, ::-1]]))

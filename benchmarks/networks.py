@@ -80,7 +80,9 @@ def fitted(options: Namespace, samples: Sequence[Sample], classes: int) -> Linea
     network = Linear(backbone, classes).eval().to(options.device)
     chosen = samples[:: max(1, len(samples) // TRAIN)]
     means = [
-        backbone(to_tensor(load_image(sample.image))[None].to(options.device)).mean((2, 3))
+        backbone(
+            to_tensor(load_image(sample.image), backbone.normalisation)[None].to(options.device)
+        ).mean((2, 3))
         for sample in chosen
     ]
     seen = torch.cat(means).double()

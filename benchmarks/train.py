@@ -86,7 +86,9 @@ def main() -> None:
         classifier = Classifier.start(settings, len(opened.classes))
         classifier.requires_grad_(False).eval()
         start = Localizer.start(settings, classifier).to(options.device)
-        plain = photo_inputs(samples, len(opened.classes), settings.input)
+        plain = photo_inputs(
+            samples, len(opened.classes), settings.input, start.backbone.normalisation
+        )
         ways = {"features of each step": plain}
         if settings.backbone.cache:
             begun = time.perf_counter()

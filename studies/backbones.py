@@ -2,15 +2,20 @@
 
     python studies/backbones.py
 
-Each network, from random weights, goes through the stages classify, expand, shrink, cams, seeds and
-refine on a few drawn photos, two steps each: frozen with cached features, and learning as a whole.
-What came of it is looked at, not only that nothing was raised. No score is measured here.
+Each network, from random weights, goes through the stages that use it, classify, expand, shrink and
+cams, and refine where IRN takes it, on a few drawn photos, two steps each: frozen with cached
+features, and learning as a whole. What came of it is looked at, not only that nothing was raised.
+No score is measured here.
 """
 
 import argparse
+import functools
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,8 +27,9 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.method.classifier import Classifier
+from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
-from esol.networks.weights import classifier_prefixes
+from esol.networks.pretrained import classifier_prefixes
 from esol.runs.folder import RunFolder
 from esol.settings import BackboneSettings
 
@@ -31,12 +37,18 @@ PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
 
 NAMES = (
-    *("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "mobilenetv2_100"),
-    *("mobilenetv3_large_100", "efficientnet_b0", "regnety_008", "densenet121", "convnext_tiny"),
-    *("vgg16", "hrnet_w18", "inception_v3"),
-    *("vit_small_patch16_224", "swin_tiny_patch4_window7_224"),
+    *("resnet18", "resnet50", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0"),
+    *("mobilenetv4_conv_small", "tf_efficientnet_lite0", "vit_tiny_patch16_224"),
+    *("vit_small_patch14_dinov2", "swin_tiny_patch4_window7_224", "xcit_nano_12_p16_224"),
+    *("deit_tiny_distilled_patch16_224", "eva02_tiny_patch14_224", "vit_xsmall_patch16_clip_224"),
+    *("vit_small_patch16_dinov3", "hiera_tiny_224", "convnextv2_atto", "efficientvit_b0"),
+    *("inception_v3", "hrnet_w18_small", "swinv2_tiny_window8_256", "vit_pe_core_tiny_patch16_384"),
+    *("vit_wee_patch16_reg1_gap_256", "convit_tiny", "efficientvit_m0", "mambaout_femto"),
+    *("pvt_v2_b0", "levit_128s", "vit_small_patch14_reg4_dinov2", "deit_tiny_patch16_224"),
+    *("vit_small_patch8_224.dino", "tiny_vit_5m_224", "repvit_m0_9", "edgenext_xx_small"),
+    *("convnext_atto", "regnety_002", "vit_base_patch16_siglip_224", "beit_base_patch16_224"),
+    *("fastvit_t8", "cait_xxs24_224", "davit_tiny", "densenet121", "vgg11"),
 )
-STRIDES = (16, 8)
 SIDE, PHOTOS = 64, 8
 
 WAYS = {
@@ -46,7 +58,8 @@ WAYS = {
     "learning": (*('--backbone.learn=["*"]', "--backbone.norm=learned"),),
 }
 FEW = (
-    *(f"--input.size={SIDE}", "--head.width=16", "--backbone.weights=none"),
+    *(f"--input.size={SIDE}", "--head.width=16", "--backbone.weights=none", "--cams.scales=[1]"),
+    *("--backbone.stride=auto", "--masks.source=seeds", "--segment.network=none"),
     # Else two steps already teach a random classifier that most tags are rare: its maps are empty.
     "--classify.fit.lr=1e-5",
     *(f"--{part}.fit.steps=2" for part in ("classify", "expand", "shrink", "refine.affinity")),
@@ -69,61 +82,91 @@ def main() -> None:
     options.page.write_text(text, encoding="utf-8")
 
 
-def rows(names: tuple[str, ...], folder: Path) -> Iterator[str]:
+def rows(names: Sequence[str], folder: Path) -> Iterator[str]:
     """Lines of the table; notes, which are messages of the program, below it."""
-    heads = ["backbone", "C", "parameters", *(f"{w}, {s}" for s in STRIDES for w in WAYS)]
+    heads = ["backbone", "C", "parameters", "stride", *WAYS, "stride 8", "IRN"]
     yield f"| {' | '.join(heads)} |"
     yield "|" + "---|" * len(heads)
     notes: dict[str, int] = {}
     for name in names:
-        told = [
-            attempt(name, stride, way, folder / f"{name}-{stride}-{number}")
-            for stride in STRIDES
-            for number, way in enumerate(WAYS)
-        ]
+        backbone = made(name)
+        if isinstance(backbone, str):
+            cells = ["-", "-", "-", *[backbone] * (len(WAYS) + 2)]
+        else:
+            irn = refined(backbone)
+            tried = [attempt(name, way, folder, backbone, irn=irn == "yes") for way in WAYS]
+            finer = made(name, stride=8)
+            cells = [*size(backbone, name), *tried, finer if isinstance(finer, str) else "yes", irn]
+        told = [cell.replace(repr(name), "NAME") for cell in cells]
         marks = [
-            "yes" if line == "yes" else f"no ({notes.setdefault(line, len(notes) + 1)})"
+            f"no ({notes.setdefault(line, len(notes) + 1)})"
+            if line.startswith("backbone.")
+            else line
             for line in told
         ]
-        row = f"| `{name}` | {' | '.join([*size(name), *marks])} |"
+        row = f"| `{name}` | {' | '.join(marks)} |"
         print(row, flush=True)
         yield row
     yield ""
     yield from (f"{number}. `{line}`" for line, number in notes.items())
 
 
-def size(name: str) -> tuple[str, str]:
-    """Channels of the features, and parameters without the classifier; dashes if it is refused."""
+def made(name: str, stride: int | Literal["auto"] = "auto") -> Backbone | str:
+    """The network, or the line with which the program refuses it."""
+    settings = BackboneSettings(name=name, weights="none", stride=stride, learn=(), norm="frozen")
     try:
-        backbone = Backbone(
-            BackboneSettings(name=name, weights="none", stride=32, learn=(), norm="frozen")
-        )
-    except InputError:
-        return "-", "-"
+        return Backbone(settings, side=SIDE)
+    except InputError as error:
+        return str(error)
+
+
+def refined(backbone: Backbone) -> str:
+    """Whether IRN takes the network: "yes", or the line with which the program refuses it."""
+    try:
+        AffinityNet(backbone, displacement=False)
+    except InputError as error:
+        return str(error)
+    return "yes"
+
+
+def size(backbone: Backbone, name: str) -> tuple[str, str, str]:
+    """Channels of the features, parameters without the classifier, and pixels per cell."""
     kept = {
         key: p.numel()
         for key, p in backbone.network.named_parameters()
         if not key.startswith(classifier_prefixes(name))
     }
-    return str(backbone.channels), f"{sum(kept.values()) / 1e6:.1f} M"
+    stride = f"{backbone.stride}, one size" if backbone.side else str(backbone.stride)
+    return str(backbone.channels), f"{sum(kept.values()) / 1e6:.1f} M", stride
 
 
-def attempt(name: str, stride: int, way: str, run: Path) -> str:
+@functools.cache
+def settings_of(way: str) -> esol.Settings:
+    """Settings of a way, for any network."""
+    return esol.load_settings("demo", *FEW, *WAYS[way])
+
+
+def attempt(name: str, way: str, folder: Path, backbone: Backbone, *, irn: bool) -> str:
     """Run and look; "yes", or the one line with which the program refuses, before any work."""
-    settings = esol.load_settings(
-        "demo", f"--backbone.name={name}", f"--backbone.stride={stride}", *FEW, *WAYS[way]
+    settings, run = settings_of(way), folder / "run"
+    settings = replace(
+        settings,
+        backbone=replace(settings.backbone, name=name),
+        refine=replace(settings.refine, methods=("irn",) if irn else ()),
     )
     try:
-        esol.run(settings, run.parent / "photos", run, last="refine")
+        esol.run(settings, folder / "photos", run, last="refine" if irn else "cams")
+        examine(settings, run, backbone.stride)
     except InputError as error:
         if run.exists():
             raise
         return str(error)
-    examine(settings, run)
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
     return "yes"
 
 
-def examine(settings: esol.Settings, run: Path) -> None:
+def examine(settings: esol.Settings, run: Path, stride: int) -> None:
     """Raise an AssertionError unless every stage did what it is for."""
     torch.manual_seed(settings.seed)
     found = load_file(RunFolder(run).stage("classify") / "classifier.safetensors")
@@ -142,7 +185,7 @@ def examine(settings: esol.Settings, run: Path) -> None:
         assert len(maps) == PHOTOS, f"{len(maps)} maps"
         assert all(np.isfinite(m).all() for m in maps), f"{kind}: maps are not finite"
         assert any(np.ptp(m) > 0 for m in maps), f"{kind}: no map has a place"
-    cells = SIDE // settings.backbone.stride
+    cells = -(-SIDE // stride)
     cached = list(run.glob("cache/*/*.npy")) if settings.backbone.frozen else []
     for path in cached:
         features = np.load(path)

@@ -110,11 +110,10 @@ def test_network_without_stage_features_is_named():
         def __init__(self):
             super().__init__()
             self.convolution = torch.nn.Conv2d(3, 4, 1)
-            self.pretrained_cfg = {"architecture": "plainnet"}
 
     network = backbone()
     network.network = Plain()
-    with pytest.raises(InputError, match=r"plainnet.*gives no features of its stages"):
+    with pytest.raises(InputError, match=r"test_resnet.*gives no features of its stages"):
         AffinityNet(network)
 
 

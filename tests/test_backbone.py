@@ -1,6 +1,8 @@
 """Backbones: weights from files, strides, what learns, messages."""
 
+import json
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from torch import nn
 from esol.errors import InputError, one_line
 from esol.networks.backbone import SIDE, Backbone, feature_map
 from esol.networks.dilation import dilate
+from esol.networks.pretrained import network_identity
 from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings
 from esol.system.files import sha256
@@ -73,8 +76,8 @@ def test_weights_from_a_file_with_or_without_classifier(tmp_path):
     [
         ({"name": "resnet5000"}, "no such network"),
         (
-            {"name": "vit_tiny_patch16_224"},
-            r"'vit_tiny_patch16_224': does not take photos of any size.*such as resnet50",
+            {"name": "inception_v3"},
+            r"'inception_v3': does not take photos of any size.*such as resnet50",
         ),
         ({"name": "vit_tiny_r_s16_p8_224"}, "such as resnet50"),
         (
@@ -101,45 +104,127 @@ def test_files_of_other_networks_are_refused(tmp_path):
         backbone(weights=str(path))
 
 
-def checkpoint(path):
-    """As training with DataParallel writes it."""
-    state = timm.create_model("test_resnet").state_dict()
-    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
+def reference() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return timm.create_model("test_resnet").state_dict()
 
 
-def bare_state(path):
-    torch.save(timm.create_model("test_resnet").state_dict(), path)
+def renamed(prefix: str, by: float = 0) -> dict[str, torch.Tensor]:
+    return {prefix + k: v + by if v.is_floating_point() else v for k, v in reference().items()}
 
 
-def old_pickle(path):
-    state = timm.create_model("test_resnet").state_dict()
-    torch.save(state, path, _use_new_zipfile_serialization=False)
+CHECKPOINTS = {
+    "bare": lambda: reference(),
+    "with an epoch": lambda: {"state_dict": renamed("module."), "epoch": 3, "args": Namespace(a=1)},
+    "compiled": lambda: {"model": renamed("_orig_mod.module.")},
+    "a detector's": lambda: {"model_state_dict": renamed("backbone."), "best": 0.5},
+    "self-distilled": lambda: {
+        "student": renamed("module.backbone.", by=1),
+        "teacher": {**renamed("backbone."), "head.mlp.0.weight": torch.zeros(2)},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
+    },
+    "averaged": lambda: {"state_dict": renamed("", by=1), "state_dict_ema": renamed("")},
+    "half": lambda: {k: v.half() if v.is_floating_point() else v for k, v in reference().items()},
+}
 
 
-def with_prefix(path):
-    state = timm.create_model("test_resnet").state_dict()
-    save_file({f"module.{k}": v for k, v in state.items()}, path)
+@pytest.mark.parametrize("write", ["pth", "old", "safetensors"])
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_files_of_other_programs_are_read_as_they_are(kind, write, tmp_path, caplog):
+    caplog.set_level("INFO")
+    content, path = CHECKPOINTS[kind](), tmp_path / "mine's.bin"
+    if write == "safetensors":
+        groups = [part for part in (content, *content.values()) if isinstance(part, dict)]
+        tensors = groups[-1 if kind == "averaged" else 0 if kind in ("bare", "half") else 1]
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path)
+        if kind == "self-distilled":
+            return
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=write == "pth")
+    loaded = backbone(weights=str(path)).network.state_dict()
+    dtype = torch.float16 if kind == "half" else torch.float32
+    for name, value in reference().items():
+        if not name.startswith("fc."):
+            assert torch.equal(loaded[name], value.to(dtype).float() if value.ndim else value)
+    if kind == "self-distilled":
+        assert (
+            "its tensors under 'teacher'; 1 tensor is not used, of no part of test_resnet: head"
+            in (caplog.text)
+        )
 
 
-@pytest.mark.parametrize("write", [checkpoint, bare_state, old_pickle, with_prefix])
-def test_weights_of_ones_own_the_message_converts_them(write, tmp_path):
-    path = tmp_path / "mine's.pth"
-    write(path)
-    before = path.read_bytes()
-    with pytest.raises(InputError, match="in Python: ") as refusal:
-        backbone(weights=str(path))
-    exec(str(refusal.value).partition("in Python: ")[2], {})
-    (other,) = set(tmp_path.iterdir()) - {path}
-    backbone(weights=str(other))
-    assert path.read_bytes() == before
+def test_position_embeddings_of_another_size_are_resampled_by_timm(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = timm.create_model("test_vit", img_size=224)
+    torch.save(source.state_dict(), tmp_path / "vit.pth")
+    loaded = backbone(name="test_vit", weights=str(tmp_path / "vit.pth"), stride=16).network
+    assert loaded.pos_embed.shape == timm.create_model("test_vit").pos_embed.shape
+    assert torch.equal(loaded.blocks[0].attn.qkv.weight, source.blocks[0].attn.qkv.weight)
+    assert "its names or position embeddings converted by timm" in caplog.text
 
 
-def test_a_prefix_that_is_not_the_only_fault_is_not_named(tmp_path):
-    path = tmp_path / "w.safetensors"
-    save_file({"module.conv.weight": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="does not fit") as refusal:
-        backbone(weights=str(path))
-    assert "in Python" not in str(refusal.value)
+class Runs:
+    """Unpickling one would write a file."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("ran"),))
+
+
+def test_what_a_file_holds_besides_tensors_is_not_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for content, message in (
+        ({"state_dict": reference(), "hook": Runs()}, "holds more than tensors and plain values"),
+        (
+            timm.create_model("test_resnet"),
+            r"save its tensors alone: torch\.save\(network\.state_d",
+        ),
+        ([1, 2], "holds no tensors with names"),
+    ):
+        torch.save(content, "w.pth")
+        with pytest.raises(InputError, match=message):
+            backbone(weights="w.pth")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bn1.weight": None}, r"first that does not, bn1\.weight, is \(32,\) in the network and"
+         " nothing in the file; give"),
+        ({"bn1.weight": torch.zeros(5)}, r"and \(5,\) in the file"),
+    ],
+)  # fmt: skip
+def test_the_first_tensor_that_does_not_fit_is_named(changes, message, tmp_path):
+    state = {k: v for k, v in {**reference(), **changes}.items() if v is not None}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(
+        InputError, match=r"w\.pth does not fit test_resnet: \d+ of \d+ ten.*" + message
+    ):
+        backbone(weights=str(tmp_path / "w.pth"))
+
+
+def test_networks_of_timms_folders_are_read(tmp_path):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    config = {"architecture": "test_resnet", "num_classes": 5, "pretrained_cfg": {
+        "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "classifier": "fc", "num_classes": 5,
+        "input_size": [3, 64, 64], "license": "mit"}}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    source = timm.create_model("test_resnet", num_classes=5)
+    save_file(source.state_dict(), folder / "model.safetensors")
+    loaded = backbone(name=f"local-dir:{folder}", weights="imagenet")
+    assert torch.equal(loaded.network.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
+    assert loaded.normalisation.mean == (0.1, 0.2, 0.3)
+    settings = BackboneSettings(name=f"local-dir:{folder}")
+    before = network_identity(settings, "backbone")
+    save_file(
+        timm.create_model("test_resnet", num_classes=5).state_dict(), folder / "model.safetensors"
+    )
+    assert network_identity(settings, "backbone") != before
+    with pytest.raises(InputError, match=r"backbone\.name = 'local-dir:nowhere': cannot be read"):
+        backbone(name="local-dir:nowhere", weights="none")
+    with pytest.raises(InputError, match=r"backbone\.name = 'moon:x': cannot be read"):
+        backbone(name="moon:x", weights="none")
 
 
 def test_download_that_fails_says_what_to_do(monkeypatch):
@@ -150,14 +235,18 @@ def test_download_that_fails_says_what_to_do(monkeypatch):
             raise OSError("no route to host")
 
     monkeypatch.setattr("esol.networks.backbone.timm.create_model", refuse)
-    with pytest.raises(InputError, match=r"could not be downloaded.*safetensors"):
+    with pytest.raises(InputError, match=r"could not be downloaded.*file of weights"):
         backbone(weights="imagenet")
 
 
 def test_features_that_are_no_map_are_refused(monkeypatch):
-    """As a vision transformer's that takes photos of any size."""
-    network = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, num_classes=0)
-    monkeypatch.setattr("esol.networks.backbone.timm.create_model", lambda *_, **__: network)
+    """As tokens of a network of whose levels timm knows nothing."""
+
+    class Tokens(nn.Linear):
+        def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+            return images.new_zeros(len(images), 17, 192)
+
+    monkeypatch.setattr("esol.networks.backbone.timm.create_model", lambda *_, **__: Tokens(1, 1))
     with pytest.raises(InputError, match=r"gives no feature maps .* but \(1, 17, 192\).*resnet50"):
         backbone(name="vit_tiny_patch16_224")
 

@@ -22,11 +22,16 @@ def study(folder: Path, *names: str) -> list[str]:
 
 
 def test_one_that_works_and_one_that_does_not(tmp_path):
-    heads, _, works, refused, note = study(tmp_path, "test_resnet", "vit_tiny_patch16_224")
-    assert "frozen, cached, 16" in heads
-    assert works == "| `test_resnet` | 96 | 0.4 M | yes | yes | yes | yes |"
-    assert refused == "| `vit_tiny_patch16_224` | - | - | no (1) | no (1) | no (1) | no (1) |"
-    assert note.startswith("1. `backbone.name = 'vit_tiny_patch16_224': does not take photos of")
+    heads, _, works, tokens, refused, *notes = study(tmp_path, "test_resnet", "test_vit", "vgg99")
+    assert heads == (
+        "| backbone | C | parameters | stride | frozen, cached | learning | stride 8 | IRN |"
+    )
+    assert works == "| `test_resnet` | 96 | 0.4 M | 16 | yes | yes | yes | yes |"
+    assert tokens == "| `test_vit` | 64 | 0.3 M | 16 | yes | yes | no (1) | no (2) |"
+    assert refused == "| `vgg99` | - | - | - | no (3) | no (3) | no (3) | no (3) |"
+    assert "stride = 8: out of reach of this network; set backbone.stride: 16" in notes[0]
+    assert "leave irn out of refine.methods" in notes[1]
+    assert "timm has no such network" in notes[2]
 
 
 @pytest.mark.slow
@@ -39,5 +44,5 @@ def test_the_page_has_the_table():
     page = (ROOT / "docs" / "backbones.md").read_text()
     table = page.split("<!-- results -->")[1].split("<!-- end of results -->")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
-    assert len(rows) >= 10
+    assert len(rows) >= 15
     assert all(line.count("yes") + line.count("no (") == 4 for line in rows)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from esol.data.images import load_image
 from esol.data.sample import Sample
-from esol.data.transforms import reduced, scaled, squash, to_tensor
+from esol.data.transforms import IMAGENET, reduced, scaled, squash, to_tensor
 from esol.maps.localize import SizedSample, batches_of_one_size, localize
 from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion
@@ -35,6 +35,7 @@ def samples(tmp_path):
 def localizer():
     torch.manual_seed(0)
     backbone = nn.Conv2d(3, 6, 3, stride=8, padding=1)
+    backbone.normalisation = IMAGENET
     head = Head(6, 3, HeadSettings(width=5, kernel=3))
     nn.init.normal_(head.v.weight)
     expansion = Expansion(head.w1.weight, Expand(clip=0.5, learn="nothing"))
@@ -53,7 +54,7 @@ def one_by_one(localizer, sample, settings, inputs, kind):
             else scaled(image, scale)
         )
         for mirrored in [False, True] if settings.flip else [False]:
-            tensor = to_tensor(resized)[None]
+            tensor = to_tensor(resized, IMAGENET)[None]
             tensor = tensor.flip(3) if mirrored else tensor
             with torch.no_grad():
                 maps = localizer.maps(localizer.classifier.backbone(tensor))[kind]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from esol.cli.main import main
 from esol.data.images import palette
-from esol.data.transforms import to_tensor
+from esol.data.transforms import IMAGENET, to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import load_bundle
@@ -52,7 +52,7 @@ def model(network: str = "DeepLabV3", encoder: str = "tu-test_resnet", **changes
         parameter.data *= 3
     *_, bias = (p for p in net.head_parameters() if p.shape == (len(CLASSES) + 1,))
     with torch.no_grad():
-        bias -= net.eval()(to_tensor(noise(96, 64))[None]).mean((0, 2, 3))
+        bias -= net.eval()(to_tensor(noise(96, 64), IMAGENET)[None]).mean((0, 2, 3))
     description = {**DESCRIPTION, "network": network, "encoder": encoder, "stride": 8}
     return Model(net, {**description, "norm": "frozen", **changes})
 
@@ -128,7 +128,7 @@ def test_onnx_equals_predict_at_any_size(network, tmp_path, monkeypatch):
     ids=str,
 )
 def test_every_test_setting_is_in_the_graph(changes):
-    graph = composed(exported("DeepLabV3"), model(**changes).description)
+    graph = composed(exported("DeepLabV3"), model(**changes))
     assert_equals_predict(model(**changes), graph.SerializeToString())
     weights = sum(w.ByteSize() for w in exported("DeepLabV3").graph.initializer)
     assert graph.ByteSize() < 1.1 * weights, "the weights are there twice"
@@ -156,7 +156,7 @@ def test_a_graph_that_lacks_a_step_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("esol.predict.onnx.network_graph", lambda whole: graph)
     monkeypatch.setattr(
         "esol.predict.onnx.prediction_graph",
-        lambda description: prediction_graph({**description, "flip": False}),
+        lambda description, *more: prediction_graph({**description, "flip": False}, *more),
     )
     with pytest.raises(InputError, match=r"differ from PyTorch's by 0\.\d+, more than 0\.01"):
         export_onnx(model(), tmp_path / "net.onnx")

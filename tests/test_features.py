@@ -13,7 +13,7 @@ import esol.training.features as features
 from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
-from esol.data.transforms import squash, to_tensor
+from esol.data.transforms import IMAGENET, squash, to_tensor
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.networks.backbone import Backbone
@@ -51,7 +51,7 @@ def backbone():
 def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
     cache = compute_features(backbone, samples, SETTINGS, tmp_path / "run")
     for sample in samples:
-        tensor = to_tensor(squash(load_image(sample.image), 64))[None]
+        tensor = to_tensor(squash(load_image(sample.image), 64), IMAGENET)[None]
         for mirrored in (False, True):
             expected = backbone(tensor.flip(3) if mirrored else tensor)[0]
             found = cache.read(sample, mirrored)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from esol.data.images import load_image, load_mask, palette
-from esol.data.transforms import to_tensor
+from esol.data.transforms import IMAGENET, to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.ops.grids import stretched
@@ -139,7 +139,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
     with pytest.raises(InputError, match="not a segmentation model"):
         load(bad)
     for changes, message in (
-        ({"version": 2}, "newer esol.*upgrade"),
+        ({"version": 3}, "newer esol.*upgrade"),
         ({"version": "?"}, "damaged description"),
         ({"scales": 1}, "damaged description"),
         ({"scales": []}, "scales"),
@@ -210,7 +210,7 @@ def test_mask_classes_and_scores():
     assert found.scores.shape == (3, 60, 80)
     assert np.allclose(found.scores.sum(0), 1, atol=1e-6)
     assert np.array_equal(found.scores.argmax(0), found.mask)
-    expected = Colours()(to_tensor(image)[None]).softmax(1)[0].numpy()
+    expected = Colours()(to_tensor(image, IMAGENET)[None]).softmax(1)[0].numpy()
     assert np.allclose(found.scores, expected, atol=1e-6)
 
 
@@ -349,7 +349,7 @@ def test_scales_and_mirror_are_averaged_as_probabilities():
     for scale in (1.0, 0.5, 1.5):
         size = (round(80 * scale), round(64 * scale))
         resized = image if scale == 1 else image.resize(size, Image.Resampling.BICUBIC)
-        tensor = to_tensor(resized)[None]
+        tensor = to_tensor(resized, IMAGENET)[None]
         both = [net(tensor).softmax(1), net(tensor.flip(3)).softmax(1).flip(3)]
         for view in both:
             views.append(F.interpolate(view, (64, 80), mode="bilinear", align_corners=False))

@@ -148,7 +148,7 @@ def _shrinkage(
 
 def _features(model: Localizer, settings: Settings, sample: Sample) -> Tensor:
     image = squash(load_image(sample.image), settings.input.size)
-    features: Tensor = model.backbone(to_tensor(image)[None])
+    features: Tensor = model.backbone(to_tensor(image, model.backbone.normalisation)[None])
     return features
 
 

@@ -4,6 +4,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from rich.text import Text
+
 from esol.data.check import CheckReport, check, render
 from esol.errors import InputError
 from esol.settings import Settings
@@ -16,7 +18,13 @@ def check_command(data: Path, settings: Settings, *, networks: bool) -> int:
     if networks:
         report = _with_networks(report, settings)
     # Not wrapped where it is not a terminal: file names stay whole.
-    Screen(soft_wrap=not sys.stdout.isatty()).print(render(report))
+    screen = Screen(soft_wrap=not sys.stdout.isatty())
+    screen.print(render(report))
+    if networks:
+        from esol.networks.pretrained import notes
+
+        for note in notes(settings):
+            screen.print(Text(note))
     return 2 if report.problems else 0
 
 

@@ -10,18 +10,31 @@ from torch import Tensor
 
 from esol.data.sample import IGNORE
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How photos are normalised for a network: as those that its weights were learned from.
+
+    Attributes:
+        mean: of red, green and blue, of values 0 .. 1; the default is ImageNet's.
+        std: their standard deviation.
+    """
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB photo to a (3, H, W) float32 tensor, normalised by ImageNet's mean and deviation.
+IMAGENET = Normalisation()
 
-    A value v of 0 .. 255 becomes (v / 255 - mean) / std, roughly -2.1 .. 2.7.
+
+def to_tensor(image: Image.Image, normalisation: Normalisation) -> Tensor:
+    """RGB photo to a normalised (3, H, W) float32 tensor.
+
+    A value v of 0 .. 255 becomes (v / 255 - mean) / std: for ImageNet's, roughly -2.1 .. 2.7.
     """
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    mean = torch.tensor(normalisation.mean).view(3, 1, 1)
+    std = torch.tensor(normalisation.std).view(3, 1, 1)
     return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
@@ -69,9 +82,10 @@ class Crop:
     x: tuple[int, int, int]
     y: tuple[int, int, int]
 
-    def image(self, image: Image.Image) -> Tensor:
+    def image(self, image: Image.Image, normalisation: Normalisation) -> Tensor:
         """(3, side, side) float32, normalised as by ``to_tensor``, 0 outside the photo."""
-        return self._placed(to_tensor(self._cut(image, Image.Resampling.BICUBIC)), 0.0)
+        part = self._cut(image, Image.Resampling.BICUBIC)
+        return self._placed(to_tensor(part, normalisation), 0.0)
 
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:
         """(side, side) int64 of an (H, W) mask by nearest neighbour, 255 outside the photo."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from esol.data.batch import together
 from esol.data.images import image_size, load_image
 from esol.data.sample import Sample
-from esol.data.transforms import reduced, scaled, squash, to_tensor
+from esol.data.transforms import IMAGENET, Normalisation, reduced, scaled, squash, to_tensor
 from esol.maps.files import grid
 from esol.networks.backbone import Backbone
 from esol.ops.grids import resize
@@ -124,7 +124,7 @@ class Reader:
     ) -> None:
         self.photos, self.inputs, self.cache = photos, inputs, cache
         self.images: list[Image.Image] = []
-        self._last = (0.0, torch.empty(0))
+        self._last = (0.0, IMAGENET, torch.empty(0))
 
     def features(self, backbone: Backbone, view: View) -> Tensor:
         """(N, C, h, w) float32 features of one view, on the backbone's device."""
@@ -132,20 +132,21 @@ class Reader:
         if self.cache is not None and view.scale == 1:
             rows = [self.cache.read(photo.sample, view.mirrored).float() for photo in self.photos]
             return torch.stack(rows).to(device)
-        batch = self._pixels(view.scale)
+        batch = self._pixels(view.scale, backbone.normalisation)
         batch = (batch.flip(3) if view.mirrored else batch).to(device)
         pixels = batch.shape[2] * batch.shape[3]
         count = len(batch) if device.type != "cpu" else max(1, PIECE // pixels)
         parts = [backbone(part) for part in torch.split(batch, count)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def _pixels(self, scale: float) -> Tensor:
+    def _pixels(self, scale: float, normalisation: Normalisation) -> Tensor:
         """(N, 3, H, W) photos at a scale; those of the last scale are stored for the mirror."""
-        if scale != self._last[0]:
+        if (scale, normalisation) != self._last[:2]:
             self.images = self.images or [self._shown(photo) for photo in self.photos]
             resized = (_resized(image, scale, self.inputs) for image in self.images)
-            self._last = (scale, torch.stack([to_tensor(image) for image in resized]))
-        return self._last[1]
+            pixels = torch.stack([to_tensor(image, normalisation) for image in resized])
+            self._last = (scale, normalisation, pixels)
+        return self._last[2]
 
     def _shown(self, photo: SizedSample) -> Image.Image:
         return reduced(load_image(photo.sample.image), self.inputs.shown(max(photo.size)))

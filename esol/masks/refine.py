@@ -102,7 +102,8 @@ def boundaries(
         small = squash(photo, inputs.size)
     else:
         small = reduced(photo, inputs.shown(min(max(photo.size), longest or max(photo.size))))
-    image = to_tensor(small).to(next(net.branches.parameters()).device)
+    image = to_tensor(small, net.backbone.normalisation)
+    image = image.to(next(net.branches.parameters()).device)
     edges, displacement = net(torch.stack([image, image.flip(2)]))
     edge = torch.sigmoid((edges[0] + edges[1].flip(1)) / 2)
     return edge, None if displacement is None else displacement[0]

@@ -55,7 +55,7 @@ class Classifier(nn.Module):
     @classmethod
     def start(cls, settings: Settings, classes: int) -> Self:
         """Classifier as training starts with it: the backbone's weights, a random head."""
-        backbone = Backbone(settings.backbone)
+        backbone = Backbone(settings.backbone, side=settings.input.one_side)
         return cls(backbone, Head(backbone.channels, classes, settings.head))
 
     @classmethod
@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         Raises:
             InputError: the file is missing, damaged or of another network.
         """
-        backbone = Backbone.fixed(settings.backbone)
+        backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
         classifier = cls(backbone, Head(backbone.channels, classes, settings.head))
         load_weights(classifier, weights)
         backbone.fold()

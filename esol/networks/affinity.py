@@ -5,14 +5,14 @@ CVPR 2019, section 4.1; IRN's ResNet-50 layout, for any number of stages with an
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from esol.data.batch import Batch, Losses, Mean
 from esol.errors import InputError, is_shortage
-from esol.networks.backbone import Backbone
+from esol.networks.backbone import SIDE, Backbone
 from esol.ops.grids import cells, resize
 from esol.ops.pairs import pair_sums
 
@@ -51,7 +51,7 @@ class AffinityNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
-        self.branches = Branches(_stages(backbone.network), width, displacement)
+        self.branches = Branches(_stages(backbone), width, displacement)
 
     def train(self, mode: bool = True) -> "AffinityNet":
         """Training mode of the branches; the backbone stays in eval mode."""
@@ -66,7 +66,7 @@ class AffinityNet(nn.Module):
         w = ceil(W / 4). The mean shift is subtracted in eval mode; None without the branch.
         """
         with torch.no_grad():
-            features = _features(self.backbone.network, images)
+            features = self.backbone.stages(images)
         return self.branches(features, (images.shape[-2], images.shape[-1]))
 
     def edge_parameters(self) -> Iterator[nn.Parameter]:
@@ -175,30 +175,37 @@ def _resized(project: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:
     return project(resize(x, grid)) if x.shape[-2] > grid[0] else resize(project(x), grid)
 
 
-def _features(network: Any, images: Tensor) -> list[Tensor]:
-    images = images.contiguous(memory_format=torch.channels_last)
-    return network.forward_intermediates(images, intermediates_only=True)
-
-
 @torch.no_grad()
-def _stages(network: Any) -> tuple[_Stage, ...]:
+def _stages(backbone: Backbone) -> tuple[_Stage, ...]:
     """Channels and strides, from a blank photo: timm's tables leave out the output stride."""
-    name = network.pretrained_cfg.get("architecture", type(network).__name__)
-    blank = next(network.parameters()).new_zeros(1, 3, 64, 64)
+    fault = f"backbone.name = {backbone.name!r}: "
+    others = (
+        "; use another network, such as resnet50, or leave irn out of refine.methods (and set"
+        " masks.source: crf)"
+    )
+    if backbone.side:
+        raise InputError(f"{fault}takes photos of one size, which IRNet does not keep to{others}")
+    side = SIDE if SIDE % backbone.stride == 0 else 4 * backbone.stride
+    blank = next(backbone.parameters()).new_zeros(1, 3, side, side)
     try:
-        features = _features(network, blank)
+        features = backbone.stages(blank)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
         if is_shortage(error):
             raise
         raise InputError(
-            f"backbone.name = {name!r}: timm gives no features of its stages, which refinement by"
-            " affinities needs; use another network, such as resnet50, or skip that refinement"
+            f"{fault}timm gives no features of its stages, which refinement by affinities (irn)"
+            f" needs{others}"
         ) from error
-    stages = tuple(_Stage(x.shape[1], 64 // x.shape[2]) for x in features)
+    stages = tuple(_Stage(x.shape[1], side // x.shape[2]) for x in features)
+    if stages[0].stride > _COARSE_STRIDE:
+        raise InputError(
+            f"{fault}its finest features have {stages[0].stride} pixels a cell, too coarse for the"
+            f" edges that refinement by affinities (irn) needs{others}"
+        )
     if stages[-1].stride <= EDGE_STRIDE:
         raise InputError(
-            f"backbone.name = {name!r}: refinement by affinities needs a stage with more than"
-            f" {EDGE_STRIDE} pixels a cell; use another network, such as resnet50"
+            f"{fault}refinement by affinities needs a stage with more than {EDGE_STRIDE} pixels a"
+            " cell; use another network, such as resnet50"
         )
     return stages
 

@@ -1,6 +1,9 @@
 """Feature extractors from timm at any output stride, with weights by name or from a file."""
 
-from dataclasses import replace
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -10,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from esol.errors import InputError, is_shortage, one_line
+from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.dilation import dilate
 from esol.networks.downloads import announce_timm, refuse
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
-from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
+from esol.networks.levels import PREFERRED, Levels, OneSizeError, OutOfReachError, find_levels
+from esol.networks.pretrained import classifier_prefixes, normalisation_of
 from esol.settings import BackboneSettings
+from esol.settings.inputs import STRIDES
 
 _ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """For a network that does not fit; docs/backbones.md has more."""
@@ -37,36 +43,50 @@ _KEYS = Keys()
 
 
 class Backbone(nn.Module):
-    """A convolutional network without its classifier, dilated where timm cannot set the stride.
+    """A network without its classifier, dilated where timm cannot set the stride.
 
     Args:
         settings: name, initial weights, stride, what learns, batch norm.
         keys: what messages call these settings.
+        side: of its square inputs, if all have one size, pixels; else 0.
 
     Attributes:
         channels: C, the number of feature channels.
+        stride: input pixels per feature cell.
+        side: the only side that the network takes; 0: any size.
+        normalisation: that of the photos it is given.
 
     Raises:
         InputError: unknown name, no feature maps, impossible stride, weights that are not available
             or do not fit, a prefix that matches nothing.
     """
 
-    def __init__(self, settings: BackboneSettings, keys: Keys = _KEYS) -> None:
+    def __init__(self, settings: BackboneSettings, keys: Keys = _KEYS, side: int = 0) -> None:
         super().__init__()
-        weights = settings.weights
-        network: Any = _create(settings, keys, pretrained=weights == "imagenet")
-        self.channels = _fit_stride(network, settings, keys)
-        if weights not in ("imagenet", "none"):
+        self.normalisation = normalisation_of(settings)
+        self.name = settings.name
+        self._levels: Levels | None = None
+        try:
+            network, shape = _fit_stride(settings, keys)
+            self.channels, self.stride, self.side = shape[1], SIDE // shape[-1], 0
+        except _NoMapError as refusal:
+            self._levels = levels = _levels(settings, keys, side, refusal)
+            network, self.channels = levels.network, levels.channels
+            self.stride, self.side = levels.stride, levels.side
+        if settings.weights not in ("imagenet", "none"):
             _load(network, settings, keys)
         self.network = network
-        self._forward = network.forward_features
+        forward: Any = self._levels.features if self._levels else network.forward_features
+        self._forward: Callable[[Tensor], Tensor] = forward
         self.norm = settings.norm
         self._freeze_all_but(settings.learn, keys)
 
     @classmethod
-    def fixed(cls, settings: BackboneSettings) -> Self:
+    def fixed(cls, settings: BackboneSettings, side: int = 0) -> Self:
         """Backbone with nothing that learns and random weights, to load trained ones into."""
-        return cls(replace(settings, weights="none", learn=(), norm="frozen"))
+        normalised = asdict(normalisation_of(settings))
+        fixed = replace(settings, weights="none", learn=(), norm="frozen", **normalised)
+        return cls(fixed, side=side)
 
     def _freeze_all_but(self, learn: tuple[str, ...], keys: Keys) -> None:
         names = [name for name, _ in self.network.named_parameters()]
@@ -102,7 +122,12 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised images -> (N, C, ~H / stride, ~W / stride) features."""
+        """(N, 3, H, W) normalised images -> (N, C, ~H / stride, ~W / stride) features.
+
+        Raises:
+            InputError: the network takes one size, and this is another.
+        """
+        self._check_size(images)
         frozen = self.frozen
         if frozen:
             # The layout in which convolutions are computed.
@@ -110,66 +135,134 @@ class Backbone(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             return self._forward(images)
 
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) normalised images -> features of the network's stages, fine to coarse.
 
-def _create(settings: BackboneSettings, keys: Keys, *, pretrained: bool) -> nn.Module:
-    """Network of timm with the stride of the settings, if timm can set it."""
-    name = settings.name
-    model = name.split(".")[0]
-    if not timm.is_model(model):
+        Raises:
+            AttributeError, NotImplementedError, RuntimeError, TypeError: timm gives none.
+        """
+        images = images.contiguous(memory_format=torch.channels_last)
+        if self._levels:
+            self._check_size(images)
+            return self._levels.stages(images)
+        network: Any = self.network
+        return network.forward_intermediates(images, intermediates_only=True)
+
+    def _check_size(self, images: Tensor) -> None:
+        if self.side and images.shape[-2:] != (self.side, self.side):
+            raise InputError(
+                f"backbone.name = {self.name!r}: takes photos of {self.side} x {self.side} pixels"
+                f" (input.size) only, not of {' x '.join(map(str, images.shape[-2:]))}; set"
+                f" cams.scales: [1.0], or {_ADVICE}"
+            )
+
+
+class _NoMapError(InputError):
+    """The network gives no feature maps of photos of any size by itself."""
+
+
+def _make(settings: BackboneSettings, keys: Keys) -> Callable[..., nn.Module]:
+    """How timm makes the network, without its classifier.
+
+    Raises:
+        InputError: timm has no such network.
+    """
+    model = settings.name.split(".")[0]
+    if ":" not in settings.name and not timm.is_model(model):
         near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5]) or "resnet50"
-        raise InputError(f"{keys.name} = {name!r}: timm has no such network (near: {near})")
+        fault = f"timm has no such network (near: {near})"
+        raise InputError(f"{keys.name} = {settings.name!r}: {fault}")
+    pretrained = settings.weights == "imagenet"
     if pretrained:
-        announce_timm(name, keys.weights)
-    make = partial(timm.create_model, name, pretrained=pretrained, num_classes=0, global_pool="")
+        announce_timm(settings.name, keys.weights)
+    return partial(timm.create_model, settings.name, pretrained=pretrained, num_classes=0)
+
+
+def _create(settings: BackboneSettings, keys: Keys, stride: int) -> nn.Module:
+    """Network of timm with a stride, if timm can set it."""
+    name, make = settings.name, _make(settings, keys)
     try:
-        try:
-            return make(output_stride=settings.stride)
-        except (TypeError, AssertionError):
-            return make()  # with the network's own stride
+        for arguments in ({"output_stride": stride, "global_pool": ""}, {"global_pool": ""}):
+            with suppress(TypeError, AssertionError):
+                return make(**arguments)
+        return make()  # with the network's own stride, and a classifier that cannot be left out
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         if is_shortage(error):
             raise
-        if not pretrained or isinstance(error, TypeError | AssertionError):
-            reason = one_line(error, lines=1, length=200)
+        reason = one_line(error, lines=1, length=200)
+        if ":" in name:
+            raise InputError(
+                f"{keys.name} = {name!r}: cannot be read ({reason}); give hf-hub:OWNER/NAME, or"
+                " local-dir:FOLDER of what timm's push_to_hf_hub or save_for_hf wrote"
+            ) from error
+        if settings.weights != "imagenet" or isinstance(error, TypeError | AssertionError):
             raise InputError(f"{keys.name} = {name!r}: {reason}; {_ADVICE}") from error
         refuse(name, keys.weights, error)
 
 
-def _fit_stride(network: nn.Module, settings: BackboneSettings, keys: Keys) -> int:
-    """Dilate a network that is coarser than the settings; returns the number of channels."""
-    stride = settings.stride
+def _fit_stride(settings: BackboneSettings, keys: Keys) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network, dilated if it is coarser than the settings, and the shape of its features."""
+    auto = settings.stride == "auto"
+    stride = PREFERRED if isinstance(settings.stride, str) else settings.stride
+    network = _create(settings, keys, stride)
     shape = _shape(network, settings, keys)
     native = SIDE // shape[-1]
     if native > stride:
-        shape = _dilated_shape(network, settings, keys) or shape
-    if SIDE // shape[-1] != stride:
-        finer = [s for s in (8, 16) if stride < s < native]
-        near = [s for s in finer if _can_have(replace(settings, stride=s), keys)]
+        shape = _dilated_shape(network, stride, settings, keys) or shape
+    if SIDE // shape[-1] == stride:
+        return network, shape
+    if auto:  # dilating has changed the network
+        network = _create(settings, keys, native)
+        return network, _shape(network, settings, keys)
+    finer = [s for s in (8, 16) if stride < s < native]
+    near = [s for s in finer if _can_have(s, replace(settings, weights="none"), keys)]
+    raise _out_of_reach([*near, native], settings, keys)
+
+
+def _out_of_reach(strides: list[int], settings: BackboneSettings, keys: Keys) -> InputError:
+    return InputError(
+        f"{keys.name} = {settings.name!r}, {keys.stride} = {settings.stride}: out of reach of this"
+        f" network; set {keys.stride}: {' or '.join(map(str, strides))}, or {_ADVICE}"
+    )
+
+
+def _levels(settings: BackboneSettings, keys: Keys, side: int, refusal: InputError) -> Levels:
+    """The level of a network that gives no single map; the refusal if it has no levels either."""
+    norm = None if settings.final_norm == "auto" else settings.final_norm
+    try:
+        levels = find_levels(_make(settings, keys), settings.stride, norm, side)
+    except OutOfReachError as error:
+        if near := [stride for stride in error.strides if stride in STRIDES]:
+            raise _out_of_reach(near, settings, keys) from error
+        raise refusal from error
+    except OneSizeError as error:
         raise InputError(
-            f"{keys.name} = {settings.name!r}, {keys.stride} = {stride}: out of reach of this"
-            f" network; set {keys.stride}: {' or '.join(map(str, [*near, native]))}, or {_ADVICE}"
-        )
-    return shape[1]
+            f"{keys.name} = {settings.name!r}: takes photos of one size only; set input.resize:"
+            f" squash, or {_ADVICE}"
+        ) from error
+    if levels is None:
+        raise refusal
+    return levels
 
 
 def _dilated_shape(
-    network: nn.Module, settings: BackboneSettings, keys: Keys
+    network: nn.Module, stride: int, settings: BackboneSettings, keys: Keys
 ) -> tuple[int, ...] | None:
     """Shape of the features of the dilated network; None if dilation fails."""
     try:
-        dilate(network, settings.stride, feature_map, SIDE)
+        dilate(network, stride, feature_map, SIDE)
         return _shape(network, settings, keys)
     except (InputError, RuntimeError, TypeError, ValueError):
         return None
 
 
-def _can_have(settings: BackboneSettings, keys: Keys) -> bool:
-    shape = _dilated_shape(_create(settings, keys, pretrained=False), settings, keys)
-    return shape is not None and SIDE // shape[-1] == settings.stride
+def _can_have(stride: int, settings: BackboneSettings, keys: Keys) -> bool:
+    shape = _dilated_shape(_create(settings, keys, stride), stride, settings, keys)
+    return shape is not None and SIDE // shape[-1] == stride
 
 
 def _shape(network: nn.Module, settings: BackboneSettings, keys: Keys) -> tuple[int, ...]:
-    """(1, C, h, h) of the features of a blank square photo; InputError if they have no such one."""
+    """(1, C, h, h) of the features of a blank square photo; _NoMapError if there are none."""
     name = f"{keys.name} = {settings.name!r}"
     try:
         shape = tuple(feature_map(network).shape)
@@ -177,27 +270,28 @@ def _shape(network: nn.Module, settings: BackboneSettings, keys: Keys) -> tuple[
         if is_shortage(error):
             raise
         fault = f"does not take photos of any size ({one_line(error, lines=1, length=200)})"
-        raise InputError(f"{name}: {fault}; {_ADVICE}") from error
+        raise _NoMapError(f"{name}: {fault}; {_ADVICE}") from error
     if len(shape) != 4 or shape[2] != shape[3] or SIDE % shape[3]:
         fault = f"but {shape} for a photo of {SIDE} x {SIDE} pixels"
-        raise InputError(
+        raise _NoMapError(
             f"{name}: gives no feature maps (N, C, H / stride, W / stride), {fault}; {_ADVICE}"
         )
     return shape
 
 
 def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
-    """Load strictly, without the classifier's parameters, which the file may have."""
-    path, name = Path(settings.weights), settings.name
-    state, classifier = read_weights(path, keys.weights), classifier_prefixes(name)
-    try:
-        network.load_state_dict({k: v for k, v in state.items() if not k.startswith(classifier)})
-    except RuntimeError as error:
-        if is_shortage(error):
-            raise
-        reason = one_line(error, lines=2, length=200)
-        advice = prefix_advice(path, state, network.state_dict().__contains__)
-        raise InputError(f"{keys.weights}: {path} does not fit {name}: {reason}{advice}") from error
+    """Load a file, which may have the classifier's parameters too."""
+    classifier = classifier_prefixes(settings.name)
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    wanted = Wanted(
+        settings.name,
+        keys.weights,
+        network.state_dict(),
+        lambda name: name.startswith(classifier),
+        converted=convert and (lambda state: convert(state, network)),
+    )
+    # Of what is not in the file, all was checked.
+    network.load_state_dict(read_checkpoint(Path(settings.weights), wanted), strict=False)
 
 
 @torch.no_grad()

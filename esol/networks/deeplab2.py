@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esol.networks.backbone import Backbone
+from esol.ops.grids import padded
 
 RATES = (6, 12, 18, 24)
 """Dilations of the head's convolutions, in feature cells."""
@@ -63,11 +64,3 @@ class DeepLabV2(nn.Module):
 def _stretched(images: Tensor, size: tuple[int, ...]) -> Tensor:
     # Unlike ops.grids.resize without a branch on the size, which an exported graph cannot have.
     return F.interpolate(images, size, mode="bilinear", align_corners=False)
-
-
-def padded(images: Tensor, multiple: int) -> Tensor:
-    """Pad with zeros, the mean colour, below and to the right up to the next multiples."""
-    # The exporter sees in this form that padded sizes are multiples, and so that the sizes of all
-    # features agree.
-    short = [multiple * ((n + multiple - 1) // multiple) - n for n in images.shape[-2:]]
-    return F.pad(images, (0, short[1], 0, short[0]))

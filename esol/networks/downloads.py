@@ -60,6 +60,6 @@ def refuse(name: str, key: str, error: Exception, url: str = "") -> NoReturn:
     """Raise the InputError for weights that could not be downloaded; the reason is not cut."""
     reason = f"{url}: {one_line(error)}" if url else one_line(error)
     raise InputError(
-        f"{key} = 'imagenet': {name} could not be downloaded ({reason}); give a .safetensors file,"
+        f"{key} = 'imagenet': {name} could not be downloaded ({reason}); give a file of weights,"
         " or 'none' to start from random weights"
     ) from error

@@ -4,6 +4,7 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from esol.data.batch import Batch, Losses, Mean
 from esol.data.sample import IGNORE
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.backbone import Backbone, Keys
-from esol.networks.deeplab2 import DeepLabV2, padded
+from esol.networks.checkpoints import Wanted, read_checkpoint
+from esol.networks.deeplab2 import DeepLabV2
 from esol.networks.downloads import announce, announce_timm, refuse
 from esol.networks.folding import hold_batch_norm
-from esol.networks.weights import classifier_prefixes, prefix_advice, read_weights
+from esol.networks.pretrained import classifier_prefixes, normalisation_of
+from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
 
 NETWORKS = (
@@ -64,6 +67,7 @@ class Segmenter(nn.Module):
     Attributes:
         network, encoder, norm, labels: the arguments.
         stride: that of the settings, 8 for "auto".
+        normalisation: that of the photos it is given.
 
     Raises:
         InputError: unknown name, impossible combination, weights not available or not fitting.
@@ -77,6 +81,7 @@ class Segmenter(nn.Module):
             raise InputError(f"segment.network = {network!r}: no such network; there are: {known}")
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
         self.stride, self.labels = requested_stride(settings), labels
+        self.normalisation = normalisation_of(settings)
         self.body: Any
         if network == "DeepLabV2":
             self.body = DeepLabV2(_backbone(settings), self.stride, labels)
@@ -225,31 +230,16 @@ def _load(encoder: nn.Module, name: str, path: Path) -> None:
     For tu- encoders these are the parameters of timm's whole network that its feature extractor
     lacks (the classifier, the last convolution before it); for the others the classifier.
     """
-    stored = read_weights(path, "segment.weights")
     target, is_spare, unused = _loading(encoder, name)
-
-    def own(key: str) -> str:
-        return _flattened(key, target) if name.startswith("tu-") else key
-
-    state = {own(key): value for key, value in stored.items()}
-    needed = {k: tensor for k, tensor in target.state_dict().items() if not k.startswith(unused)}
-    missing = [k for k in needed if k not in state and not k.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in needed and not is_spare(key)]
-    misfit = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
-        for key, tensor in needed.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
-    kinds = {"missing": missing, "unknown": unknown, "other shape": misfit}
-    faults = [f"{kind} {len(keys)}, first {keys[0]}" for kind, keys in kinds.items() if keys]
-    if faults:
-        advice = prefix_advice(path, stored, lambda key: own(key) in needed)
-        raise InputError(
-            f"segment.weights: {path} does not fit {name}: {'; '.join(faults)}{advice}"
-        )
+    wanted = Wanted(
+        name,
+        "segment.weights",
+        {k: tensor for k, tensor in target.state_dict().items() if not k.startswith(unused)},
+        is_spare,
+        renamed=partial(_flattened, target=target) if name.startswith("tu-") else str,
+    )
     # Of nn.Module: the library's own versions drop or rename entries. All was checked above.
-    state = {key: state[key] for key in needed if key in state}
-    nn.Module.load_state_dict(target, state, strict=False)
+    nn.Module.load_state_dict(target, read_checkpoint(path, wanted), strict=False)
 
 
 def _loading(

@@ -1,12 +1,14 @@
 """One file per trained segmentation network: weights and everything that prediction needs."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from esol.data.transforms import IMAGENET
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import not_finite, save_tensors
@@ -21,8 +23,9 @@ KEY = "esol-segmenter"
 """The only entry of the file's metadata: safetensors writes several in random order, and equal
 models should give equal files."""
 
-VERSION = 1
-"""Raised when older programs can no longer read the file correctly."""
+VERSION = 2
+"""Raised when older programs can no longer read the file correctly: 2 has ``mean`` and ``std`` of a
+network whose photos are not normalised by ImageNet's; 1 has neither, and is still written."""
 
 LARGEST = 2**16
 """Upper limit of the longest side at scale 1, pixels."""
@@ -53,7 +56,8 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
             order of the labels 1 .. K) and the test settings ``resize`` ("crop" or "squash"),
             ``size``, ``longest``, ``scales``, ``flip`` and ``crf`` (the fields of
             ``esol.settings.masks.Crf``). Other keys are stored unchanged (initial weights,
-            provenance). network, encoder, stride and norm are always taken from the segmenter.
+            provenance). network, encoder, stride and norm are always taken from the segmenter,
+            and mean and std, which are left out where they are ImageNet's.
 
     Raises:
         ValueError: the description lacks something or does not fit the network.
@@ -64,7 +68,8 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
         raise ValueError(f"description: {fault}")
     if len(content["classes"]) + 1 != segmenter.labels:
         raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
-    metadata = {KEY: json.dumps({"version": VERSION, **content}, ensure_ascii=False)}
+    version = VERSION if "mean" in content else 1
+    metadata = {KEY: json.dumps({"version": version, **content}, ensure_ascii=False)}
     save_tensors(Path(path), segmenter.state_dict(), metadata)
 
 
@@ -123,6 +128,9 @@ def _damaged(path: Path, reason: str) -> InputError:
 
 def _network_settings(description: dict[str, Any]) -> Segment:
     stride = description["stride"]
+    normalisation: dict[str, Any] = {
+        key: tuple(description[key]) for key in ("mean", "std") if key in description
+    }
     return Segment(
         network=description["network"],
         encoder=description["encoder"],
@@ -130,12 +138,15 @@ def _network_settings(description: dict[str, Any]) -> Segment:
         # Files store it even where the stride cannot be chosen.
         stride="auto" if stride == AUTO_STRIDE else stride,
         norm=description["norm"],
+        **normalisation,
     )
 
 
 def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
     """The description as it is stored."""
-    return {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
+    content = {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
+    used = segmenter.normalisation
+    return content if used == IMAGENET else {**content, **plain(asdict(used))}
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
@@ -143,7 +154,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         description = json.loads(text)
         version = description.pop("version")
-        fault = _fault(description) if version == VERSION else f"version {version!r}"
+        fault = _fault(description) if version in range(1, VERSION + 1) else f"version {version!r}"
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _damaged(path, f"damaged description ({error})") from error
     if isinstance(version, int) and version > VERSION:
@@ -170,6 +181,7 @@ def _fault(description: dict[str, Any]) -> str | None:
     if not all(32 <= description[key] <= LARGEST for key in ("size", "longest")):
         return f"size or longest not in 32 .. {LARGEST}"
     try:
+        check_ranges(_network_settings(description))
         check_ranges(Crf(**description["crf"]), "crf.")
     except (TypeError, InputError) as error:
         return one_line(error)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from esol.data.transforms import Normalisation
 
 OPSET = 20
 """Operator set of the graph, whose format is of version 10: ONNX Runtime reads both since 1.18."""
@@ -107,7 +107,7 @@ _MIRRORED = (
 )
 
 
-def prediction_graph(description: dict[str, Any]) -> str:
+def prediction_graph(description: dict[str, Any], normalisation: Normalisation) -> str:
     """The graph around the network, as text for ``onnx.parser``.
 
     Input "photo": (H, W, 3) uint8, RGB. Outputs "mask": (H, W) uint8; "scores": (L, H, W) float32
@@ -115,6 +115,7 @@ def prediction_graph(description: dict[str, Any]) -> str:
 
     Args:
         description: as in ``esol.predict.bundle.save_bundle``.
+        normalisation: of the photos.
     """
     scales, mirrored = description["scales"], description["flip"]
     views, average = _MIRRORED if mirrored else _ONE_VIEW
@@ -126,8 +127,8 @@ def prediction_graph(description: dict[str, Any]) -> str:
     return _GRAPH.format(
         opset=OPSET,
         labels=len(description["classes"]) + 1,
-        mean=", ".join(map(str, IMAGENET_MEAN)),
-        deviation=", ".join(map(str, IMAGENET_STD)),
+        mean=", ".join(map(str, normalisation.mean)),
+        deviation=", ".join(map(str, normalisation.std)),
         scales=len(scales),
         size_at_scale_1=_size(description, "", 1.0),
         parts="\n".join(parts),

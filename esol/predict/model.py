@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esol.data.images import Photo, are_photos, open_photo
-from esol.data.transforms import reduced, to_tensor
+from esol.data.transforms import IMAGENET, Normalisation, reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
 from esol.ops.grids import stretched
@@ -84,6 +84,9 @@ class Model:
         self.network = folded if fold_batch_norm(folded) else self.segmenter
         self.description = description
         self.classes: tuple[str, ...] = tuple(description["classes"])
+        self.normalisation = Normalisation(
+            *(tuple(description.get(key, getattr(IMAGENET, key))) for key in ("mean", "std"))
+        )
         self.source = source
         self.tile = tile
         self.squash = description["resize"] == "squash"
@@ -289,7 +292,8 @@ class Model:
 
     def _mirrored(self, photos: Sequence[Image.Image]) -> Tensor:
         """(N, K + 1, h, w) probabilities of photos of one size, averaged with the mirrored ones."""
-        images = torch.stack([to_tensor(photo) for photo in photos]).to(self.device)
+        tensors = [to_tensor(photo, self.normalisation) for photo in photos]
+        images = torch.stack(tensors).to(self.device)
         result = self._softmax(images)
         if self.description["flip"]:
             result += self._softmax(images.flip(3)).flip(3)

@@ -83,7 +83,7 @@ def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
         # The exporter raises almost any exception for what it cannot translate.
         except Exception as error:
             raise InputError(f"{failure} ({one_line(error, 1, 200)})") from error
-        graph = composed(network, model.description)
+        graph = composed(network, model)
         left_out = _not_contained(model)
         _describe(graph, model.description, left_out)
         onnx.checker.check_model(graph)
@@ -159,11 +159,11 @@ def network_graph(model: Model) -> Any:
     return program.model_proto
 
 
-def composed(network: Any, description: dict[str, Any]) -> Any:
+def composed(network: Any, model: Model) -> Any:
     """The graph of prediction with the network's graph in the place of its function."""
     parts = ("helper", "inliner", "parser")
     helper, inliner, parser = (importlib.import_module(f"onnx.{part}") for part in parts)
-    whole = parser.parse_model(prediction_graph(description))
+    whole = parser.parse_model(prediction_graph(model.description, model.normalisation))
     # Each scale calls the network: the weights are arguments, so that they are stored once.
     weights = [weight.name for weight in network.graph.initializer]
     function = helper.make_function(

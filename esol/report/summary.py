@@ -205,16 +205,24 @@ def _provenance(run: RunFolder, data: Dataset, settings: Settings, known: Known)
 def _weights(run: RunFolder, settings: Settings) -> dict[str, str]:
     """Initial weights of the networks, to stand beside every number."""
     backbone = settings.backbone
-    weights = {"initial weights": f"{backbone.name}, {Path(backbone.weights).name}"}
+    licence = _licence(run, settings.learns[0])
+    weights = {"initial weights": f"{backbone.name}, {Path(backbone.weights).name}{licence}"}
     if "segmentation" in run.mask_folders(settings):
         # As recorded when the network was trained: settings.yaml is of the last command.
         match run.manifest("segment")["results"]:
             case {"network": net, "encoder": name, "initial_weights": start, "learned_from": masks}:
                 truth = ", trained on the GROUND TRUTH" if masks == "ground truth" else ""
                 weights["initial weights of the segmentation"] = f"{net}, {name}, {start}{truth}"
+                weights["initial weights of the segmentation"] += _licence(run, "segment")
             case _:
                 raise run.damaged("segment")
     return weights
+
+
+def _licence(run: RunFolder, stage: str) -> str:
+    """Of the weights that a stage's network started from, as recorded when it was trained."""
+    licence = run.manifest(stage)["results"].get("licence") if run.is_finished(stage) else None
+    return f" (licence: {licence})" if isinstance(licence, str) else ""
 
 
 def _losses(run: RunFolder) -> dict[str, list[tuple[int, float]]]:

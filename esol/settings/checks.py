@@ -44,6 +44,14 @@ SIDES = Rule("two sizes, 32 <= low <= high", lambda value: 32 <= value[0] <= val
 SCALES = Rule(
     "one or more numbers in (0, 4]", lambda value: bool(value) and all(0 < s <= 4 for s in value)
 )
+MEAN = Rule(
+    "auto, or three numbers from 0 to 1: of red, green and blue",
+    lambda value: value == "auto" or (len(value) == 3 and all(0 <= v <= 1 for v in value)),
+)
+DEVIATION = Rule(
+    "auto, or three numbers above 0, up to 1: of red, green and blue",
+    lambda value: value == "auto" or (len(value) == 3 and all(0 < v <= 1 for v in value)),
+)
 WITHOUT_REPEATS = Rule("without repeats", lambda value: len(set(value)) == len(value))
 
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from esol.settings.checks import (
     BELOW_1,
+    DEVIATION,
+    MEAN,
     NOT_NEGATIVE,
     POSITIVE,
     SIDE,
@@ -72,6 +74,11 @@ class Input:
     flip: bool = True
     """Mirror left to right with probability 1/2 in training."""
 
+    @property
+    def one_side(self) -> int:
+        """Side of all inputs, pixels; 0 if photos keep their proportions."""
+        return self.size if self.resize == "squash" else 0
+
     def shown(self, side: int) -> int:
         """Longest side, pixels, at which the trained network is shown a photo of the longest side
         ``side``: above the range it learned from, objects are larger than any that it has seen.
@@ -80,24 +87,43 @@ class Input:
         return (low + high) // 2 if self.resize == "crop" and side > high else side
 
 
+STRIDES = (4, 8, 14, 16, 32, 64)
+"""Pixels per feature cell that networks have."""
+
+
 @dataclass(frozen=True)
 class BackboneSettings:
-    """The feature extractor, any convolutional network of timm."""
+    """The feature extractor, any network of timm that gives feature maps."""
 
     name: str = "resnet50"
-    """timm's name of the network, with or without a weights tag (resnet50.tv_in1k)."""
+    """timm's name of the network, with or without a weights tag (resnet50.tv_in1k); hf-hub:NAME and
+    local-dir:FOLDER as in timm."""
 
     weights: str = "imagenet"
-    """imagenet (timm downloads), none (random), or the path of a .safetensors file."""
+    """imagenet (timm downloads), none (random), or the path of a file: .safetensors,
+    or PyTorch's (.pth, .pt, .bin), of which tensors alone are read."""
 
-    stride: Annotated[int, one_of(4, 8, 16, 32)] = 16
-    """Input pixels per feature cell."""
+    stride: Annotated[int | Literal["auto"], one_of("auto", *STRIDES)] = 16
+    """Input pixels per feature cell. auto: 16 where it can be had, otherwise the network's own (14
+    for patches of 14 pixels)."""
 
     learn: tuple[str, ...] = ("layer3", "layer4")
     """Parameters that learn, by name prefix; "*": all; empty: the backbone stays frozen."""
 
+    mean: Annotated[tuple[float, ...] | Literal["auto"], MEAN] = "auto"
+    """Photos are normalised by this mean, values 0 .. 1. auto: what the named network's pre-trained
+    weights were learned with (timm's configuration); random ones: ImageNet's."""
+
+    std: Annotated[tuple[float, ...] | Literal["auto"], DEVIATION] = "auto"
+    """And by this standard deviation."""
+
     norm: Literal["frozen", "learned"] = "frozen"
-    """Batch norm: running statistics of the weights, or learned from the batches."""
+    """Batch norm: running statistics of the weights, or learned from the batches. Networks with
+    layer norms alone (transformers) have none: it changes nothing."""
+
+    final_norm: bool | Literal["auto"] = "auto"
+    """Transformers: whether the norm after the last block is applied to the features. auto: where
+    the network has one that acts on every token."""
 
     cache: bool = False
     """Compute features once, keep them as float16 on disk: of a frozen backbone for every stage, of

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from esol.settings.checks import (
     BELOW_1,
     CONFIDENCE,
+    DEVIATION,
+    MEAN,
     NOT_NEGATIVE,
     POSITIVE,
     SCALES,
@@ -169,11 +171,18 @@ class Segment:
     of timm."""
 
     weights: str = "imagenet"
-    """Initial weights of the encoder: imagenet (downloads), none, or a .safetensors file."""
+    """Initial weights of the encoder: imagenet (downloads), none, or a file, as for backbone."""
 
     stride: Annotated[int | Literal["auto"], one_of("auto", 4, 8, 16, 32)] = "auto"
     """Input pixels per feature cell of the encoder. auto: 8 where it can be chosen, otherwise the
     network's own."""
+
+    mean: Annotated[tuple[float, ...] | Literal["auto"], MEAN] = "auto"
+    """Photos are normalised by this mean, values 0 .. 1. auto: what the encoder's pre-trained
+    weights were learned with; random ones: ImageNet's."""
+
+    std: Annotated[tuple[float, ...] | Literal["auto"], DEVIATION] = "auto"
+    """And by this standard deviation."""
 
     norm: Literal["frozen", "learned"] = "frozen"
     """Encoder's batch norm: running statistics of the weights, or learned from the batches."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from esol.data import open_dataset
 from esol.errors import InputError
+from esol.networks.pretrained import notes
 from esol.report.summary import write_report
 from esol.runs.folder import DESCRIPTION, SETTINGS, RunFolder
 from esol.runs.plan import Plan
@@ -25,6 +26,7 @@ from esol.stages import (
     segment,
     shrink,
 )
+from esol.stages.begun import as_begun
 from esol.stages.checks import check_input, check_others, check_places
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, all_wait, main_process
@@ -72,11 +74,13 @@ def run(
     """
     if isinstance(settings, str):
         settings = load_settings(settings)
+    folder, given = RunFolder(Path(out)), settings
+    settings = all_from_main(lambda: as_begun(given, folder))
     method = _stages(settings, first, last)
     names = tuple(name for name in method if STAGES[name].is_on(settings))
-    job = Job(settings, open_dataset(data, settings.data), RunFolder(Path(out)), overwrite)
+    job = Job(settings, open_dataset(data, settings.data), folder, overwrite)
     plan = all_from_main(lambda: _plan(job, names))
-    for note in job.data.notes:
+    for note in (*job.data.notes, *(notes(settings) if plan.to_do else ())):
         log.info("%s", note)
     if not names:
         log.info("%s: off with these settings", first)

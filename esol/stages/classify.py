@@ -4,6 +4,7 @@ import torch
 
 from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
+from esol.networks.pretrained import licensed
 from esol.stages.fitting import classifier_groups, finish, tagged_inputs
 from esol.stages.job import Job
 from esol.system.distributed import device_of
@@ -27,3 +28,4 @@ def classify(job: Job) -> None:
             job.training_run(stage.path, "classify", "classify.fit"),
         )
         finish(model, job.run.weights("classify"))
+        stage.results |= licensed(settings.backbone)

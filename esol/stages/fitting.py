@@ -67,7 +67,8 @@ def new_peer(
         loaded: its weights are still to be loaded, so it needs no initial ones.
     """
     initial = replace(settings.backbone, weights="none") if loaded else settings.backbone
-    backbone = Backbone.fixed(initial) if fixed else Backbone(initial)
+    side = settings.input.one_side
+    backbone = Backbone.fixed(initial, side) if fixed else Backbone(initial, side=side)
     head = Head(backbone.channels, classes + (kind == "eps"), settings.head)
     if kind == "sccam":
         return SubcategoryClassifier(backbone, head, classes * settings.sccam.clusters)
@@ -123,7 +124,14 @@ def tagged_inputs(
     samples = tuple(sample for sample in members if sample.tags or not tagged)
     key = job.cache_key(of_classifier=of_classifier)
     if key is None:
-        return photo_inputs(samples, job.classes, settings.input, planes=planes, by_tag=by_tag)
+        return photo_inputs(
+            samples,
+            job.classes,
+            settings.input,
+            backbone.normalisation,
+            planes=planes,
+            by_tag=by_tag,
+        )
     # Of all, at once: a stage for photos of some tags alone would compute the others later.
     cache = compute_features(backbone.eval(), members, settings, job.run.path, key)
     flip = settings.input.flip

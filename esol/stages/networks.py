@@ -40,12 +40,17 @@ def networks(
     if "segment" in wanted:
         weights_digest(segment.weights, "segment.weights")
     if "classify" in wanted:
-        yield Classifier.start(settings, classes)
+        classifier = Classifier.start(settings, classes)
+        _check_scales(settings, classifier.backbone)
+        yield classifier
     if "peer" in settings.learns:
         for kind in peers:
-            yield new_peer(settings, classes, kind)
+            peer = new_peer(settings, classes, kind)
+            _check_scales(settings, peer.backbone)
+            yield peer
     if "refine" in wanted and "irn" in settings.refine.methods:
-        yield AffinityNet(Backbone.fixed(settings.backbone), displacement=False)
+        backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
+        yield AffinityNet(backbone, displacement=False)
     if "segment" in wanted and segment.network != "none":
         segmenter = Segmenter(segment, classes + 1)
         if segment.stride not in ("auto", segmenter.actual_stride):
@@ -54,6 +59,15 @@ def networks(
                 *(segment.stride, segment.network, segment.encoder, segmenter.actual_stride),
             )
         yield segmenter
+
+
+def _check_scales(settings: Settings, backbone: Backbone) -> None:
+    """A network for photos of one size makes maps at one scale."""
+    if backbone.side and set(settings.cams.scales) != {1}:
+        raise InputError(
+            f"cams.scales = {list(settings.cams.scales)}: {backbone.name} takes photos of one size"
+            " only; set cams.scales: [1.0], or take another network"
+        )
 
 
 def try_networks(settings: Settings, classes: int) -> str:

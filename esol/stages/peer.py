@@ -18,6 +18,7 @@ from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
 from esol.maps.files import load_maps
 from esol.maps.localize import Network, Reader, View, batches_of_one_size
+from esol.networks.pretrained import licensed
 from esol.networks.weights import save_tensors
 from esol.peers.drs import SuppressedClassifier, drs_losses, refine_losses, refinement_targets
 from esol.peers.eps import eps_losses
@@ -57,6 +58,7 @@ def peer(job: Job) -> None:
     with job.enter("peer", after=after, lists=(train,), reads=reads) as stage:
         if stage is not None:
             {"sccam": _sccam, "drs": _drs, "eps": _eps}[method](job, stage)
+            stage.results |= licensed(settings.backbone)
 
 
 class _Training(NamedTuple):

@@ -133,7 +133,13 @@ def _train(job: Job, stage: OpenStage, network: AffinityNet) -> dict[str, float]
     losses = fit(
         network,
         partial(affinity_losses, radius=settings.affinity.radius),
-        photo_inputs(samples, job.classes, settings.affinity.input, labels),
+        photo_inputs(
+            samples,
+            job.classes,
+            settings.affinity.input,
+            network.backbone.normalisation,
+            labels,
+        ),
         [
             (network.edge_parameters(), 1.0),
             (network.displacement_parameters(), settings.affinity.displacement_lr),

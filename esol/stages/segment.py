@@ -9,6 +9,7 @@ import torch
 from esol.data.images import load_image, save_mask
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
+from esol.networks.pretrained import licensed
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict.bundle import BUNDLE, redescribe, save_bundle
 from esol.predict.model import load
@@ -25,7 +26,7 @@ from esol.training.steps import METRICS
 
 _NETWORK = (
     *(f"segment.{key}" for key in ("network", "encoder", "weights", "stride", "norm")),
-    *(f"segment.{key}" for key in ("input", "fit", "head_lr", "truth")),
+    *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "truth")),
     *("seed", "train", "truth", "train masks", "corrected"),
 )
 """What the network is made of: masks of the training list, not of others."""
@@ -61,7 +62,7 @@ def segment(job: Job) -> None:
         _predict(job, stage)
         named = ("network", "encoder", "initial_weights", "learned_from")
         stage.results |= {"photos": len(photos), **last_losses(stage.path)}
-        stage.results |= {name: description[name] for name in named}
+        stage.results |= {name: description[name] for name in named} | licensed(settings)
         if corrected:
             files = job.run.corrections.sources
             stage.results["corrected"] = {**corrected, "files": files}
@@ -103,7 +104,7 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
     fit(
         network,
         segment_losses,
-        photo_inputs(photos, job.classes, settings.input, masks),
+        photo_inputs(photos, job.classes, settings.input, network.normalisation, masks),
         [(network.encoder_parameters(), 1.0), (network.head_parameters(), settings.head_lr)],
         settings.fit,
         job.training_run(stage.path, "segment", "segment.fit", "segment.input"),
@@ -129,6 +130,7 @@ def _description(job: Job, corrected: int) -> dict[str, Any]:
         "crf": asdict(settings.crf),
         "initial_weights": Path(settings.weights).name,
         "learned_from": "ground truth" if settings.truth else pseudo,
+        **licensed(settings),
     }
 
 

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_planes, to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
-from esol.networks.weights import weights_digest
+from esol.networks.pretrained import network_identity
 from esol.settings import Settings
 from esol.system.distributed import all_from_main, all_wait, my_share
 from esol.system.files import atomic, make_folder
@@ -96,8 +96,7 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
         trained: digest of the backbone's weights if it has learned.
     """
     depends = {
-        **asdict(settings.backbone),
-        "weights": weights_digest(settings.backbone.weights),
+        **network_identity(settings.backbone, "backbone"),
         "size": settings.input.size,
         # Random weights are those of the seed.
         "seed": settings.seed if settings.backbone.weights == "none" else None,
@@ -148,7 +147,8 @@ def compute_features(
             # Always as many: the last bit of a photo may depend on how many are computed at once,
             # and must not depend on what was there before.
             images += [images[-1]] * (BATCH - len(group))
-            batch = torch.stack([to_tensor(image) for image in images]).to(device)
+            tensors = [to_tensor(image, backbone.normalisation) for image in images]
+            batch = torch.stack(tensors).to(device)
             both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
         for sample, pair in zip(group, both.half().cpu().numpy()[: len(group)], strict=True):
             with atomic(cache.path(sample)) as temporary:

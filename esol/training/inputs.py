@@ -16,7 +16,14 @@ from esol.data.batch import Batch
 from esol.data.images import load_image, load_mask
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
-from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
+from esol.data.transforms import (
+    Normalisation,
+    draw_crop,
+    squash,
+    squash_mask,
+    squash_planes,
+    to_tensor,
+)
 from esol.errors import InputError
 from esol.settings import Input
 from esol.system.distributed import processes, rank
@@ -143,13 +150,15 @@ def photo_inputs(
     samples: tuple[Sample, ...],
     classes: int,
     settings: Input,
+    normalisation: Normalisation,
     masks: Masks | None = None,
     planes: Planes | None = None,
     *,
     by_tag: bool = False,
 ) -> Inputs:
     """Photos, with their masks or planes if given, augmented as ``settings`` say."""
-    return Inputs(samples, classes, _Augmented(settings, masks, planes), by_tag=by_tag)
+    load = _Augmented(settings, normalisation, masks, planes)
+    return Inputs(samples, classes, load, by_tag=by_tag)
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class _Augmented:
     """Reads and augments a photo; an object, so that loader processes can copy it."""
 
     settings: Input
+    normalisation: Normalisation
     masks: Masks | None
     planes: Planes | None
 
@@ -172,12 +182,12 @@ class _Augmented:
         if settings.resize == "crop":
             crop = draw_crop(image.size, settings.size, settings.longest, rng, settings.flip)
             return Example(
-                crop.image(image),
+                crop.image(image, self.normalisation),
                 None if mask is None else crop.mask(mask),
                 None if planes is None else _quarter(crop.planes(planes)),
             )
         whole = Example(
-            to_tensor(squash(image, settings.size)),
+            to_tensor(squash(image, settings.size), self.normalisation),
             None if mask is None else squash_mask(mask, settings.size),
             None if planes is None else squash_planes(planes, -(-settings.size // 4)),
         )

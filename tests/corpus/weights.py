@@ -40,7 +40,7 @@ def pickled() -> bytes:
 
 HUGE = (2**60).to_bytes(8, "little") + b"{}"
 MAKES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "a pickle": (pickled, "convert it in Python: import torch"),
+    "a pickle": (pickled, "give other weights"),
     "of zero bytes": (lambda: b"", "is not a safetensors file"),
     "cut off": (lambda: save(network())[:-999], "is not a safetensors file"),
     "cut off in the header": (lambda: save(network())[:99], "is not a safetensors file"),
@@ -51,7 +51,6 @@ MAKES: dict[str, tuple[Callable[[], bytes], str]] = {
         "does not fit test_resnet",
     ),
     "a layer missing": (lambda: changed(bn1__weight=None), "does not fit test_resnet"),
-    "a layer too many": (lambda: changed(more=torch.ones(2)), "does not fit test_resnet"),
     "a layer of another shape": (
         lambda: changed(bn1__weight=torch.ones(5)),
         "does not fit test_resnet",
@@ -75,6 +74,12 @@ def half(place: Place) -> Command:
     state = {name: value.half() for name, value in network().items() if value.is_floating_point()}
     whole = save({**network(), **state})
     return [*backbone(lambda: whole, "backbone.weights", place), "--until=classify"]
+
+
+def with_more(place: Place) -> Command:
+    """A tensor that no part of the network has: it is named, and not used."""
+    extra = changed(more=torch.ones(2))
+    return [*backbone(lambda: extra, "backbone.weights", place), "--until=classify"]
 
 
 def trained(place: Place) -> None:
@@ -123,7 +128,7 @@ MODELS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "of zero bytes": (lambda path: b"", "copy or make the file again"),
     "cut off": (lambda path: path.read_bytes()[:-999], "copy or make the file again"),
     "a backbone's weights": (lambda path: save(network()), "stage segment writes"),
-    "of a newer version": (partial(described, {"version": 2}), "upgrade esol"),
+    "of a newer version": (partial(described, {"version": 3}), "upgrade esol"),
     "of a version that is a text": (partial(described, {"version": "new"}), "copy or make"),
     "description no JSON": (partial(raw, "{"), "copy or make"),
     "description too deep": (partial(raw, "[" * 99_999), "copy or make"),
@@ -142,6 +147,10 @@ MODELS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "scale 0": (partial(described, {"scales": [0]}), "scales are"),
     "scale NaN": (partial(described, {"scales": [float("nan")]}), "scales are"),
     "size 0": (partial(described, {"size": 0}), "size or longest"),
+    "mean a text": (partial(described, {"version": 2, "mean": "grey"}), "copy or make"),
+    "mean of one number": (partial(described, {"version": 2, "mean": [0.5]}), "mean = "),
+    "deviation 0": (partial(described, {"version": 2, "std": [0, 0, 0]}), "std = "),
+    "mean a number": (partial(described, {"version": 2, "mean": 1}), "copy or make"),
     "size of 10^12": (partial(described, {"size": 10**12}), "size or longest"),
     "CRF unknown": (partial(described, {"crf": {"magic": 1}}), "copy or make"),
     "CRF out of range": (partial(described, {"crf": {"iterations": -1}}), "copy or make"),
@@ -173,6 +182,7 @@ KINDS = (
         ("mine.safetensors", "does not fit"),
     ),
     Kind("backbone: half precision", half, then=trained),
+    Kind("backbone: a layer too many", with_more, then=trained),
     *(
         Kind(f"model: {name}", partial(predicting, content), ("model.safetensors", fix))
         for name, (content, fix) in MODELS.items()

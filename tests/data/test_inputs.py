@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from esol.data.sample import Sample
-from esol.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from esol.data.transforms import IMAGENET
 from esol.settings import Input
 from esol.training.features import FeatureCache
 from esol.training.inputs import photo_inputs
@@ -32,9 +32,9 @@ def test_planes_lie_over_the_image(photo, resize):
     # Planes of half the photo's resolution, as saliency maps often are.
     half = plane[::2, ::2]
     settings = Input(size=48, resize=resize, longest=(40, 90))
-    batch = views(photo_inputs((sample,), 3, settings, planes=lambda _: half[None]))
+    batch = views(photo_inputs((sample,), 3, settings, IMAGENET, planes=lambda _: half[None]))
     assert batch.targets.shape == (24, 1, 12, 12)
-    grey = batch.inputs[:, :1] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
+    grey = batch.inputs[:, :1] * IMAGENET.std[0] + IMAGENET.mean[0]
     # Beside the photo the image is the mean colour, the plane 0.
     grey = torch.where(batch.inputs[:, :1] == 0, torch.zeros(()), grey).clamp(0, 1)
     seen = torch.nn.functional.avg_pool2d(grey, 4)
@@ -45,7 +45,9 @@ def test_planes_lie_over_the_image(photo, resize):
 def test_planes_by_tag_take_their_classes_places(photo):
     sample, plane = photo
     settings = Input(size=32, resize="squash", flip=False)
-    inputs = photo_inputs((sample,), 3, settings, planes=lambda _: plane[None], by_tag=True)
+    inputs = photo_inputs(
+        (sample,), 3, settings, IMAGENET, planes=lambda _: plane[None], by_tag=True
+    )
     targets = views(inputs, 2).targets
     assert targets.shape == (2, 3, 8, 8)
     assert targets[:, 1].max() > 0.8
@@ -68,4 +70,7 @@ def test_planes_of_cached_features_are_mirrored_with_them(photo, tmp_path):
 
 
 def test_without_planes_there_are_no_targets(photo):
-    assert views(photo_inputs((photo[0],), 3, Input(size=32, resize="squash")), 2).targets is None
+    assert (
+        views(photo_inputs((photo[0],), 3, Input(size=32, resize="squash"), IMAGENET), 2).targets
+        is None
+    )

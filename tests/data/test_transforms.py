@@ -6,8 +6,7 @@ import torch
 from PIL import Image
 
 from esol.data.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    IMAGENET,
     draw_crop,
     scaled,
     squash,
@@ -22,12 +21,14 @@ def photo(height: int, width: int) -> Image.Image:
 
 
 def test_to_tensor_normalises() -> None:
-    tensor = to_tensor(Image.fromarray(np.array([[[0, 128, 255], [255, 0, 1]]], dtype=np.uint8)))
+    tensor = to_tensor(
+        Image.fromarray(np.array([[[0, 128, 255], [255, 0, 1]]], dtype=np.uint8)), IMAGENET
+    )
     assert tensor.shape == (3, 1, 2)
     assert tensor.dtype == torch.float32
     assert tensor.is_contiguous()
     for channel, value in enumerate((0, 128, 255)):
-        expected = (value / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        expected = (value / 255 - IMAGENET.mean[channel]) / IMAGENET.std[channel]
         assert tensor[channel, 0, 0].item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -42,7 +43,7 @@ def test_squash_and_scaled_sizes() -> None:
 
 def test_random_crop_without_scaling_is_a_window_of_the_photo() -> None:
     image, side, seen = photo(20, 24), 16, set()
-    whole = to_tensor(image)
+    whole = to_tensor(image, IMAGENET)
     windows = {
         (y, x, flip): (part.flip(2) if flip else part)
         for y in range(5)
@@ -51,7 +52,9 @@ def test_random_crop_without_scaling_is_a_window_of_the_photo() -> None:
         for part in [whole[:, y : y + side, x : x + side]]
     }
     for seed in range(400):
-        crop = draw_crop(image.size, side, (24, 24), np.random.default_rng(seed)).image(image)
+        crop = draw_crop(image.size, side, (24, 24), np.random.default_rng(seed)).image(
+            image, IMAGENET
+        )
         found = [key for key, window in windows.items() if torch.equal(window, crop)]
         assert len(found) == 1
         seen.add(found[0])
@@ -64,11 +67,11 @@ def test_random_crop_pads_with_exact_zeros() -> None:
     image, places = photo(6, 12), set()
     for seed in range(100):
         crop = draw_crop(image.size, 16, (12, 12), np.random.default_rng(seed), flip=False).image(
-            image
+            image, IMAGENET
         )
         rows, columns = torch.nonzero((crop != 0).any(0), as_tuple=True)
         top, left = int(rows.min()), int(columns.min())
-        assert torch.equal(crop[:, top : top + 6, left : left + 12], to_tensor(image))
+        assert torch.equal(crop[:, top : top + 6, left : left + 12], to_tensor(image, IMAGENET))
         assert (crop == 0).all(0).sum() == 16 * 16 - 6 * 12
         places.add((top, left))
     assert {top for top, _ in places} == set(range(11))
@@ -79,7 +82,9 @@ def test_random_crop_draws_the_longest_side_from_both_ends() -> None:
     image = Image.new("RGB", (40, 20), "white")
     widths = set()
     for seed in range(60):
-        crop = draw_crop(image.size, 64, (30, 33), np.random.default_rng(seed)).image(image)
+        crop = draw_crop(image.size, 64, (30, 33), np.random.default_rng(seed)).image(
+            image, IMAGENET
+        )
         filled = (crop != 0).any(0)
         widths.add(int(filled.any(0).sum()))
         assert int(filled.any(1).sum()) in (15, 16, 17)
@@ -89,7 +94,7 @@ def test_random_crop_draws_the_longest_side_from_both_ends() -> None:
 def test_random_crop_depends_on_the_generator_alone() -> None:
     image = photo(40, 30)
     first, again, other = (
-        draw_crop(image.size, 24, (30, 60), np.random.default_rng(seed)).image(image)
+        draw_crop(image.size, 24, (30, 60), np.random.default_rng(seed)).image(image, IMAGENET)
         for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
@@ -106,9 +111,9 @@ def test_a_mask_is_cut_as_its_photo() -> None:
     image = Image.fromarray(np.repeat(values[..., None] * 20, 3, axis=2))
     for seed in range(50):
         crop = draw_crop(image.size, 20, (24, 24), np.random.default_rng(seed))
-        mask, pixels = crop.mask(values), crop.image(image)
-        shown = pixels * torch.tensor(IMAGENET_STD).view(3, 1, 1)
-        shown = ((shown + torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) * 255 / 20)[0]
+        mask, pixels = crop.mask(values), crop.image(image, IMAGENET)
+        shown = pixels * torch.tensor(IMAGENET.std).view(3, 1, 1)
+        shown = ((shown + torch.tensor(IMAGENET.mean).view(3, 1, 1)) * 255 / 20)[0]
         inside = mask != 255
         assert 18 * 20 >= inside.sum() > 0
         assert torch.equal(shown[inside].round().long(), mask[inside])

@@ -179,7 +179,7 @@ SPOILED: dict[str, Callable[[], object]] = {
     "A misspelt setting": lambda: Path("mine.yaml").write_text("expand: {alpa: 1}\n"),
     "No run there": lambda: Path("runs/mine").mkdir(parents=True),
     "Weights of another network": lambda: save_file({"a": torch.ones(1)}, "other.safetensors"),
-    "Weights in a PyTorch file": lambda: torch.save({"a": torch.ones(1)}, "mine.pth"),
+    "Weights in a PyTorch file": lambda: torch.save(torch.nn.Linear(1, 1), "mine.pth"),
     "Photos without a row": lambda: shutil.copy("photos/images/00003.jpg", "photos/images/new.jpg"),
     "Made with other settings": classified,
     "A setting of another stage": classified,

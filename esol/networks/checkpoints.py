@@ -1,0 +1,197 @@
+"""Files of weights, whoever made them: read without executing anything, and fitted to a network."""
+
+import argparse
+import functools
+import pickle
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from esol.errors import InputError, is_shortage, one_line
+from esol.networks.weights import not_finite
+from esol.system.progress import log
+
+State = dict[str, Tensor]
+"""Name -> tensor."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a network needs of a file.
+
+    Attributes:
+        network: its name, for messages.
+        key: the setting that names the file.
+        tensors: its own, by name.
+        spare: whether a name is of a part that is left out on purpose, the classifier.
+        renamed: from the names of the network's maker to its own.
+        converted: timm's conversion of other makers' names and of position embeddings.
+    """
+
+    network: str
+    key: str
+    tensors: Mapping[str, Tensor]
+    spare: Callable[[str], bool]
+    renamed: Callable[[str], str] = str
+    converted: Callable[[State], State] | None = None
+
+    def fitting(self, state: State) -> int:
+        """How many tensors there are with their name and shape."""
+        return sum(
+            name in state and state[name].shape == own.shape for name, own in self.tensors.items()
+        )
+
+
+def read_checkpoint(path: Path, wanted: Wanted) -> State:
+    """The network's tensors from a .safetensors file, or from one of PyTorch (.pth, .pt, .bin).
+
+    They may lie in groups ("state_dict", "teacher"), and their names may begin with anything
+    ("module.backbone."): the group and the beginning count with which most tensors have the
+    network's names. Tensors that it has no use for are counted in a line. What the file holds
+    besides tensors is neither executed nor read.
+
+    Raises:
+        InputError: no such file, no file of weights, or it lacks a tensor or has another shape.
+    """
+    groups = list(_groups(_content(path, wanted.key)))
+    if not groups:
+        raise InputError(f"{wanted.key}: {path} holds no tensors with names; give other weights")
+    choices = [(name, _bared(state, wanted)) for name, state in groups]
+    name, state = max(choices, key=lambda choice: (wanted.fitting(choice[1]), _rank(choice[0])))
+    notes = [f"its tensors under {name!r}"] if len(choices) > 1 and name else []
+    if wanted.fitting(state) < len(wanted.tensors):
+        before, state = state, _converted(state, dict(groups)[name], wanted)
+        if state is not before:
+            notes.append("its names or position embeddings converted by timm")
+    _check(path, state, wanted)
+    unused = [key for key in state if key not in wanted.tensors and not wanted.spare(key)]
+    if unused:
+        are = "tensor is" if len(unused) == 1 else "tensors are"
+        notes.append(f"{len(unused)} {are} not used, of no part of {wanted.network}: {unused[0]}")
+    if notes:
+        _say(f"{wanted.key}: {path}: {'; '.join(notes)}")
+    return {key: state[key] for key in wanted.tensors if key in state}
+
+
+def _content(path: Path, key: str) -> Any:
+    """What a file holds."""
+    if not path.is_file():
+        raise InputError(f"{key} = {path}: no such file; give a .safetensors or .pth file")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        if not _of_pytorch(path):
+            reason = one_line(error, lines=1, length=200)
+            raise InputError(
+                f"{key}: {path} is not a safetensors file, nor PyTorch's ({reason}); give the"
+                " weights of a network"
+            ) from error
+    try:
+        # Training scripts store their flags, which are plain values.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another pickle protocol than PyTorch's
+            return torch.load(path, "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{key}: {path} holds more than tensors and plain values, which would be executed;"
+            " where it was made, save its tensors alone: torch.save(network.state_dict(), FILE);"
+            " or give other weights"
+        ) from error
+    except Exception as error:  # a damaged file may raise anything
+        if is_shortage(error):
+            raise
+        reason = one_line(error, lines=1, length=200)
+        raise InputError(f"{key}: {path} cannot be read ({reason}); give other weights") from error
+
+
+def _of_pytorch(path: Path) -> bool:
+    """Whether a file is like those of torch.save: a ZIP archive, or a pickle from its start."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(1) == b"\x80" or zipfile.is_zipfile(stream)
+    except OSError:
+        return False
+
+
+def _groups(content: Any, name: str = "") -> Iterator[tuple[str, State]]:
+    """Named tensors that lie side by side, at any depth."""
+    if not isinstance(content, Mapping):
+        return
+    pairs = {key: value for key, value in content.items() if isinstance(key, str)}
+    if own := {key: value for key, value in pairs.items() if isinstance(value, Tensor)}:
+        yield name, own
+    for key, value in pairs.items():
+        yield from _groups(value, f"{name}.{key}" if name else key)
+
+
+def _rank(name: str) -> int:
+    """Of groups that fit alike: means over the steps before others, a student last."""
+    return 1 if "ema" in name or "teacher" in name else -1 if "student" in name else 0
+
+
+def _bared(state: State, wanted: Wanted) -> State:
+    """A state without what the names of most fitting tensors begin with."""
+    starts = Counter(
+        name[: len(name) - len(end)]
+        for name in state
+        for end in _ends(name)
+        if wanted.renamed(end) in wanted.tensors
+    )
+    start = max(starts, key=lambda start: (starts[start], -len(start)), default="")
+    hidden = {name: value for name, value in state.items() if name.startswith(start)}
+    others = {name: value for name, value in state.items() if name not in hidden}
+    return others | {wanted.renamed(name[len(start) :]): value for name, value in hidden.items()}
+
+
+def _ends(name: str) -> Iterator[str]:
+    """A name, and what is left of it after each dot."""
+    yield name
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
+def _converted(bared: State, state: State, wanted: Wanted) -> State:
+    """What timm makes of a state, if more of it fits then."""
+    found = bared
+    for start in (bared, state) if wanted.converted else ():
+        # It was written for files of known makers, and may raise anything for others.
+        with suppress(Exception):
+            assert wanted.converted is not None
+            found = max(found, wanted.converted(dict(start)), key=wanted.fitting)
+    return found
+
+
+def _check(path: Path, state: State, wanted: Wanted) -> None:
+    """Refuse a file that lacks a tensor, or has one of another shape or with NaN."""
+    needed = {k: v for k, v in wanted.tensors.items() if not k.endswith("num_batches_tracked")}
+    fit = [name for name, own in needed.items() if name in state and own.shape == state[name].shape]
+    if len(fit) < len(needed):
+        name = next(name for name in needed if name not in fit)
+        there = f"{tuple(state[name].shape)}" if name in state else "nothing"
+        first = "" if fit else f", which begins with {next(iter(state))}"
+        raise InputError(
+            f"{wanted.key}: {path} does not fit {wanted.network}: {len(fit)} of {len(needed)}"
+            f" tensors fit; the first that does not, {name}, is {tuple(needed[name].shape)} in the"
+            f" network and {there} in the file{first}; give other weights, or name their network"
+        )
+    if (bad := not_finite({name: state[name] for name in needed})) is not None:
+        raise InputError(
+            f"{wanted.key}: {path}: {bad} is not finite everywhere; give other weights"
+        )
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Log a line once: a network is made several times in a run."""
+    log.info("%s", line)

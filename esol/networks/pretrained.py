@@ -1,0 +1,183 @@
+"""What is known of a network's weights without loading them: normalisation, licence, classifier."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from esol.data.transforms import IMAGENET, Normalisation
+from esol.networks.weights import weights_digest
+from esol.settings import BackboneSettings, Segment, Settings
+
+_HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_DPN = Normalisation((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
+_LIBRARY = {"dpn": _DPN, "inception": _HALF, "xception": _HALF}
+"""Beginning of a name of segmentation_models_pytorch's own encoders -> normalisation, where it is
+not ImageNet's. The library downloads these numbers, but a finished run must be readable offline."""
+
+_OF_NETWORKS = (".json", ".safetensors", ".bin", ".pth", ".pt")
+"""Endings of the files of a network's folder."""
+
+_FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
+_RESEARCH = ("-nc", "noncommercial", "apple-amlr", "seer")
+"""Parts of the names of licences that forbid commercial use."""
+
+_GATED = ("dinov3", "gemma")
+"""Of those whose terms must be accepted at the source."""
+
+_NUMBERS = ("mean", "std")
+_LATER = (*_NUMBERS, "final_norm")
+"""Settings that versions up to 0.1.0 did not have: identities are as before where they are auto."""
+
+
+def pretrained_config(name: str) -> dict[str, Any]:
+    """Timm's description of a network's weights: mean, std, license ..; {} if it has none.
+
+    ``name`` is one of timm's; without a tag it means timm's default weights. Of hf-hub:NAME and
+    local-dir:FOLDER it is the file config.json there.
+    """
+    try:
+        source, model = timm.models.parse_model_name(name)
+        if source == "hf-hub":
+            return _hub_config(model)
+        if source:
+            return dict(timm.models._hub.load_model_config_from_path(model)[0])
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    # Making the network refuses what there is not: a tag, a folder, a repository.
+    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError):
+        return {}
+    return config.to_dict() if config else {}
+
+
+@functools.cache
+def _hub_config(model: str) -> dict[str, Any]:
+    """Of a repository of the Hugging Face Hub; asked for once, as each time is a request."""
+    return dict(timm.models.load_model_config_from_hf(model)[0])
+
+
+def normalisation_of(settings: BackboneSettings | Segment) -> Normalisation:
+    """How photos are normalised for a network: as the settings say, or as its weights want it.
+
+    Random weights want nothing, and get ImageNet's mean and deviation.
+    """
+    own = IMAGENET if settings.weights == "none" else own_normalisation(settings)
+    return Normalisation(
+        own.mean if settings.mean == "auto" else settings.mean,
+        own.std if settings.std == "auto" else settings.std,
+    )
+
+
+def own_normalisation(settings: BackboneSettings | Segment) -> Normalisation:
+    """What a network's pre-trained weights were learned with."""
+    name = timm_name(settings)
+    if name is None:
+        assert isinstance(settings, Segment)
+        near = (
+            numbers for start, numbers in _LIBRARY.items() if settings.encoder.startswith(start)
+        )
+        return next(near, IMAGENET)
+    config = pretrained_config(name)
+    parts = (config.get(key, getattr(IMAGENET, key)) for key in ("mean", "std"))
+    return Normalisation(*(tuple(float(number) for number in part) for part in parts))
+
+
+def notes(settings: Settings) -> list[str]:
+    """What a user should know of the networks' weights, a line each."""
+    groups: list[tuple[str, BackboneSettings | Segment]] = [("backbone", settings.backbone)]
+    if settings.segment.network != "none":
+        groups.append(("segment", settings.segment))
+    return [line for key, group in groups for line in _notes(group, key)]
+
+
+def licence_of(settings: BackboneSettings | Segment) -> str:
+    """The licence of a network's pre-trained weights, and what to mind; "" for random ones.
+
+    It is that of the named weights, also where they come from a file.
+    """
+    if settings.weights == "none":
+        return ""
+    name = timm_name(settings)
+    licence = str((name and pretrained_config(name).get("license")) or "unknown")
+    if licence in _FREE:
+        return licence
+    if licence == "unknown":
+        return "licence not stated"
+    if any(part in licence for part in _RESEARCH):
+        return f"{licence}, NON-COMMERCIAL use only"
+    gated = ", to be accepted at the source (gated)" if licence.startswith(_GATED) else ""
+    return f"{licence}, its maker's own terms{gated}"
+
+
+def licensed(settings: BackboneSettings | Segment) -> dict[str, str]:
+    """What a stage's manifest and a model file say of ``licence_of``; nothing of random weights."""
+    licence = licence_of(settings)
+    if licence and settings.weights != "imagenet":
+        licence = f"{licence}, if they are {_named(settings)}'s"
+    return {"licence": licence} if licence else {}
+
+
+def _named(settings: BackboneSettings | Segment) -> str:
+    return settings.name if isinstance(settings, BackboneSettings) else settings.encoder
+
+
+def _notes(settings: BackboneSettings | Segment, key: str) -> Iterator[str]:
+    name = _named(settings)
+    used, own = normalisation_of(settings), own_normalisation(settings)
+    line = f"{key}: photos are normalised for {name} by {_shown(used)}"
+    if settings.weights != "none" and used != own:
+        yield f"{line}, though its weights were learned with {_shown(own)}"
+    elif used != IMAGENET:
+        yield f"{line}, as its weights want it, not by ImageNet's"
+    if licence := licence_of(settings):
+        whose = f"the weights of {name}"
+        if settings.weights != "imagenet":
+            whose = f"{Path(settings.weights).name}, if it holds {whose}"
+        yield f"{key}: licence of {whose}: {licence}"
+
+
+def _shown(numbers: Normalisation) -> str:
+    if numbers == IMAGENET:
+        return "ImageNet's mean and deviation"
+    mean, std = (" ".join(f"{n:.4g}" for n in part) for part in (numbers.mean, numbers.std))
+    return f"mean {mean}, deviation {std}"
+
+
+def timm_name(settings: BackboneSettings | Segment) -> str | None:
+    """Timm's name of a backbone or an encoder; None for an encoder that timm does not make."""
+    if isinstance(settings, BackboneSettings):
+        return settings.name
+    of_timm = settings.network == "DeepLabV2" or settings.encoder.startswith("tu-")
+    return settings.encoder.removeprefix("tu-") if of_timm else None
+
+
+def network_identity(settings: BackboneSettings | Segment, key: str) -> dict[str, Any]:
+    """A group of settings as identities have it: what its results depend on.
+
+    A file of weights is its digest. The normalisation is left out where it is ImageNet's, as in the
+    identities of earlier versions, which knew no other.
+
+    Args:
+        settings: the group.
+        key: its name, "backbone" or "segment".
+
+    Raises:
+        InputError: no such file of weights.
+    """
+    left_out = _NUMBERS if getattr(settings, "final_norm", "auto") != "auto" else _LATER
+    content = {name: value for name, value in asdict(settings).items() if name not in left_out}
+    content["weights"] = weights_digest(settings.weights, f"{key}.weights")
+    source, _, folder = (timm_name(settings) or "").partition(":")
+    if source == "local-dir" and settings.weights == "imagenet":
+        files = sorted(path for path in Path(folder).glob("*") if path.suffix in _OF_NETWORKS)
+        content["weights"] = {path.name: weights_digest(str(path)) for path in files}
+    used = normalisation_of(settings)
+    return content if used == IMAGENET else {**content, **asdict(used)}
+
+
+def classifier_prefixes(name: str) -> tuple[str, ...]:
+    """Prefixes of the classifier's parameters in timm's network ``name``."""
+    layers = pretrained_config(name).get("classifier") or "classifier"
+    return tuple(f"{layer}." for layer in ((layers,) if isinstance(layers, str) else layers))
