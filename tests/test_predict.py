@@ -154,7 +154,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
 def test_load_takes_a_run_folder_too(bundle, tmp_path):
     path, _ = bundle
     assert load(path.parent.parent, "cpu").classes == load(path, "cpu").classes == ("red", "green")
-    with pytest.raises(InputError, match=r"08-segment/model\.safetensors.*segment"):
+    with pytest.raises(InputError, match="not the folder of a run"):
         load(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         load(tmp_path / "model.safetensors")

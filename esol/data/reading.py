@@ -20,7 +20,7 @@ from esol.system.read import leads_out, open_text, read_text
 _RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
 """Names of mask values that are no classes, and how label tools write them: _background_."""
 
-COMMAS = "tags are separated by spaces or ';', not by commas; quote other cells with commas"
+COMMAS = "quote those with commas; between tags stand spaces or ';'"
 """What to do about a row with more fields than the header."""
 
 LISTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")

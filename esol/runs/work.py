@@ -227,8 +227,7 @@ def check_same(
         keeping = f", which keeps {', '.join(kept)}" if kept else ""
         raise OtherSettingsError(
             f"{path} was made with {difference}",
-            f"use another folder, or --overwrite{keeping}; esol run {path.parent} goes on with its"
-            " own settings",
+            f"use another folder, or --overwrite{keeping}",
         )
 
 
