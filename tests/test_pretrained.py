@@ -202,17 +202,21 @@ def test_an_exported_graph_normalises_as_its_network_wants_it(weights, tmp_path)
     content = {**description(settings), "mean": HALF.mean, "std": HALF.std}
     export_onnx(Model(network, content), tmp_path / "net.onnx")
     session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 96)).astype(np.float32)
-    found = session.run(["probabilities"], {"image": image})[0]
+    # At the size that the network sees, nothing is resized.
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    found = session.run(["scores"], {"photo": image})[0]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     with torch.no_grad():
-        expected = network(torch.from_numpy(image / 127.5 - 1)).softmax(1).numpy()
+        expected = network(pixels / 127.5 - 1).softmax(1).numpy()[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_check_and_run_say_what_is_used_where_it_is_not_imagenets(tmp_path, capsys):
     write_synthetic(tmp_path / "photos", photos=4, size=64, seed=0)
     lite = "--backbone.name=tf_efficientnet_lite0"
-    main(["check", str(tmp_path / "photos"), lite, "--segment.network=none"])
+    config = str(Path(__file__).parent / "smoke.yaml")
+    lite = (lite, "--backbone.weights=imagenet", "--backbone.stride=16")
+    main(["check", config, str(tmp_path / "photos"), *lite, "--segment.network=none"])
     assert (
         "backbone: photos are normalised for tf_efficientnet_lite0 by mean 0.5 0.5 0.5, deviation"
         " 0.5 0.5 0.5, as its weights want it, not by ImageNet's"

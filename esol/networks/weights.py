@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from esol.errors import InputError, is_shortage, one_line
 from esol.system.files import sha256_once, write_atomic
 
+NAMED = ("imagenet", "none")
+"""Initial weights that are no file."""
+
 
 def not_finite(state: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor with NaN or infinity, None if there is none."""
@@ -22,7 +25,7 @@ def weights_digest(weights: str, key: str = "backbone.weights") -> str:
     Raises:
         InputError: no such file; the message names the setting ``key``.
     """
-    if weights in ("imagenet", "none"):
+    if weights in NAMED:
         return weights
     path = Path(weights)
     if not path.is_file():

@@ -1,7 +1,7 @@
 """What is refused before any work, because it would only fail hours later."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from esol.data.reading import Truth
 from esol.data.selection import evenly_spaced
 from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
-from esol.networks.weights import weights_digest
+from esol.networks.pretrained import network_identity
+from esol.networks.weights import NAMED
 from esol.runs.manifest import OTHER_CONTENTS, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
@@ -99,12 +100,13 @@ def _comparable(
             old[key] = {part: identity[key].get(part) for part in new[key]}
     for key in ("backbone", "segment"):
         if key in new and isinstance(old[key], dict):
-            path = Path(new[key]["weights"])
+            network = getattr(settings, key)
             # A finished stage needs them no more: they may be gone.
-            gone = path.suffix == ".safetensors" and not path.is_file()
-            new[key]["weights"] = (
-                old[key].get("weights") if gone else weights_digest(str(path), f"{key}.weights")
-            )
+            gone = network.weights not in NAMED and not Path(network.weights).is_file()
+            there = replace(network, weights="imagenet") if gone else network
+            new[key] = plain(network_identity(there, key))
+            if gone:
+                new[key]["weights"] = old[key].get("weights")
     return old, new
 
 
