@@ -289,13 +289,15 @@ def _warnings(
     reading: Reading, settings: Data, classes: tuple[str, ...], photos: Mapping[str, _Photo]
 ) -> list[str]:
     warnings = []
+    # Without any mask nobody expects numbers, and the report says "masks: none".
+    any_mask = any(e.mask is not None for entries in reading.splits.values() for e in entries)
     for split, entries in reading.splits.items():
         without = [e for e in entries if not set(e.tags) & set(classes)]
         left_out = [e.name for e in without if not is_negative(e, settings, classes)]
         if left_out and settings.untagged != "refuse":
             warnings.append(f"list {split!r}: {some(left_out)} without a tag: left out of runs")
         no_mask = [e.name for e in entries if e.mask is None]
-        if split in settings.evaluate and no_mask and len(no_mask) < len(entries):
+        if split in settings.evaluate and no_mask and any_mask:
             warnings.append(f"list {split!r}: {some(no_mask)} without a mask: not measured")
     unread = sorted(set(reading.available) - set(reading.splits))
     if unread and reading.splits:

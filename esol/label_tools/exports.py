@@ -12,7 +12,7 @@ from esol.data.sample import IGNORE
 from esol.errors import InputError
 from esol.label_tools import TOOLS, coco, cvat, labelstudio, voc
 from esol.label_tools.album import Photo
-from esol.label_tools.runs import album_of, check_classes, open_run
+from esol.label_tools.runs import album_of, check_classes, chosen_list, open_run
 from esol.runs.folder import RunFolder
 
 _STAGES = {
@@ -58,10 +58,7 @@ def export_masks(
         raise ValueError(f"to={to!r}, what={what!r}, tolerance={tolerance!r}")
     run, out = Path(run), Path(out)
     settings, dataset = open_run(run, data)
-    split = split or settings.data.train
-    if split not in dataset.splits:
-        lists = ", ".join(dataset.splits)
-        raise InputError(f"--list {split}: the run has no such list; it has {lists}")
+    split = chosen_list(split, settings, dataset)
     folder, stage = RunFolder(run), _STAGES[what]
     check_classes(folder, stage, dataset)
     masks_folder = folder.masks("masks" if what == "corrected" else what)

@@ -45,3 +45,12 @@ def album_of(dataset: Dataset, samples: tuple[Sample, ...]) -> Album:
         for sample, file in zip(samples, files, strict=True)
     ]
     return Album(dataset.classes, tuple(photos))
+
+
+def chosen_list(split: str | None, settings: Settings, dataset: Dataset) -> str:
+    """The list that a call names, or else the training list; an InputError if there is none."""
+    split = split or settings.data.train
+    if split not in dataset.splits:
+        lists = ", ".join(dataset.splits)
+        raise InputError(f"--list {split}: the run has no such list; it has {lists}")
+    return split

@@ -16,7 +16,7 @@ from esol.data.memory import enough_memory
 from esol.data.reading import read_names
 from esol.data.selection import evenly_spaced
 from esol.errors import InputError
-from esol.label_tools.runs import check_classes, open_run
+from esol.label_tools.runs import check_classes, chosen_list, open_run
 from esol.maps.files import Maps, load_maps
 from esol.ops.grids import resize
 from esol.runs.folder import RunFolder
@@ -73,10 +73,7 @@ def export_heatmaps(
     """
     run, out = Path(run), Path(out)
     settings, dataset = open_run(run, data)
-    split = split or settings.data.train
-    if split not in dataset.splits:
-        lists = ", ".join(dataset.splits)
-        raise InputError(f"--list {split}: the run has no such list; it has {lists}")
+    split = chosen_list(split, settings, dataset)
     folder = RunFolder(run)
     check_classes(folder, "cams", dataset)
     folders = folder.map_folders(settings)

@@ -232,3 +232,17 @@ def test_one_photo_under_two_tags_is_told(tmp_path: Path) -> None:
     content[100] ^= 255
     (tmp_path / "dog/4.bmp").write_bytes(content)
     assert sum("more than once" in line for line in check(tmp_path, Data()).warnings) == 1
+
+
+def test_a_list_without_masks_is_told_where_another_has_some(tmp_path):
+    root = sound(tmp_path)
+    rows = (root / "labels.csv").read_text().splitlines()[1:]
+    splits = ("train", "train", "train", "val")
+    lines = [f"{row},{split}" for row, split in zip(rows, splits, strict=True)]
+    (root / "labels.csv").write_text("\n".join(("image,labels,split", *lines)) + "\n")
+    (root / "masks" / "d.png").unlink()
+    without = "list 'val': 1 photo (d) without a mask: not measured"
+    assert without in check(root, Data(evaluate=("train", "val"))).warnings
+    shutil.rmtree(root / "masks")
+    warnings = check(root, Data(evaluate=("train", "val"))).warnings
+    assert not [line for line in warnings if "without a mask" in line]
