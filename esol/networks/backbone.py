@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.dilation import dilate
-from esol.networks.downloads import announce_timm, refuse
+from esol.networks.downloads import announce_timm, hub_folder, refuse
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.levels import PREFERRED, Levels, OneSizeError, OutOfReachError, find_levels
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
@@ -172,10 +172,24 @@ def _make(settings: BackboneSettings, keys: Keys) -> Callable[..., nn.Module]:
         near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5]) or "resnet50"
         fault = f"timm has no such network (near: {near})"
         raise InputError(f"{keys.name} = {settings.name!r}: {fault}")
-    pretrained = settings.weights == "imagenet"
+    name, pretrained = settings.name, settings.weights == "imagenet"
     if pretrained:
-        announce_timm(settings.name, keys.weights)
-    return partial(timm.create_model, settings.name, pretrained=pretrained, num_classes=0)
+        announce_timm(name, keys.weights)
+    try:
+        source, there = timm.models.parse_model_name(name)
+        if source == "hf-hub":
+            name = f"local-dir:{hub_folder(there, weights=pretrained)}"
+    except (OSError, ValueError, AssertionError) as error:
+        raise _unreadable(settings.name, keys.name, error) from error
+    return partial(timm.create_model, name, pretrained=pretrained, num_classes=0)
+
+
+def _unreadable(name: str, key: str, error: Exception) -> InputError:
+    """For a network of the Hub or of a folder."""
+    return InputError(
+        f"{key} = {name!r}: cannot be read ({one_line(error, lines=1, length=200)}); give"
+        " hf-hub:OWNER/NAME, or local-dir:FOLDER of what timm's push_to_hf_hub or save_for_hf wrote"
+    )
 
 
 def _create(settings: BackboneSettings, keys: Keys, stride: int) -> nn.Module:
@@ -189,12 +203,9 @@ def _create(settings: BackboneSettings, keys: Keys, stride: int) -> nn.Module:
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         if is_shortage(error):
             raise
-        reason = one_line(error, lines=1, length=200)
         if ":" in name:
-            raise InputError(
-                f"{keys.name} = {name!r}: cannot be read ({reason}); give hf-hub:OWNER/NAME, or"
-                " local-dir:FOLDER of what timm's push_to_hf_hub or save_for_hf wrote"
-            ) from error
+            raise _unreadable(name, keys.name, error) from error
+        reason = one_line(error, lines=1, length=200)
         if settings.weights != "imagenet" or isinstance(error, TypeError | AssertionError):
             raise InputError(f"{keys.name} = {name!r}: {reason}; {_ADVICE}") from error
         refuse(name, keys.weights, error)

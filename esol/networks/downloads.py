@@ -1,17 +1,26 @@
 """Initial weights from the Hugging Face Hub: told before they come, refused at once offline."""
 
 import functools
+from pathlib import Path
 from typing import NoReturn
 
 import timm
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import EntryNotFoundError
 
-from esol.errors import InputError, one_line
+from esol.errors import InputError, is_shortage, one_line
 from esol.system.progress import log
 
 WEIGHTS = "model.safetensors"
 """File of a network's weights on the Hub."""
+
+OLD_WEIGHTS = "pytorch_model.bin"
+"""Of older networks there."""
 
 PATIENCE = 10.0
 """Seconds that the Hub has to answer."""
@@ -54,6 +63,53 @@ def announce(
         refuse(name, key, error, url)
     size = "" if bytes_ is None else f", {bytes_ / 1e6:,.0f} MB"
     log.info("%s: downloading %s%s", name, url, size)
+
+
+def hub_folder(model: str, *, weights: bool) -> Path:
+    """Folder, on this machine, of a network that somebody published on the Hub.
+
+    Args:
+        model: OWNER/NAME, or OWNER/NAME@REVISION.
+        weights: whether its weights must be there too; else its description is enough.
+
+    Raises:
+        OSError: it is not on this machine, and cannot be downloaded.
+    """
+    found = _hub_folder(model, weights)
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+@functools.cache
+def _hub_folder(model: str, weights: bool) -> Path | OSError:
+    """See ``hub_folder``; a Hub that does not answer is asked once, not at every call."""
+    repository, _, revision = model.partition("@")
+    try:
+        folder = _fetched(repository, "config.json", revision or None).parent
+        if weights:
+            # The folder's name is its commit: both files are of the same.
+            try:
+                _fetched(repository, WEIGHTS, folder.name)
+            except EntryNotFoundError:
+                _fetched(repository, OLD_WEIGHTS, folder.name)
+    except Exception as error:
+        if is_shortage(error):
+            raise
+        return OSError(f"{model} could not be had from the Hugging Face Hub: {one_line(error)}")
+    return folder
+
+
+def _fetched(repository: str, file: str, revision: str | None) -> Path:
+    """A file of the Hub; raises whatever the Hub's client does."""
+    found = try_to_load_from_cache(repository, file, revision=revision)
+    if isinstance(found, str):
+        return Path(found)
+    url = hf_hub_url(repository, file, revision=revision)
+    # Fails at once where the download would try again for half a minute.
+    get_hf_file_metadata(url, timeout=PATIENCE)
+    log.info("downloading %s", url)
+    return Path(hf_hub_download(repository, file, revision=revision))
 
 
 def refuse(name: str, key: str, error: Exception, url: str = "") -> NoReturn:

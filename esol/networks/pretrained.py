@@ -1,6 +1,5 @@
 """What is known of a network's weights without loading them: normalisation, licence, classifier."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import timm
 
 from esol.data.transforms import IMAGENET, Normalisation
+from esol.networks.downloads import hub_folder
 from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings, Segment, Settings
 
@@ -41,21 +41,14 @@ def pretrained_config(name: str) -> dict[str, Any]:
     """
     try:
         source, model = timm.models.parse_model_name(name)
-        if source == "hf-hub":
-            return _hub_config(model)
         if source:
-            return dict(timm.models._hub.load_model_config_from_path(model)[0])
+            folder = hub_folder(model, weights=False) if source == "hf-hub" else model
+            return dict(timm.models._hub.load_model_config_from_path(folder)[0])
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     # Making the network refuses what there is not: a tag, a folder, a repository.
     except (RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError):
         return {}
     return config.to_dict() if config else {}
-
-
-@functools.cache
-def _hub_config(model: str) -> dict[str, Any]:
-    """Of a repository of the Hugging Face Hub; asked for once, as each time is a request."""
-    return dict(timm.models.load_model_config_from_hf(model)[0])
 
 
 def normalisation_of(settings: BackboneSettings | Segment) -> Normalisation:

@@ -79,6 +79,11 @@ class Segmenter(nn.Module):
         if network not in NETWORKS:
             known = ", ".join(NETWORKS)
             raise InputError(f"segment.network = {network!r}: no such network; there are: {known}")
+        if ":" in settings.encoder:  # a stranger's model file must not name what is then read
+            raise InputError(
+                f"segment.encoder = {settings.encoder!r}: no such encoder; hf-hub: and local-dir:"
+                " are for backbone.name; name one of timm's, and give segment.weights a file"
+            )
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
         self.stride, self.labels = requested_stride(settings), labels
         self.normalisation = normalisation_of(settings)

@@ -22,7 +22,7 @@ from esol.label_tools import coco, cvat, labelstudio
 from esol.label_tools.album import Album, Photo
 from esol.label_tools.brush import encode
 from esol.maps.files import load_maps
-from esol.networks.weights import read_weights
+from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
 from esol.settings import Data
@@ -31,6 +31,7 @@ from esol.system.read import read_json
 from esol.training.steps import read_steps
 
 SIZE = (24, 32)
+WEIGHTS = {"a": torch.ones(2, 3), "b": torch.zeros(1, dtype=torch.float16)}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,16 @@ def encoded(image: Image.Image, form: str) -> bytes:
     stream = io.BytesIO()
     image.save(stream, form)
     return stream.getvalue()
+
+
+def saved(state: dict[str, torch.Tensor]) -> bytes:
+    stream = io.BytesIO()
+    torch.save({"state_dict": state}, stream)
+    return stream.getvalue()
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(path, Wanted("net", "backbone.weights", WEIGHTS, lambda name: False))
 
 
 def maps_file() -> bytes:
@@ -192,11 +203,8 @@ TARGETS: dict[str, Target] = {
         "mine.yaml", b"seed: 7\ndata: &d {classes: [cat, dog], limit: 3}\n", settings
     ),
     "maps": Target("a.npz", maps_file(), lambda root: load_maps(root / "a.npz")),
-    "weights": Target(
-        "w.safetensors",
-        save({"a": torch.ones(2, 3), "b": torch.zeros(1, dtype=torch.float16)}),
-        lambda root: read_weights(root / "w.safetensors", "backbone.weights"),
-    ),
+    "weights": Target("w.safetensors", save(WEIGHTS), lambda root: weights(root / "w.safetensors")),
+    "weights of PyTorch": Target("w.pth", saved(WEIGHTS), lambda root: weights(root / "w.pth")),
     "manifest": Target(MANIFEST_FILE, json.dumps(MADE).encode(), manifest),
     "corrections": Target(f"{FOLDER}/{MANIFEST}", json.dumps(CORRECTED).encode(), read_corrections),
     "run.json": Target("run.json", b'{"data": "/x"}', lambda run: read_json(run / "run.json")),

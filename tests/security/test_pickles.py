@@ -19,7 +19,8 @@ from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps, save_maps
-from esol.networks.weights import load_weights, read_weights
+from esol.networks.checkpoints import Wanted, read_checkpoint
+from esol.networks.weights import load_weights
 from esol.predict.bundle import BUNDLE, load_bundle
 from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
@@ -81,8 +82,9 @@ def test_the_bombs_explode_where_pickles_are_trusted(form, marker, tmp_path):
 def test_weights_and_models(form, marker, tmp_path):
     path = tmp_path / "bomb.safetensors"
     FORMS[form](Bomb(marker), path)
+    wanted = Wanted("net", "backbone.weights", {"a": torch.zeros(1)}, lambda name: False)
     for load in (
-        lambda: read_weights(path, "backbone.weights"),
+        lambda: read_checkpoint(path, wanted),
         lambda: load_weights(torch.nn.Linear(1, 1), path),
         lambda: load_bundle(path),
     ):

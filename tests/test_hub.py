@@ -1,0 +1,96 @@
+"""Networks that somebody published: hf-hub:OWNER/NAME and local-dir:FOLDER, as timm writes them."""
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from httpx2 import ConnectError
+
+from esol.cli.main import main
+from esol.data.synthetic import write_synthetic
+from esol.errors import InputError
+from esol.networks import downloads
+from esol.networks.backbone import Backbone
+from esol.networks.segmenter import Segmenter
+from esol.settings import BackboneSettings, Segment
+
+SMOKE = str(Path(__file__).parent / "smoke.yaml")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Addresses that a Hub that does not answer was asked for; its cache is empty."""
+    addresses: list[str] = []
+
+    def refuse(url: str, **options: object) -> None:
+        addresses.append(url)
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr(downloads, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    downloads._hub_folder.cache_clear()
+    return addresses
+
+
+def published(folder: Path, name: str, *, safe: bool) -> torch.nn.Module:
+    """A network with random weights, in a folder as timm writes it."""
+    network = timm.create_model(name, num_classes=5)
+    network.pretrained_cfg = {**network.pretrained_cfg, "mean": (0.1, 0.2, 0.3), "license": "mit"}
+    timm.models.save_for_hf(network, str(folder), safe_serialization=safe)
+    return network
+
+
+def read(name: str, stride: int, weights: str = "imagenet") -> Backbone:
+    return Backbone(BackboneSettings(name=name, weights=weights, stride=stride, learn=()))
+
+
+def assert_same(found: Backbone, source: torch.nn.Module) -> None:
+    state = source.state_dict()
+    own = found.network.state_dict()
+    assert own
+    assert all(torch.equal(value, state[key]) for key, value in own.items())
+    assert found.normalisation.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize(("name", "stride"), [("test_resnet", 8), ("test_vit", 16)])
+def test_a_folder_that_timm_wrote_is_read(name, stride, safe, tmp_path, asked):
+    source = published(tmp_path / "mine", name, safe=safe)
+    assert_same(read(f"local-dir:{tmp_path / 'mine'}", stride), source)
+    assert asked == []
+
+
+@pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
+def test_a_published_network_that_is_here_needs_no_hub(revision, tmp_path, asked):
+    repository = tmp_path / "hub" / "models--someone--net"
+    source = published(repository / "snapshots" / COMMIT, "test_resnet", safe=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    assert_same(read(f"hf-hub:someone/net{revision}", 8), source)
+    assert asked == []
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_told_in_one_line(tmp_path, asked, capsys):
+    write_synthetic(tmp_path / "photos", photos=40, size=64, seed=0)
+    name = "--backbone.name=hf-hub:someone/net"
+    arguments = ["run", SMOKE, str(tmp_path / "photos"), str(tmp_path / "out"), name]
+    assert main([*arguments, "--backbone.weights=imagenet"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "cannot be read" in line]
+    assert len(said) == 1
+    assert "backbone.name = 'hf-hub:someone/net': cannot be read (someone/net could not" in said[0]
+    assert "Name or service not known" in said[0]
+    assert not (tmp_path / "out").exists()
+    # The description, once as such and once before the weights.
+    assert asked == ["https://huggingface.co/someone/net/resolve/main/config.json"] * len(asked)
+    assert len(asked) <= 2
+
+
+@pytest.mark.parametrize("network", ["DeepLabV2", "FPN"])
+@pytest.mark.parametrize("encoder", ["hf-hub:someone/net", "tu-local-dir:/etc"])
+def test_an_encoder_is_none_of_these(network, encoder, asked):
+    with pytest.raises(InputError, match=r"no such encoder; hf-hub: and local-dir: are for"):
+        Segmenter(Segment(network, encoder, weights="none"), 3)
+    assert asked == []
