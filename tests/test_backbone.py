@@ -14,7 +14,7 @@ from torch import nn
 from esol.errors import InputError, one_line
 from esol.networks.backbone import SIDE, Backbone, feature_map
 from esol.networks.dilation import dilate
-from esol.networks.pretrained import network_identity
+from esol.networks.identity import network_identity
 from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings
 from esol.system.files import sha256

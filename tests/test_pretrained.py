@@ -17,10 +17,10 @@ from esol.data.images import load_image
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import IMAGENET, Normalisation, squash
 from esol.networks.backbone import Backbone
+from esol.networks.identity import network_identity
 from esol.networks.pretrained import (
     licence_of,
     licensed,
-    network_identity,
     normalisation_of,
     notes,
 )

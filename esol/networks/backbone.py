@@ -157,6 +157,10 @@ class Backbone(nn.Module):
             )
 
 
+class StrideError(InputError):
+    """The network cannot have the stride; others it can."""
+
+
 class _NoMapError(InputError):
     """The network gives no feature maps of photos of any size by itself."""
 
@@ -230,8 +234,8 @@ def _fit_stride(settings: BackboneSettings, keys: Keys) -> tuple[nn.Module, tupl
     raise _out_of_reach([*near, native], settings, keys)
 
 
-def _out_of_reach(strides: list[int], settings: BackboneSettings, keys: Keys) -> InputError:
-    return InputError(
+def _out_of_reach(strides: list[int], settings: BackboneSettings, keys: Keys) -> StrideError:
+    return StrideError(
         f"{keys.name} = {settings.name!r}, {keys.stride} = {settings.stride}: out of reach of this"
         f" network; set {keys.stride}: {' or '.join(map(str, strides))}, or {_ADVICE}"
     )
@@ -247,9 +251,10 @@ def _levels(settings: BackboneSettings, keys: Keys, side: int, refusal: InputErr
             raise _out_of_reach(near, settings, keys) from error
         raise refusal from error
     except OneSizeError as error:
+        # A segmentation network reads its photos at several sizes.
+        squash = "set input.resize: squash, or " if keys == _KEYS else ""
         raise InputError(
-            f"{keys.name} = {settings.name!r}: takes photos of one size only; set input.resize:"
-            f" squash, or {_ADVICE}"
+            f"{keys.name} = {settings.name!r}: takes photos of one size only; {squash}{_ADVICE}"
         ) from error
     if levels is None:
         raise refusal

@@ -1,7 +1,6 @@
 """What is known of a network's weights without loading them: normalisation, licence, classifier."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import timm
 
 from esol.data.transforms import IMAGENET, Normalisation
 from esol.networks.downloads import hub_folder
-from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings, Segment, Settings
 
 _HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -18,19 +16,12 @@ _LIBRARY = {"dpn": _DPN, "inception": _HALF, "xception": _HALF}
 """Beginning of a name of segmentation_models_pytorch's own encoders -> normalisation, where it is
 not ImageNet's. The library downloads these numbers, but a finished run must be readable offline."""
 
-_OF_NETWORKS = (".json", ".safetensors", ".bin", ".pth", ".pt")
-"""Endings of the files of a network's folder."""
-
 _FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
 _RESEARCH = ("-nc", "noncommercial", "apple-amlr", "seer")
 """Parts of the names of licences that forbid commercial use."""
 
 _GATED = ("dinov3", "gemma")
 """Of those whose terms must be accepted at the source."""
-
-_NUMBERS = ("mean", "std")
-_LATER = (*_NUMBERS, "final_norm")
-"""Settings that versions up to 0.1.0 did not have: identities are as before where they are auto."""
 
 
 def pretrained_config(name: str) -> dict[str, Any]:
@@ -144,30 +135,6 @@ def timm_name(settings: BackboneSettings | Segment) -> str | None:
         return settings.name
     of_timm = settings.network == "DeepLabV2" or settings.encoder.startswith("tu-")
     return settings.encoder.removeprefix("tu-") if of_timm else None
-
-
-def network_identity(settings: BackboneSettings | Segment, key: str) -> dict[str, Any]:
-    """A group of settings as identities have it: what its results depend on.
-
-    A file of weights is its digest. The normalisation is left out where it is ImageNet's, as in the
-    identities of earlier versions, which knew no other.
-
-    Args:
-        settings: the group.
-        key: its name, "backbone" or "segment".
-
-    Raises:
-        InputError: no such file of weights.
-    """
-    left_out = _NUMBERS if getattr(settings, "final_norm", "auto") != "auto" else _LATER
-    content = {name: value for name, value in asdict(settings).items() if name not in left_out}
-    content["weights"] = weights_digest(settings.weights, f"{key}.weights")
-    source, _, folder = (timm_name(settings) or "").partition(":")
-    if source == "local-dir" and settings.weights == "imagenet":
-        files = sorted(path for path in Path(folder).glob("*") if path.suffix in _OF_NETWORKS)
-        content["weights"] = {path.name: weights_digest(str(path)) for path in files}
-    used = normalisation_of(settings)
-    return content if used == IMAGENET else {**content, **asdict(used)}
 
 
 def classifier_prefixes(name: str) -> tuple[str, ...]:

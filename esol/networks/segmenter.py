@@ -4,6 +4,7 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from esol.data.batch import Batch, Losses, Mean
 from esol.data.sample import IGNORE
 from esol.errors import InputError, is_shortage, one_line
-from esol.networks.backbone import Backbone, Keys
+from esol.networks.backbone import Backbone, Keys, StrideError
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.deeplab2 import DeepLabV2
 from esol.networks.downloads import announce, announce_timm, refuse
@@ -54,7 +55,8 @@ class Segmenter(nn.Module):
     """A network that gives every pixel a logit per label.
 
     Where the encoder's stride can be chosen (DeepLabV2, DeepLabV3, DeepLabV3Plus, PAN), "auto" is
-    8, and a stride that the network cannot have is refused. The other networks have a fixed stride
+    8, and a stride that the network cannot have is refused; with DeepLabV2 "auto" is then what it
+    is for a backbone. The other networks have a fixed stride
     and accept only that one, "auto", and 8, which has no effect: settings of earlier versions say 8
     where nobody chose a stride.
 
@@ -66,7 +68,7 @@ class Segmenter(nn.Module):
 
     Attributes:
         network, encoder, norm, labels: the arguments.
-        stride: that of the settings, 8 for "auto".
+        stride: that of the settings; what "auto" stands for.
         normalisation: that of the photos it is given.
 
     Raises:
@@ -89,7 +91,9 @@ class Segmenter(nn.Module):
         self.normalisation = normalisation_of(settings)
         self.body: Any
         if network == "DeepLabV2":
-            self.body = DeepLabV2(_backbone(settings), self.stride, labels)
+            backbone = _backbone(settings)
+            self.stride = backbone.stride
+            self.body = DeepLabV2(backbone, self.stride, labels)
         else:
             self.body = _library_network(settings, labels)
             self._multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
@@ -140,7 +144,13 @@ def _backbone(settings: Segment) -> Backbone:
     backbone = BackboneSettings(
         name=name, weights=settings.weights, stride=stride, learn=("*",), norm=settings.norm
     )
-    return Backbone(backbone, Keys("segment.encoder", "segment.weights", "segment.stride"))
+    keys = Keys("segment.encoder", "segment.weights", "segment.stride")
+    try:
+        return Backbone(backbone, keys)
+    except StrideError:
+        if settings.stride != "auto":
+            raise
+    return Backbone(replace(backbone, stride="auto"), keys)
 
 
 def _library_network(settings: Segment, labels: int) -> Any:

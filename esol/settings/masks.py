@@ -20,7 +20,7 @@ from esol.settings.checks import (
     one_of,
     within,
 )
-from esol.settings.inputs import Fit, Input
+from esol.settings.inputs import STRIDES, Fit, Input
 
 RefineMethod = Literal["crf", "irn"]
 
@@ -173,9 +173,9 @@ class Segment:
     weights: str = "imagenet"
     """Initial weights of the encoder: imagenet (downloads), none, or a file, as for backbone."""
 
-    stride: Annotated[int | Literal["auto"], one_of("auto", 4, 8, 16, 32)] = "auto"
+    stride: Annotated[int | Literal["auto"], one_of("auto", *STRIDES)] = "auto"
     """Input pixels per feature cell of the encoder. auto: 8 where it can be chosen, otherwise the
-    network's own."""
+    network's own (DeepLabV2: 16 if it can be had)."""
 
     mean: Annotated[tuple[float, ...] | Literal["auto"], MEAN] = "auto"
     """Photos are normalised by this mean, values 0 .. 1. auto: what the encoder's pre-trained

@@ -13,7 +13,7 @@ from esol.data.reading import Truth
 from esol.data.selection import evenly_spaced
 from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
-from esol.networks.pretrained import network_identity
+from esol.networks.identity import network_identity
 from esol.networks.weights import NAMED
 from esol.runs.manifest import OTHER_CONTENTS, first_difference
 from esol.runs.plan import Plan
@@ -104,7 +104,7 @@ def _comparable(
             # A finished stage needs them no more: they may be gone.
             gone = network.weights not in NAMED and not Path(network.weights).is_file()
             there = replace(network, weights="imagenet") if gone else network
-            new[key] = plain(network_identity(there, key))
+            new[key] = plain(network_identity(there, key, settings.input.one_side))
             if gone:
                 new[key]["weights"] = old[key].get("weights")
     return old, new

@@ -11,7 +11,7 @@ from typing import Any
 from esol.data import Dataset, Sample
 from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
-from esol.networks.pretrained import network_identity
+from esol.networks.identity import network_identity
 from esol.runs.folder import RunFolder
 from esol.runs.plan import PENDING, Plan
 from esol.runs.stages import STAGES
@@ -196,7 +196,9 @@ class Job:
         identity: dict[str, Any] = {group: settings.group(group) for group in groups}
         for group in ("backbone", "segment"):
             if group in identity:
-                identity[group] = network_identity(getattr(settings, group), group)
+                identity[group] = network_identity(
+                    getattr(settings, group), group, settings.input.one_side
+                )
         identity |= reads or {}
         identity["after"] = {earlier: self._outputs_of(earlier) for earlier in after}
         identity["data"] = self.data.fingerprint(*lists)

@@ -18,7 +18,7 @@ from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_planes, to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
-from esol.networks.pretrained import network_identity
+from esol.networks.identity import network_identity
 from esol.settings import Settings
 from esol.system.distributed import all_from_main, all_wait, my_share
 from esol.system.files import atomic, make_folder
@@ -96,7 +96,7 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
         trained: digest of the backbone's weights if it has learned.
     """
     depends = {
-        **network_identity(settings.backbone, "backbone"),
+        **network_identity(settings.backbone, "backbone", settings.input.one_side),
         "size": settings.input.size,
         # Random weights are those of the seed.
         "seed": settings.seed if settings.backbone.weights == "none" else None,

@@ -1,0 +1,58 @@
+"""What identities say of a network: what its results depend on, told in one way."""
+
+import functools
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from esol.data.transforms import IMAGENET
+from esol.networks.backbone import Backbone
+from esol.networks.pretrained import normalisation_of, timm_name
+from esol.networks.weights import weights_digest
+from esol.settings import BackboneSettings, Segment
+
+_OF_NETWORKS = (".json", ".safetensors", ".bin", ".pth", ".pt")
+"""Endings of the files of a network's folder."""
+
+_NUMBERS = ("mean", "std")
+_LATER = (*_NUMBERS, "final_norm")
+"""Settings that versions up to 0.1.0 did not have: identities are as before where they are auto."""
+
+
+def network_identity(
+    settings: BackboneSettings | Segment, key: str, side: int = 0
+) -> dict[str, Any]:
+    """A group of settings as identities have it: what its results depend on.
+
+    A file of weights is its digest, and a backbone's stride "auto" the number that it stands for.
+    The normalisation is left out where it is ImageNet's, as in the
+    identities of earlier versions, which knew no other.
+
+    Args:
+        settings: the group.
+        key: its name, "backbone" or "segment".
+        side: of a backbone's square inputs, if all have one size, pixels; else 0.
+
+    Raises:
+        InputError: no such file of weights, or "auto" of a network that cannot be built.
+    """
+    left_out = _NUMBERS if getattr(settings, "final_norm", "auto") != "auto" else _LATER
+    content = {name: value for name, value in asdict(settings).items() if name not in left_out}
+    content["weights"] = weights_digest(settings.weights, f"{key}.weights")
+    if isinstance(settings, BackboneSettings) and settings.stride == "auto":
+        content["stride"] = _own_stride(settings, side)
+    source, _, folder = (timm_name(settings) or "").partition(":")
+    if source == "local-dir" and settings.weights == "imagenet":
+        files = sorted(path for path in Path(folder).glob("*") if path.suffix in _OF_NETWORKS)
+        content["weights"] = {path.name: weights_digest(str(path)) for path in files}
+    used = normalisation_of(settings)
+    return content if used == IMAGENET else {**content, **asdict(used)}
+
+
+@functools.cache
+def _own_stride(settings: BackboneSettings, side: int) -> int:
+    """What "auto" is, found by building the network; no random number is taken from others."""
+    with torch.random.fork_rng(devices=[]):
+        return Backbone.fixed(settings, side).stride
