@@ -217,10 +217,13 @@ def test_check_and_run_say_what_is_used_where_it_is_not_imagenets(tmp_path, caps
     config = str(Path(__file__).parent / "smoke.yaml")
     lite = (lite, "--backbone.weights=imagenet", "--backbone.stride=16")
     main(["check", config, str(tmp_path / "photos"), *lite, "--segment.network=none"])
+    said = " ".join(capsys.readouterr().out.split())
     assert (
         "backbone: photos are normalised for tf_efficientnet_lite0 by mean 0.5 0.5 0.5, deviation"
         " 0.5 0.5 0.5, as its weights want it, not by ImageNet's"
-    ) in " ".join(capsys.readouterr().out.split())
+    ) in said
+    licence = "backbone: licence of the weights of tf_efficientnet_lite0: apache-2.0"
+    assert said.count(licence) == said.count("licence of") == 1
     assert not any("normalised" in line for line in notes(Settings()))
     line, _ = notes(load_settings("demo", "--segment.weights=imagenet", "--segment.mean=[0, 0, 0]"))
     assert "normalised for tu-test_resnet by mean 0 0 0, deviation 0.5 0.5 0.5, though its" in line
