@@ -56,8 +56,12 @@ SEEDS = (0, 1, 2)
 """Tried in turn: with some, a random network's maps are empty, and no sampler has a gradient."""
 
 
-class NoGradientError(AssertionError):
-    """A sampler did not learn."""
+class EmptyMapsError(AssertionError):
+    """Nothing can be seen: maps are empty, or a sampler did not learn because they are."""
+
+
+UNSEEN = "nothing is seen: from random weights, maps are empty or samplers have no gradient"
+"""What is said of a network where this happens with each seed."""
 
 
 WAYS = {
@@ -109,7 +113,7 @@ def rows(names: Sequence[str], folder: Path) -> Iterator[str]:
         told = [cell.replace(repr(name), "NAME") for cell in cells]
         marks = [
             f"no ({notes.setdefault(line, len(notes) + 1)})"
-            if line.startswith("backbone.")
+            if line.startswith(("backbone.", UNSEEN))
             else line
             for line in told
         ]
@@ -170,7 +174,7 @@ def attempt(name: str, way: str, folder: Path, backbone: Backbone, *, irn: bool)
             esol.run(settings, folder / "photos", run, last="evaluate")
             examine(settings, run, backbone.stride)
             return "yes"
-        except NoGradientError as error:
+        except EmptyMapsError as error:
             print(f"{name}, seed {seed}: {error}", flush=True)
         except Exception as error:
             if isinstance(error, InputError) and not run.exists():
@@ -180,7 +184,7 @@ def attempt(name: str, way: str, folder: Path, backbone: Backbone, *, irn: bool)
             return f"FAILED: {type(error).__name__}"
         finally:
             shutil.rmtree(run, ignore_errors=True)
-    return "FAILED: no gradient"
+    return UNSEEN
 
 
 def examine(settings: esol.Settings, run: Path, stride: int) -> None:
@@ -196,13 +200,14 @@ def examine(settings: esol.Settings, run: Path, stride: int) -> None:
     for stage, file in (("expand", "expansion"), ("shrink", "shrinkage")):
         states.append(load_file(RunFolder(run).stage(stage) / f"{file}.safetensors"))
         if not states[-1]["sampler.predict.weight"].any():
-            raise NoGradientError(f"{stage}: the sampler did not learn")
+            raise EmptyMapsError(f"{stage}: the sampler did not learn")
     assert all(finite(state) for state in states), "weights are not finite"
     for kind in ("cam", "expansion", "shrinkage"):
         maps = [load_maps(p).maps for p in (RunFolder(run).stage("cams") / kind).rglob("*.npz")]
         assert len(maps) == PHOTOS, f"{len(maps)} maps"
         assert all(np.isfinite(m).all() for m in maps), f"{kind}: maps are not finite"
-        assert any(np.ptp(m) > 0 for m in maps), f"{kind}: no map has a place"
+        if not any(np.ptp(m) > 0 for m in maps):
+            raise EmptyMapsError(f"{kind}: no map has a place")
     examine_masks(settings, RunFolder(run))
     cells = -(-SIDE // stride)
     cached = list(run.glob("cache/*/*.npy")) if settings.backbone.frozen else []
