@@ -65,7 +65,7 @@ def test_commands(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("esol run --backbone.st", ["--backbone.stride"]),
+        ("esol run --backbone.str", ["--backbone.stride"]),
         ("esol predict run photos out --device c", ["cpu", "cuda"]),
         ("esol export run out --to labelst", ["labelstudio"]),
         ("esol prepare v", ["voc12"]),

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import pickle
 import warnings
 import zipfile
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -101,7 +101,7 @@ def _content(path: Path, key: str) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of another pickle protocol than PyTorch's
             return torch.load(path, "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise InputError(
             f"{key}: {path} holds more than tensors and plain values, which would be executed;"
             " where it was made, save its tensors alone: torch.save(network.state_dict(), FILE);"
