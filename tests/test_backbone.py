@@ -3,6 +3,7 @@
 import json
 import os
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -324,3 +325,24 @@ def test_reasons_are_one_short_line():
     assert one_line(OSError(" first \n\n second\nthird"), lines=2) == "first second"
     assert one_line(ValueError()) == "ValueError"
     assert len(one_line(ValueError("x" * 999), length=200)) == 200
+
+
+def test_features_to_a_power_keep_their_signs_and_have_slopes_at_0():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 64)
+    torch.manual_seed(1)
+    plain = backbone(learn=("*",)).eval()
+    torch.manual_seed(1)
+    raised = backbone(learn=("*",), power=0.5).eval()
+    assert plain.state_dict().keys() == raised.state_dict().keys()
+    features = plain(images)
+    assert (features == 0).any()
+    assert torch.allclose(raised(images), features.sign() * features.abs().sqrt(), atol=1e-5)
+    raised(images).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in raised.parameters() if p.grad is not None)
+
+
+def test_a_power_is_part_of_the_identity_and_1_is_as_before():
+    settings = BackboneSettings(name=NAME, weights="none")
+    assert "power" not in network_identity(settings, "backbone")
+    assert network_identity(replace(settings, power=0.5), "backbone")["power"] == 0.5

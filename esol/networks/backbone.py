@@ -64,6 +64,7 @@ class Backbone(nn.Module):
     def __init__(self, settings: BackboneSettings, keys: Keys = _KEYS, side: int = 0) -> None:
         super().__init__()
         self.normalisation = normalisation_of(settings)
+        self.power = settings.power
         self.name = settings.name
         self._levels: Levels | None = None
         try:
@@ -122,7 +123,7 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised images -> (N, C, ~H / stride, ~W / stride) features.
+        """(N, 3, H, W) normalised images -> (N, C, ~H / stride, ~W / stride) features to the power.
 
         Raises:
             InputError: the network takes one size, and this is another.
@@ -133,7 +134,7 @@ class Backbone(nn.Module):
             # The layout in which convolutions are computed.
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            return self._forward(images)
+            return _raised(self._forward(images), self.power)
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) normalised images -> features of the network's stages, fine to coarse.
@@ -159,6 +160,13 @@ class Backbone(nn.Module):
 
 class StrideError(InputError):
     """The network cannot have the stride; others it can."""
+
+
+def _raised(features: Tensor, power: float) -> Tensor:
+    """Features to a power, with their signs; the slope is finite at 0 too."""
+    if power == 1:
+        return features
+    return features.sign() * features.abs().clamp_min(1e-6).pow(power)
 
 
 class _NoMapError(InputError):

@@ -17,8 +17,8 @@ _OF_NETWORKS = (".json", ".safetensors", ".bin", ".pth", ".pt")
 """Endings of the files of a network's folder."""
 
 _NUMBERS = ("mean", "std")
-_LATER = (*_NUMBERS, "final_norm")
-"""Settings that versions up to 0.1.0 did not have: identities are as before where they are auto."""
+_LATER = {"final_norm": "auto", "power": 1.0}
+"""Settings that versions up to 0.1.0 did not have: identities are as before where they are this."""
 
 
 def network_identity(
@@ -27,8 +27,8 @@ def network_identity(
     """A group of settings as identities have it: what its results depend on.
 
     A file of weights is its digest, and a backbone's stride "auto" the number that it stands for.
-    The normalisation is left out where it is ImageNet's, as in the
-    identities of earlier versions, which knew no other.
+    The normalisation is left out where it is ImageNet's, as in the identities of earlier versions,
+    which knew no other.
 
     Args:
         settings: the group.
@@ -38,8 +38,11 @@ def network_identity(
     Raises:
         InputError: no such file of weights, or "auto" of a network that cannot be built.
     """
-    left_out = _NUMBERS if getattr(settings, "final_norm", "auto") != "auto" else _LATER
-    content = {name: value for name, value in asdict(settings).items() if name not in left_out}
+    content = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in _NUMBERS and (name not in _LATER or value != _LATER[name])
+    }
     content["weights"] = weights_digest(settings.weights, f"{key}.weights")
     if isinstance(settings, BackboneSettings) and settings.stride == "auto":
         content["stride"] = _own_stride(settings, side)

@@ -9,6 +9,7 @@ from esol.settings.checks import (
     MEAN,
     NOT_NEGATIVE,
     POSITIVE,
+    SHARE,
     SIDE,
     SIDES,
     WITHOUT_REPEATS,
@@ -124,6 +125,10 @@ class BackboneSettings:
     final_norm: bool | Literal["auto"] = "auto"
     """Transformers: whether the norm after the last block is applied to the features. auto: where
     the network has one that acts on every token."""
+
+    power: Annotated[float, SHARE] = 1.0
+    """Features are raised to this power, their signs kept. Below 1 it evens out features that are
+    0 nearly everywhere, whose maps show spots of the object only (docs/backbones.md)."""
 
     cache: bool = False
     """Compute features once, keep them as float16 on disk: of a frozen backbone for every stage, of
