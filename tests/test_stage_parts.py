@@ -198,6 +198,7 @@ TRAINED = ("irn.safetensors", "metrics.jsonl", "labels/")
         (["--seeds.kind=cam"], ()),
         (["--refine.longest=32"], ()),
         (["--data.evaluate=[val]", "--cams.lists=[train,val]"], ("crf/", "irn/", *TRAINED)),
+        (["--refine.methods=[crf,irn,affinity]"], ("crf/", "irn/", *TRAINED)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
