@@ -261,7 +261,6 @@ def test_networks_without_attention_among_all_cells_are_read_by_their_features(b
     for name, levels in (("Swin", 3), ("XCiT", 2), ("MobileNetV4", 5)):
         network = backbone(FAMILIES[name])
         similarity = CellSimilarity(network, Similarity(levels=2))
-        assert not similarity.of_attention
         affinity, (h, w) = similarity.of_photo(torch.randn(3, 128, 96))
         assert affinity.shape == (h * w, h * w)
         with pytest.raises(InputError, match=r"has no attention among all cells.*to features"):

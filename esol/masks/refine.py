@@ -123,7 +123,8 @@ def spread_maps(maps: Maps, edge: Tensor, settings: Walk) -> NDArray[np.float32]
     start = resize(torch.from_numpy(maps.maps).to(edge.device)[None], edge.shape)[0]
     radius, beta, steps = settings.radius, settings.beta, settings.steps
     walked = random_walk(start**settings.power, edge, radius=radius, beta=beta, steps=steps)
-    return _as_maps(walked, maps.size)
+    walked = resize(walked[None], grid(maps.size))[0]
+    return (walked / walked.max().clamp_min(1e-5)).cpu().numpy()
 
 
 def similar_maps(
@@ -138,7 +139,7 @@ def similar_maps(
         settings: of the spreading.
 
     Returns:
-        As :func:`spread_maps`.
+        (K', ceil(H / 4), ceil(W / 4)) in 0 .. 1, each divided by its maximum.
     """
     if not len(maps.classes):
         return maps.maps
@@ -151,10 +152,7 @@ def similar_maps(
     start = resize(torch.from_numpy(maps.maps).to(affinity.device)[None], size)[0]
     if settings.box:
         start = in_boxes(start, settings.box)
-    return _as_maps(spread(start**settings.power, affinity, settings.steps), maps.size)
-
-
-def _as_maps(scores: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(K', h, w) scores on the cached grid of a photo, divided by their maximum."""
-    scores = resize(scores[None], grid(size))[0]
-    return (scores / scores.max().clamp_min(1e-5)).cpu().numpy()
+    scores = spread(start**settings.power, affinity, settings.steps)
+    scores = resize(scores[None], grid(maps.size))[0]
+    # Each on its own: means take more of its height from what is small than from what is large.
+    return (scores / scores.amax((1, 2), keepdim=True).clamp_min(1e-5)).cpu().numpy()

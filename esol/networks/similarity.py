@@ -34,9 +34,9 @@ class CellSimilarity:
 
     def __init__(self, backbone: Backbone, settings: Similarity) -> None:
         self.backbone, self.settings = backbone.requires_grad_(False).eval(), settings
-        depth = 0 if settings.source == "features" else _depth(backbone)
-        self.of_attention = depth > 0
-        if settings.source == "attention" and not depth:
+        self.of_attention = settings.source == "attention"
+        depth = _depth(backbone) if self.of_attention else 0
+        if self.of_attention and not depth:
             raise InputError(
                 f"refine.similarity.source = 'attention': {backbone.name} has no attention among"
                 " all cells of a photo (plain transformers have: ViT, DeiT, DINO, CLIP, EVA); set"

@@ -119,9 +119,9 @@ class Similarity:
     is learned.
     """
 
-    source: Literal["auto", "attention", "features"] = "auto"
-    """What says how alike two cells are: a plain transformer's attention, or the cosine of their
-    features. auto: features."""
+    source: Literal["features", "attention"] = "features"
+    """What says how alike two cells are: the cosine of their features, or a plain transformer's
+    attention, which was worse where it was tried (docs/masks.md)."""
 
     levels: Annotated[int, NOT_NEGATIVE] = 0
     """The last so many layers' attention, or levels' features, are averaged; 0: 8 layers of
