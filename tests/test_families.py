@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.utils import AttentionExtract
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,9 +19,11 @@ from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
+from esol.networks.similarity import CellSimilarity
+from esol.ops.affinity import attention_affinity
 from esol.ops.grids import cut
 from esol.runs.folder import RunFolder
-from esol.settings import BackboneSettings
+from esol.settings import BackboneSettings, Similarity
 from esol.settings.load import load_settings
 from esol.stages import run
 
@@ -228,6 +231,47 @@ def test_refinement_by_affinities_needs_fine_levels(backbone):
         assert net(torch.randn(1, 3, 100, 75))[0].shape == (1, 25, 19)
 
 
+@pytest.mark.parametrize("name", ["ViT", "DeiT", "DINOv2, registers", "DINOv3", "CLIP", "EVA-02"])
+@torch.no_grad()
+def test_attention_among_cells_is_timms(name, backbone):
+    family = FAMILIES[name]
+    ours = backbone(family)
+    theirs: Any = timms(family, ours)
+    for block in theirs.blocks:
+        block.attn.fused_attn = False
+    fused = [block.attn.fused_attn for block in ours.network.blocks]
+    similarity = CellSimilarity(ours, Similarity(source="attention", levels=2))
+    photo, first = torch.randn(3, 160, 224), theirs.num_prefix_tokens
+    if family.stride == 14:
+        photo = torch.randn(3, 154, 224)
+    layers = list(AttentionExtract(theirs, method="hook")(photo[None]).values())
+    expected = attention_affinity(torch.stack(layers[-2:])[:, 0, :, first:, first:])
+    found, size = similarity.of_photo(photo)
+    assert size == tuple(side // family.stride for side in photo.shape[1:])
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert [block.attn.fused_attn for block in ours.network.blocks] == fused
+    # Other photos are stretched to whole cells.
+    assert similarity.of_photo(torch.randn(3, 100, 75))[1] == (
+        -(-100 // family.stride),
+        -(-75 // family.stride),
+    )
+
+
+def test_networks_without_attention_among_all_cells_are_read_by_their_features(backbone):
+    for name, levels in (("Swin", 3), ("XCiT", 2), ("MobileNetV4", 5)):
+        network = backbone(FAMILIES[name])
+        similarity = CellSimilarity(network, Similarity(levels=2))
+        affinity, (h, w) = similarity.of_photo(torch.randn(3, 128, 96))
+        assert affinity.shape == (h * w, h * w)
+        with pytest.raises(InputError, match=r"has no attention among all cells.*to features"):
+            CellSimilarity(network, Similarity(source="attention"))
+        with pytest.raises(InputError, match=rf"levels = 9: .* has {levels} levels.* {levels} or"):
+            CellSimilarity(network, Similarity(levels=9))
+    network = backbone(FAMILIES["ViT"])
+    with pytest.raises(InputError, match=r"levels = 99: test_vit has \d+ layers with attention"):
+        CellSimilarity(network, Similarity(source="attention", levels=99))
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -243,11 +287,14 @@ def test_every_stage_works_at_stride_14(flags, tmp_path, monkeypatch):
     settings = load_settings(
         SMOKE,
         *("--backbone.name=vit_small_patch14_dinov2", "--backbone.stride=auto", *flags),
-        *("--refine.methods=[crf]", "--masks.source=crf", "--cams.scales=[0.5, 1]"),
+        *("--refine.methods=[crf,affinity]", "--refine.similarity.source=attention"),
+        *("--masks.source=affinity+crf", "--cams.scales=[0.5, 1]"),
         *("--segment.network=none", "--classify.fit.lr=1e-4"),
     )
     out = RunFolder(run(settings, tmp_path / "photos", tmp_path / "out"))
-    assert {"cam", "expansion", "shrinkage", "crf"} <= out.metrics()["lists"]["train"].keys()
+    assert {"cam", "expansion", "shrinkage", "crf", "affinity", "masks"} <= out.metrics()["lists"][
+        "train"
+    ].keys()
     for path in (tmp_path / "out").glob("cache/*/*.npy"):
         assert np.load(path).shape == (2, 192, 5, 5)
     maps = [load_maps(path).maps for path in out.maps("cam").rglob("*.npz")]

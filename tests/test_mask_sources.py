@@ -16,7 +16,7 @@ from esol.masks.seeds import seed_mask
 from esol.masks.threshold import Background, background_warning
 from esol.report.summary import write_report
 from esol.runs.folder import RunFolder
-from esol.settings import Masks
+from esol.settings import Masks, source_parts
 from esol.settings.checks import percent
 from esol.settings.load import load_settings
 from esol.stages import run
@@ -50,6 +50,59 @@ def test_the_crf_starts_from_the_seeds_at_the_threshold_of_the_masks(done, photo
     rows = (copy.stage("masks") / "confidence.csv").read_text().splitlines()[1:]
     assert len(rows) == len(paths)
     assert all(0 <= float(row.split(",")[1]) <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("source", ["affinity", "affinity+crf", "irn+crf"])
+def test_refined_maps_are_cut_at_their_own_threshold_with_or_without_a_crf(
+    source,
+    done,  # noqa: F811
+    photos,  # noqa: F811
+    tmp_path,
+):
+    kind, crf = source_parts(source)
+    copy = RunFolder(tmp_path / "run")
+    for stage in (*STAGES, "seeds"):
+        shutil.copytree(RunFolder(done).stage(stage), copy.stage(stage))
+    flags = [f"--refine.methods=[{kind}]", f"--masks.source={source}", "--masks.threshold=auto"]
+    settings = load_settings(str(SMOKE), *flags, "--segment.network=none")
+    run(settings, photos, copy.path, first="seeds")
+    results = copy.manifest("masks")["results"]
+    paths = sorted((photos / "images").iterdir())
+    for path in paths[::7]:
+        maps = load_maps(next(copy.maps(kind).rglob(f"{path.stem}.npz")))
+        expected = seed_mask(maps.full(), maps.classes, results["threshold"])
+        if crf:
+            photo, device = load_image(path), torch.device("cpu")
+            expected = crf_mask(photo, maps, results["threshold"], settings.refine, device)
+        mask = load_mask(next(copy.stage("masks").rglob(f"{path.stem}.png")))
+        assert np.array_equal(mask, expected)
+    measured = copy.metrics()["lists"]["val"]
+    assert measured[kind]["threshold"] == results["threshold"] != settings.refine.threshold
+    page = (copy.path / "report.html").read_text()
+    title = {"irn": "IRN", "affinity": "affinity"}[kind]
+    assert f"{title} at {results['threshold']:.2f} (chosen by rule)" + ", then CRF" * crf in page
+    before = {path: path.stat().st_mtime_ns for path in copy.path.rglob("*.npz")}
+    run(settings, photos, copy.path, first="seeds")
+    assert before == {path: path.stat().st_mtime_ns for path in copy.path.rglob("*.npz")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--masks.source=affinity+crf"], "masks.source = 'affinity+crf': must be seeds or crf;"
+         " affinity needs refine.methods: [affinity]"),
+        (["--refine.methods=[affinity]", "--refine.similarity.source=attention"],
+         "refine.similarity.source = 'attention': test_resnet has no attention"),
+        (["--refine.methods=[affinity]", "--refine.similarity.levels=9"],
+         "refine.similarity.levels = 9: test_resnet has 5 levels of features; set 5 or less"),
+    ],
+)  # fmt: skip
+def test_what_is_impossible_is_refused_before_any_work(flags, message, photos, tmp_path):  # noqa: F811
+    flags = ["--refine.methods=[]", "--masks.source=seeds", *flags]
+    with pytest.raises(InputError) as refusal:
+        run(load_settings(str(SMOKE), *flags), photos, tmp_path / "run")
+    assert message in str(refusal.value)
+    assert not list((tmp_path / "run").glob("0*"))
 
 
 @pytest.mark.parametrize("share", [0.03, 0.06])

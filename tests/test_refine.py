@@ -9,11 +9,17 @@ from PIL import Image
 
 from esol.data.transforms import reduced
 from esol.maps.files import Maps
-from esol.masks.refine import boundaries, confident_labels, crf_mask, spread_maps
+from esol.masks.refine import (
+    boundaries,
+    confident_labels,
+    crf_mask,
+    similar_maps,
+    spread_maps,
+)
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
-from esol.settings import Affinity, BackboneSettings, Crf, Input, Refine, Walk
+from esol.settings import Affinity, BackboneSettings, Crf, Input, Refine, Similarity, Walk
 
 CPU = torch.device("cpu")
 SETTINGS = Refine(crf=Crf(iterations=5, bilateral_size=20, bilateral_colour=13), longest=0)
@@ -86,6 +92,29 @@ def test_photos_without_a_tag_are_background():
     assert not crf_mask(photo, none, 0.5, SETTINGS, CPU).any()
     assert not confident_labels(photo, none, SETTINGS, CPU).any()
     assert spread_maps(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
+
+
+def test_maps_go_over_to_cells_alike():
+    """Two halves of a photo that features tell apart: each class fills its own half."""
+
+    class Halves:
+        reads_features, backbone = True, None
+
+        def of_features(self, features):
+            left = torch.arange(24) % 6 < 3
+            return (left[:, None] == left).float(), (4, 6)
+
+    class Features:
+        def features(self, backbone, view):
+            return torch.zeros(1, 1, 4, 6)
+
+    maps = np.zeros((2, 12, 18), np.float32)
+    maps[0, :6, :6], maps[1, 6:9, 12:15] = 1.0, 0.5
+    photo = Maps(np.array([1, 4]), maps, (48, 72))
+    found = similar_maps(photo, Halves(), Features(), Similarity(steps=1))
+    assert found.shape == maps.shape
+    # Each is divided by its maximum, also the one that was weaker and smaller.
+    assert found[:, 6, [0, 17]] == pytest.approx(np.eye(2))
 
 
 def test_labels_between_the_thresholds_are_unsure():

@@ -198,6 +198,7 @@ TRAINED = ("irn.safetensors", "metrics.jsonl", "labels/")
         (["--seeds.kind=cam"], ()),
         (["--refine.longest=32"], ()),
         (["--data.evaluate=[val]", "--cams.lists=[train,val]"], ("crf/", "irn/", *TRAINED)),
+        (["--refine.methods=[crf,irn,affinity]"], ("crf/", "irn/", *TRAINED)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -281,6 +282,26 @@ def test_instances_are_cut_again_from_the_same_maps(done, photos, tmp_path, monk
               [*flags, "--refine.threshold=0.05"], ("crf/", "irn/", *TRAINED))  # fmt: skip
 
 
+def test_maps_by_affinities_are_made_again_where_what_they_read_changes(
+    done, photos, tmp_path, monkeypatch
+):
+    copy, flags = tmp_path / "run", ["--refine.methods=[crf,irn,affinity]"]
+    shutil.copytree(done, copy)
+    run(load_settings(str(SMOKE), *flags), photos, copy, first="refine", last="refine",
+        overwrite=True)  # fmt: skip
+    identity = json.loads((RunFolder(copy).stage("refine") / "identity.json").read_text())
+    parts = (refine._CRF, refine._AFFINITY, *refine._IRN)
+    assert unread(identity, parts) == {"refine.methods"}
+    for number, (flag, kept) in enumerate(
+        [
+            ("--refine.similarity.steps=1", ("crf/", "irn/", *TRAINED)),
+            ("--refine.walk.steps=4", ("crf/", "affinity/", *TRAINED)),
+            ("--seeds.threshold=0.2", ("affinity/", "irn/", *TRAINED)),
+        ]
+    ):
+        exchanged(copy, photos, tmp_path / str(number), monkeypatch, "refine", [*flags, flag], kept)
+
+
 def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, monkeypatch):
     copy, settings = tmp_path / "run", load_settings(str(SMOKE))
     shutil.copytree(done, copy)
@@ -338,8 +359,15 @@ def leaves(identity: dict) -> set[str]:
     return inner | (identity.keys() - groups)
 
 
+def unread(identity: dict, parts: tuple) -> set[str]:
+    """Keys of an identity that no part reads."""
+    reads = {key for part in parts for key in part.reads}
+    keys = {key for key in leaves(identity) if not {key, key.split(".")[0]} & reads}
+    return keys - {"stage", "version", "train.photos", "train.sha256"}
+
+
 @pytest.mark.parametrize(
-    ("stage", "parts", "unread"),
+    ("stage", "parts", "left"),
     [
         # What is made; no output depends on what else is.
         ("refine", (refine._CRF, *refine._IRN), {"refine.methods"}),
@@ -347,12 +375,11 @@ def leaves(identity: dict) -> set[str]:
         ("segment", segment.PARTS, {"after.masks"}),
     ],
 )
-def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, unread):
+def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, left):
     """A key that no part names could change without any output being made again."""
     identity = json.loads((RunFolder(done).stage(stage) / "identity.json").read_text())
+    assert unread(identity, parts) == left
     reads = {key for part in parts for key in part.reads}
-    keys = {key for key in leaves(identity) if not {key, key.split(".")[0]} & reads}
-    assert keys - {"stage", "version", "train.photos", "train.sha256"} == unread
     assert {key.split(".")[0] for key in reads} <= {
         *identity,
         *("truth", "corrected", "longest side"),

@@ -19,7 +19,7 @@ from esol.errors import InputError
 from esol.label_tools.runs import check_classes, chosen_list, open_run
 from esol.maps.files import Maps, load_maps
 from esol.ops.grids import resize
-from esol.runs.folder import RunFolder
+from esol.runs.folder import RunFolder, stage_of_maps
 from esol.system.files import atomic, write_json
 from esol.system.progress import track
 from esol.system.read import read_json
@@ -86,7 +86,7 @@ def export_heatmaps(
             f"{missing[0]}: no such maps ({len(missing)} of {len(files)}); make the stage cams for"
             f" the list {split!r}, or name another --list"
         )
-    _enter(out, {kind: folder.outputs_of(_stage(kind)) for kind in folders})
+    _enter(out, {kind: folder.outputs_of(stage_of_maps(kind)) for kind in folders})
     titles = file_names(dataset.classes)
     pictures = 0
     for sample in track(samples, "heat maps", total=len(samples), unit="photos"):
@@ -98,10 +98,6 @@ def export_heatmaps(
         with enough_memory([sample.image]):
             _draw(sample, folders, paths)
     return {"photos": len(samples), "list": split, "kinds": [*folders], "pictures": pictures}
-
-
-def _stage(kind: str) -> str:
-    return "refine" if kind == "irn" else "cams"
 
 
 def _chosen(samples: tuple[Sample, ...], photos: int | Path | str) -> tuple[Sample, ...]:

@@ -132,14 +132,14 @@ class Reader:
         if self.cache is not None and view.scale == 1:
             rows = [self.cache.read(photo.sample, view.mirrored).float() for photo in self.photos]
             return torch.stack(rows).to(device)
-        batch = self._pixels(view.scale, backbone.normalisation)
+        batch = self.pixels(view.scale, backbone.normalisation)
         batch = (batch.flip(3) if view.mirrored else batch).to(device)
         pixels = batch.shape[2] * batch.shape[3]
         count = len(batch) if device.type != "cpu" else max(1, PIECE // pixels)
         parts = [backbone(part) for part in torch.split(batch, count)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def _pixels(self, scale: float, normalisation: Normalisation) -> Tensor:
+    def pixels(self, scale: float, normalisation: Normalisation) -> Tensor:
         """(N, 3, H, W) photos at a scale; those of the last scale are stored for the mirror."""
         if (scale, normalisation) != self._last[:2]:
             self.images = self.images or [self._shown(photo) for photo in self.photos]

@@ -1,4 +1,4 @@
-"""Refinement of one photo's maps: dense CRF, confident labels, random walk."""
+"""Refinement of one photo's maps: dense CRF, confident labels, random walk, affinities."""
 
 import numpy as np
 import torch
@@ -9,11 +9,14 @@ from torch import Tensor
 from esol.data.sample import IGNORE
 from esol.data.transforms import reduced, squash, to_tensor
 from esol.maps.files import Maps, grid
+from esol.maps.localize import Reader, View
 from esol.networks.affinity import AffinityNet
+from esol.networks.similarity import CellSimilarity
+from esol.ops.affinity import in_boxes, spread
 from esol.ops.crf import photo_crf, unary_from_labels
 from esol.ops.grids import resize
 from esol.ops.walk import random_walk
-from esol.settings import Input, Refine, Walk
+from esol.settings import Input, Refine, Similarity, Walk
 
 
 def crf_mask(
@@ -119,6 +122,37 @@ def spread_maps(maps: Maps, edge: Tensor, settings: Walk) -> NDArray[np.float32]
         return maps.maps
     start = resize(torch.from_numpy(maps.maps).to(edge.device)[None], edge.shape)[0]
     radius, beta, steps = settings.radius, settings.beta, settings.steps
-    spread = random_walk(start**settings.power, edge, radius=radius, beta=beta, steps=steps)
-    spread = resize(spread[None], grid(maps.size))[0]
-    return (spread / spread.max().clamp_min(1e-5)).cpu().numpy()
+    walked = random_walk(start**settings.power, edge, radius=radius, beta=beta, steps=steps)
+    walked = resize(walked[None], grid(maps.size))[0]
+    return (walked / walked.max().clamp_min(1e-5)).cpu().numpy()
+
+
+def similar_maps(
+    maps: Maps, similarity: CellSimilarity, reader: Reader, settings: Similarity
+) -> NDArray[np.float32]:
+    """Maps that have gone over to cells alike.
+
+    Args:
+        maps: of the photo.
+        similarity: of the backbone that made them.
+        reader: of this photo alone.
+        settings: of the spreading.
+
+    Returns:
+        (K', ceil(H / 4), ceil(W / 4)) in 0 .. 1, each divided by its maximum.
+    """
+    if not len(maps.classes):
+        return maps.maps
+    if similarity.reads_features:
+        features = reader.features(similarity.backbone, View(1.0, mirrored=False))
+        affinity, size = similarity.of_features([features[0]])
+    else:
+        photo = reader.pixels(1.0, similarity.backbone.normalisation)[0]
+        affinity, size = similarity.of_photo(photo)
+    start = resize(torch.from_numpy(maps.maps).to(affinity.device)[None], size)[0]
+    if settings.box:
+        start = in_boxes(start, settings.box)
+    scores = spread(start**settings.power, affinity, settings.steps)
+    scores = resize(scores[None], grid(maps.size))[0]
+    # Each on its own: means take more of its height from what is small than from what is large.
+    return (scores / scores.amax((1, 2), keepdim=True).clamp_min(1e-5)).cpu().numpy()

@@ -8,6 +8,7 @@ from esol.data.balance import tag_findings
 from esol.masks.threshold import background_finding
 from esol.report.known import Known
 from esol.report.titles import named
+from esol.settings import REFINED_MAPS, source_parts
 
 MOST = 2
 """Pieces of advice on the page."""
@@ -65,8 +66,9 @@ def wrong_share(known: Known) -> Iterator[Advice]:
     apart = max(filled, wanted) > _TIMES * min(filled, wanted)
     if apart and abs(filled - wanted) > _FAR / 2:
         why = f"objects fill {100 * filled:.0f} % of the masks, not {100 * wanted:g} % as asked for"
-        if masks.source == "crf":
-            yield Advice("Leave the CRF out: masks.source seeds", f"{why}: the CRF moved them")
+        if masks.crf:
+            simpler, _ = source_parts(masks.source)
+            yield Advice(f"Leave the CRF out: masks.source {simpler}", f"{why}: the CRF moved them")
         else:
             yield Advice("Give a threshold: masks.threshold 0.5, or another", why)
 
@@ -127,7 +129,7 @@ def better_maps(known: Known) -> Iterator[Advice]:
     best = {
         kind: float(measured[kind]["best_on_ground_truth"]["miou"])
         for kind in known.kinds
-        if kind != "irn" and "best_on_ground_truth" in measured.get(kind, ())
+        if kind not in REFINED_MAPS and "best_on_ground_truth" in measured.get(kind, ())
     }
     if known.seed_kind not in best:
         return

@@ -10,6 +10,7 @@ from esol.report.known import Known, Masks, Threshold
 from esol.report.titles import TITLES, named
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
+from esol.settings import REFINED_MAPS
 
 SELDOM = 6
 """Classes on the first screen, of those found in the smallest part of their photos."""
@@ -205,7 +206,7 @@ def rows(known: Known) -> list[Row]:
 def _base(kind: str, measured: Sequence[str], known: Known) -> str:
     """The kind that a kind is made from, "" for none."""
     masks, network = known.masks, known.network
-    if kind in ("crf", "irn"):
+    if kind in ("crf", *REFINED_MAPS):
         base = known.seed_kind
     elif kind == "masks":
         base = masks.kind if masks else ""
@@ -215,7 +216,7 @@ def _base(kind: str, measured: Sequence[str], known: Known) -> str:
         learned = "corrected" if "corrected" in measured else "masks"
         base = "" if network and network.of_truth else learned
     else:
-        maps = [one for one in known.kinds if one != "irn"]
+        maps = [one for one in known.kinds if one not in REFINED_MAPS]
         base = maps[maps.index(kind) - 1] if kind in maps[1:] else ""
     return base if base in measured else ""
 
@@ -249,7 +250,7 @@ def at(threshold: Threshold) -> str:
 def _made_by(masks: Masks) -> str:
     """How pseudo masks were made: "Shrinkage at 0.44 (chosen by rule), then CRF"."""
     saliency = ", with saliency maps" if masks.saliency else ""
-    crf = ", then CRF" if masks.source == "crf" else ""
+    crf = ", then CRF" if masks.crf else ""
     return f"{named(masks.kind)} {at(masks.threshold)}{crf}{saliency}"
 
 

@@ -9,7 +9,7 @@ from esol.errors import InputError
 from esol.masks.threshold import Background
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
-from esol.settings import Fit, Settings
+from esol.settings import REFINED_MAPS, Fit, Settings, source_parts
 from esol.settings.checks import percent
 from esol.system.read import read_json
 
@@ -35,7 +35,7 @@ class Masks:
     """The finished pseudo masks.
 
     Attributes:
-        source: "seeds", "crf" or "irn".
+        source: as masks.source says.
         kind: of the maps that were cut.
         threshold: at which.
         wanted: share of a photo that objects should fill, 0 .. 1, if that was given.
@@ -59,6 +59,11 @@ class Masks:
     empty: int
     found: Mapping[str, tuple[int, int]]
     shares: Mapping[str, float]
+
+    @property
+    def crf(self) -> bool:
+        """Whether a CRF refined what was cut."""
+        return source_parts(self.source)[1]
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def _cut(kind: str, settings: Settings, masks: Masks | None) -> Threshold:
     """Where the run cuts maps of a kind: those of the masks where the masks are cut."""
     if masks and masks.kind == kind:
         return masks.threshold
-    if kind == "irn":
+    if kind in REFINED_MAPS:
         return Threshold(settings.refine.threshold, "given")
     return Threshold(settings.seeds.threshold, "given")
 
@@ -157,11 +162,12 @@ def _masks(run: RunFolder, settings: Settings) -> Masks:
         group, results = manifest["identity"]["masks"], manifest["results"]
         source, wanted = group["source"], percent(str(group["threshold"]))
         made = manifest["identity"].get("kind", settings.seed_kind)
+        maps, _ = source_parts(source)
         share, estimate = results.get("tagged_background"), results.get("estimated_background")
         classes = counted["per_class"]
         return Masks(
             source=source,
-            kind="irn" if source == "irn" else made,
+            kind=made if maps == "seeds" else maps,
             threshold=Threshold(results["threshold"], _origin(group["threshold"])),
             wanted=wanted,
             saliency=bool(group["saliency"]),

@@ -8,7 +8,7 @@ from esol.errors import InputError
 from esol.runs.corrections import FOLDER, Corrections, read_corrections
 from esol.runs.manifest import damaged, digest, is_manifest
 from esol.runs.stages import STAGES
-from esol.settings import Settings
+from esol.settings import REFINED_MAPS, Settings
 from esol.settings.load import stored_settings
 from esol.system.read import read_json
 
@@ -45,7 +45,7 @@ class RunFolder:
 
     def maps(self, kind: str) -> Path:
         """Folder of the maps of one kind, NAME.npz."""
-        return self.stage("refine" if kind == "irn" else "cams") / kind
+        return self.stage(stage_of_maps(kind)) / kind
 
     def masks(self, kind: str) -> Path:
         """Folder of the masks of one kind, NAME.png: seeds, crf, masks, corrected, segmentation."""
@@ -67,10 +67,10 @@ class RunFolder:
         return read_corrections(self.path)
 
     def map_folders(self, settings: Settings) -> dict[str, Path]:
-        """Kind of maps -> their folder: the method's, and IRN's if they are up to date."""
+        """Kind of maps -> their folder: the method's, and refined ones if they are up to date."""
         kinds: list[str] = list(settings.map_kinds)
-        if "irn" in settings.refine.methods and self.is_current("refine"):
-            kinds.append("irn")
+        if self.is_current("refine"):
+            kinds += [kind for kind in REFINED_MAPS if kind in settings.refine.methods]
         return {kind: self.maps(kind) for kind in kinds}
 
     def mask_folders(self, settings: Settings) -> dict[str, Path]:
@@ -180,6 +180,11 @@ class RunFolder:
         if not isinstance(content, dict) or not isinstance(content.get("data"), str):
             raise InputError(f"{path} is damaged; run the last esol run command again")
         return Path(content["data"])
+
+
+def stage_of_maps(kind: str) -> str:
+    """The stage that makes maps of a kind."""
+    return "refine" if kind in REFINED_MAPS else "cams"
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from esol.settings import Fit, Settings
+from esol.settings import Fit, Settings, source_parts
 
 Fits = Mapping[str, Fit]
 """Key of the settings -> the optimisation of a training."""
@@ -72,9 +72,15 @@ def _reads_of_cams(settings: Settings) -> tuple[str, ...]:
     return (*groups, *(("expand", "shrink") if settings.method == "esol" else ("method",)))
 
 
+def _reads_of_refine(settings: Settings) -> tuple[str, ...]:
+    groups = ("seed", "backbone", "head", "seeds", "refine")
+    return (*groups, "input") if "affinity" in settings.refine.methods else groups
+
+
 def _reads_of_masks(settings: Settings) -> tuple[str, ...]:
     of_crf = ("refine.crf", "refine.confidence", "refine.longest")
-    return ("masks", "seeds.kind", *(of_crf if settings.masks.source == "crf" else ()))
+    _, crf = source_parts(settings.masks.source)
+    return ("masks", "seeds.kind", *(of_crf if crf else ()))
 
 
 def _fits_of_peer(settings: Settings) -> Fits:
@@ -132,8 +138,8 @@ STAGES = {
         Stage(
             "refine",
             "06-refine",
-            "refine masks by CRF and maps by IRN",
-            _always("seed", "backbone", "head", "seeds", "refine"),
+            "refine masks by CRF, maps by IRN or affinities",
+            _reads_of_refine,
             weights="irn.safetensors",
             fits=_fits_of_refine,
             measured=True,

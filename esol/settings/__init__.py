@@ -22,13 +22,16 @@ from esol.settings.localize import Sampler as Sampler
 from esol.settings.localize import Seeds as Seeds
 from esol.settings.localize import Shrink as Shrink
 from esol.settings.masks import AUTO_STRIDE as AUTO_STRIDE
+from esol.settings.masks import REFINED_MAPS as REFINED_MAPS
 from esol.settings.masks import Affinity as Affinity
 from esol.settings.masks import Crf as Crf
 from esol.settings.masks import Masks as Masks
 from esol.settings.masks import Refine as Refine
 from esol.settings.masks import RefineMethod as RefineMethod
 from esol.settings.masks import Segment as Segment
+from esol.settings.masks import Similarity as Similarity
 from esol.settings.masks import Walk as Walk
+from esol.settings.masks import source_parts as source_parts
 from esol.settings.methods import KINDS as KINDS
 from esol.settings.methods import LEARNS as LEARNS
 from esol.settings.methods import MAP_KINDS as MAP_KINDS
@@ -114,12 +117,12 @@ class Settings:
             self.input.resize,
             "squash while backbone.cache is on",
         )
-        source = self.masks.source
+        maps, _ = source_parts(self.masks.source)
         check(
-            source != "irn" or "irn" in self.refine.methods,
+            maps not in REFINED_MAPS or maps in self.refine.methods,
             "masks.source",
-            source,
-            "seeds or crf; irn needs refine.methods: [irn]",
+            self.masks.source,
+            f"seeds or crf; {maps} needs refine.methods: [{maps}]",
         )
 
         kinds = ("auto", *self.map_kinds)
@@ -176,9 +179,13 @@ class Settings:
         )
 
     def group(self, name: str) -> Any:
-        """One group as plain values."""
+        """One group as plain values, as identities have it."""
         value = getattr(self, name)
-        return value if isinstance(value, int | str) else asdict(value)
+        plain: Any = value if isinstance(value, int | str) else asdict(value)
+        if name == "refine" and "affinity" not in self.refine.methods:
+            # Read by nothing then, and versions up to 0.1.0 did not have it.
+            del plain["similarity"]
+        return plain
 
 
 def requested_stride(segment: Segment) -> int:

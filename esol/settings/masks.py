@@ -22,7 +22,22 @@ from esol.settings.checks import (
 )
 from esol.settings.inputs import STRIDES, Fit, Input
 
-RefineMethod = Literal["crf", "irn"]
+RefineMethod = Literal["crf", "irn", "affinity"]
+
+MaskSource = Literal["seeds", "crf", "irn", "irn+crf", "affinity", "affinity+crf"]
+
+REFINED_MAPS = ("irn", "affinity")
+"""Refinements that make maps; crf makes masks."""
+
+
+def source_parts(source: str) -> tuple[str, bool]:
+    """What a value of masks.source says: the maps that are cut, and whether a CRF follows.
+
+    >>> source_parts("irn+crf"), source_parts("crf")
+    (('irn', True), ('seeds', True))
+    """
+    maps, _, crf = source.partition("+")
+    return ("seeds", True) if maps == "crf" else (maps, bool(crf))
 
 
 @dataclass(frozen=True)
@@ -99,12 +114,44 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class Similarity:
+    """Refinement affinity: the maps go over to cells that the trained backbone finds alike. Nothing
+    is learned.
+    """
+
+    source: Literal["features", "attention"] = "features"
+    """What says how alike two cells are: the cosine of their features, or a plain transformer's
+    attention, which was worse where it was tried (docs/masks.md)."""
+
+    levels: Annotated[int, NOT_NEGATIVE] = 0
+    """The last so many layers' attention, or levels' features, are averaged; 0: 8 layers of
+    attention, 1 level of features."""
+
+    beta: Annotated[float, POSITIVE] = 8.0
+    """features: exponent of the cosine."""
+
+    reach: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Cells count less with their distance d, by exp(-d^2 / 2 reach^2), in cells of the features;
+    0: all count alike."""
+
+    box: Annotated[float, BELOW_1] = 0.0
+    """A map starts only from the boxes around what exceeds this share of its maximum; 0: from
+    everywhere."""
+
+    power: Annotated[float, POSITIVE] = 2.0
+    """The maps are raised to this power first."""
+
+    steps: Annotated[int, NOT_NEGATIVE] = 2
+    """Steps from cell to cell."""
+
+
+@dataclass(frozen=True)
 class Refine:
-    """Stage 6: refined maps (irn) and masks (crf) from the maps that seeds.kind names."""
+    """Stage 6: refined maps (irn, affinity) and masks (crf) from the maps that seeds.kind names."""
 
     methods: Annotated[tuple[RefineMethod, ...], WITHOUT_REPEATS] = ("crf", "irn")
-    """What is made: crf, masks at seeds.threshold to compare; irn, what masks.source irn needs;
-    empty: this stage does nothing."""
+    """What is made: crf, masks at seeds.threshold to compare; irn and affinity, what these values
+    of masks.source need; empty: this stage does nothing."""
 
     crf: Crf = Crf()
     """CRF on label masks: the seeds for crf, the confident labels for irn."""
@@ -113,14 +160,17 @@ class Refine:
     """Probability of each pixel's label with which that CRF starts."""
 
     affinity: Affinity = Affinity()
-    """IRNet."""
+    """irn: IRNet."""
 
     walk: Walk = Walk()
-    """Random walk."""
+    """irn: random walk."""
+
+    similarity: Similarity = Similarity()
+    """affinity: how the maps are spread, without training."""
 
     threshold: Annotated[float, BELOW_1] = 0.25
-    """irn: score above which instances are cut, and at which the maps are measured if no masks are
-    made of them."""
+    """irn, affinity: score at which the maps are measured if no masks are made of them; irn: and
+    above which instances are cut."""
 
     longest: Annotated[int, SIDE_OR_0] = 1000
     """CRF and IRNet work on the photo reduced to at most this longest side, pixels; 0: never
@@ -134,16 +184,16 @@ class Refine:
 class Masks:
     """Stage 7: pseudo masks, what the segmentation network learns from."""
 
-    source: Literal["seeds", "crf", "irn"] = "crf"
-    """What becomes the mask: the maps that seeds.kind names at a threshold (seeds), these refined
-    by refine.crf (crf), or IRN's maps at a threshold (irn)."""
+    source: MaskSource = "crf"
+    """What becomes the mask: maps at a threshold, those that seeds.kind names (seeds) or refined
+    ones (irn, affinity), and with +crf what refine.crf makes of that; crf alone is of the seeds."""
 
     threshold: Annotated[float | str, THRESHOLD] = "auto"
     """Score above which a pixel takes its best tagged class. auto: chosen without ground truth
     (docs/masks.md); 5%: so that objects fill 5 % of a tagged photo on average, if you know it."""
 
     margin: Annotated[float, BELOW_1] = 0.0
-    """seeds and irn: pixels whose best score is nearer than this to the threshold become 255."""
+    """Without a CRF: pixels whose best score is nearer than this to the threshold become 255."""
 
     saliency: str = ""
     """Folder of saliency maps: inside the data folder if it is there, else from the current folder,

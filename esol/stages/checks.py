@@ -19,9 +19,9 @@ from esol.runs.manifest import OTHER_CONTENTS, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OtherSettingsError
-from esol.settings import Segment, Settings
+from esol.settings import Segment, Settings, source_parts
 from esol.stages.job import Job
-from esol.stages.networks import networks
+from esol.stages.networks import check_similarity, networks
 from esol.system.distributed import processes
 from esol.system.files import plain
 from esol.system.progress import log
@@ -128,6 +128,8 @@ def check_input(job: Job, plan: Plan) -> None:
         job.check_saliency(job.settings.data.train)
     if "segment" in todo or "evaluate" in todo:
         job.run.corrections.check(job.data.classes)
+    if "refine" in todo:
+        check_similarity(job.settings)
     for network in networks(job.settings, job.classes, lambda *of: _trains(job, plan, *of)):
         del network  # one at a time
     if "segment" in todo:
@@ -150,7 +152,8 @@ def _trains(job: Job, plan: Plan, stage: str, kind: str) -> bool:
 def _check_lists(job: Job, todo: Sequence[str]) -> None:
     settings, lists = job.settings, job.lists()
     masks, segment = settings.masks, settings.segment
-    given = masks.saliency and masks.source != "crf"  # what auto means is a constant there
+    _, crf = source_parts(masks.source)
+    given = masks.saliency and not crf  # what auto means is a constant there
     chooses = not isinstance(masks.threshold, float) and not given
     learns = (
         ("refine" in todo and "irn" in settings.refine.methods)

@@ -13,6 +13,7 @@ from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
 from esol.metrics.histogram import Histogram, thresholds
 from esol.runs.stages import STAGES
+from esol.settings import REFINED_MAPS, source_parts
 from esol.stages.job import Job
 from esol.system.distributed import all_gather, main_process, my_share
 from esol.system.files import plain, write_json
@@ -106,18 +107,18 @@ def _thresholds(job: Job) -> dict[str, float]:
     """Kind of maps to measure -> its fixed threshold."""
     threshold = job.settings.seeds.threshold
     return {
-        kind: _irn_threshold(job) if kind == "irn" else threshold
+        kind: _refined_threshold(job, kind) if kind in REFINED_MAPS else threshold
         for kind in job.run.map_folders(job.settings)
     }
 
 
-def _irn_threshold(job: Job) -> float:
-    """Threshold of the pseudo masks, if they are IRN's maps alone; otherwise refine.threshold."""
+def _refined_threshold(job: Job, kind: str) -> float:
+    """Where pseudo masks without saliency cut maps of this kind; otherwise refine.threshold."""
     if job.run.is_current("masks"):
         match job.run.manifest("masks"):
             case {
-                "identity": {"masks": {"source": "irn", "saliency": ""}},
+                "identity": {"masks": {"source": str(source), "saliency": ""}},
                 "results": {"threshold": float(threshold)},
-            }:
+            } if source_parts(source)[0] == kind:
                 return threshold
     return job.settings.refine.threshold

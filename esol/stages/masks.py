@@ -30,10 +30,9 @@ from esol.masks.threshold import (
 )
 from esol.ops.grids import bands
 from esol.runs.work import OpenStage
-from esol.settings import Masks
+from esol.settings import REFINED_MAPS, Masks, source_parts
 from esol.settings.checks import percent
 from esol.stages.job import Job
-from esol.stages.refine import seed_maps
 from esol.system.distributed import all_from_main, all_in_order, device_of, my_share
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import log, track
@@ -56,7 +55,7 @@ _SAMPLE = 200
 def masks(job: Job) -> None:
     """Make pseudo masks; writes NAME.png, confidence.csv and statistics.json."""
     settings, lists, samples = job.settings.masks, job.lists(), job.samples()
-    after = ("cams", "refine") if settings.source == "irn" else ("cams",)
+    after = ("cams", "refine") if _kind(job) in REFINED_MAPS else ("cams",)
     reads = {
         "train": job.settings.data.train,
         "kind": job.settings.seed_kind,
@@ -129,16 +128,21 @@ def _summed(
     return summary
 
 
+def _kind(job: Job) -> str:
+    """Kind of the maps that become the mask."""
+    maps, _ = source_parts(job.settings.masks.source)
+    return job.settings.seed_kind if maps == "seeds" else maps
+
+
 def _maps(job: Job, sample: Sample) -> Maps:
     """The maps that become the mask."""
-    if job.settings.masks.source == "irn":
-        return load_maps(job.run.maps("irn") / f"{sample.name}.npz")
-    return seed_maps(job, sample)
+    return load_maps(job.run.maps(_kind(job)) / f"{sample.name}.npz")
 
 
 def _crf_settings(job: Job) -> dict[str, Any]:
     """The settings of the CRF, for the identity of masks that it refines."""
-    if job.settings.masks.source != "crf":
+    _, crf = source_parts(job.settings.masks.source)
+    if not crf:
         return {}
     group = job.settings.group("refine")
     return {"crf": {name: group[name] for name in ("crf", "confidence", "longest")}}
@@ -156,7 +160,7 @@ def _threshold(job: Job) -> tuple[Background, float]:
         threshold = threshold_of_share(maps, share)
         log.info("masks: threshold %.2f, at which objects fill %s", threshold, settings.threshold)
         return background, threshold
-    elif settings.saliency and settings.source != "crf":
+    elif settings.saliency and not source_parts(settings.source)[1]:
         return background, SALIENT_THRESHOLD
     else:
         threshold = choose_threshold(maps, background)
@@ -178,7 +182,7 @@ def _mask(job: Job, sample: Sample, threshold: float) -> PseudoMask:
     saliency: NDArray[np.float32] | None = None
     if settings.saliency and sample.tags:
         saliency = load_saliency(job.saliency(sample), image_size(sample.image))
-    maps, crf = _maps(job, sample), settings.source == "crf"
+    maps, (_, crf) = _maps(job, sample), source_parts(settings.source)
     pseudo = pseudo_mask(
         maps.bands(),
         maps.classes,

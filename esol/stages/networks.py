@@ -11,6 +11,7 @@ from esol.method.classifier import Classifier
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
+from esol.networks.similarity import CellSimilarity
 from esol.networks.weights import weights_digest
 from esol.settings import Settings
 from esol.stages.fitting import new_peer
@@ -70,6 +71,19 @@ def _check_scales(settings: Settings, backbone: Backbone) -> None:
         )
 
 
+def check_similarity(settings: Settings) -> None:
+    """Refuse similarities of cells that the backbone does not give.
+
+    Raises:
+        InputError: it has no such attention, or not so many levels.
+    """
+    similarity = settings.refine.similarity
+    any_has = similarity.source != "attention" and similarity.levels <= 1
+    if "affinity" in settings.refine.methods and not any_has:
+        backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
+        CellSimilarity(backbone, similarity)
+
+
 def try_networks(settings: Settings, classes: int) -> str:
     """Build the networks of a run, without a download, and show them an input of training's size.
 
@@ -89,6 +103,7 @@ def try_networks(settings: Settings, classes: int) -> str:
         backbone=replace(backbone, weights=_at_hand(backbone.weights)),
         segment=replace(segment, weights=_at_hand(segment.weights)),
     )
+    check_similarity(settings)
     told = {}
     for network in networks(offline, classes, lambda *of: True):
         if isinstance(network, Segmenter):

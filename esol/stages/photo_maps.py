@@ -10,6 +10,8 @@ from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.maps.files import grid, save_maps
 from esol.maps.localize import Network, SizedSample, batches_of_one_size, localize
+from esol.networks.backbone import Backbone
+from esol.settings import Settings
 from esol.stages.job import Job
 from esol.system.distributed import all_wait, my_share
 from esol.system.progress import track
@@ -41,14 +43,18 @@ def map_photos(
     settings, tagged = job.settings, tuple(sample for sample in samples if sample.tags)
     for sample in my_share([sample for sample in samples if not sample.tags]):
         _save_none(sample, folder, kinds)
-    cache = _cache(job, networks, tagged, of_classifier)
+    # At other scales they are of no use.
+    cached = 1.0 in settings.cams.scales
+    backbone = networks[0].backbone
+    cache = feature_cache(job, backbone, tagged, of_classifier=of_classifier) if cached else None
     batches = my_share(batches_of_one_size(tagged, same=settings.input.resize == "squash"))
     # A batch is done again as a whole: a photo's last bit may depend on its companions.
     todo = [batch for batch in batches if not _mapped(folder, batch, kinds)]
     start = len(batches) - len(todo)
-    lighter = ("cams.scales", "input.longest" if settings.input.resize == "crop" else "input.size")
     for batch in track(todo, "cams", total=len(batches), start=start, unit="batches"):
-        with enough_memory([photo.sample.image for photo in batch], *lighter):
+        with enough_memory(
+            [photo.sample.image for photo in batch], "cams.scales", lighter(settings)
+        ):
             located = localize(networks, batch, settings.cams, settings.input, cache)
             for sample, size, maps in located:
                 tags = np.asarray(sample.tags, np.int64)
@@ -66,14 +72,19 @@ def _save_none(sample: Sample, folder: Path, kinds: Sequence[str]) -> None:
             save_maps(path, maps, np.zeros(0, np.int64), size)
 
 
-def _cache(
-    job: Job, networks: Sequence[Network], samples: tuple[Sample, ...], of_classifier: bool
+def lighter(settings: Settings) -> str:
+    """The setting that makes what trained networks see of a photo smaller."""
+    return "input.longest" if settings.input.resize == "crop" else "input.size"
+
+
+def feature_cache(
+    job: Job, backbone: Backbone, samples: tuple[Sample, ...], *, of_classifier: bool
 ) -> FeatureCache | None:
-    """Cached features at scale 1, where the settings say so and that scale is among the maps'."""
+    """Cached features at scale 1, where the settings say so; ``of_classifier``: see map_photos."""
     key = job.cache_key(of_classifier=of_classifier)
-    if key is None or 1.0 not in job.settings.cams.scales:
+    if key is None:
         return None
-    return compute_features(networks[0].backbone, samples, job.settings, job.run.path, key)
+    return compute_features(backbone, samples, job.settings, job.run.path, key)
 
 
 def _mapped(folder: Path, batch: list[SizedSample], kinds: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Stage 6, ``esol refine``: refined masks by CRF, refined maps by IRN."""
+"""Stage 6, ``esol refine``: refined masks by CRF, refined maps by IRN or affinities."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,14 +12,17 @@ from esol.data.images import load_image, save_mask
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
+from esol.maps.localize import Reader, SizedSample
 from esol.masks.instances import instances
-from esol.masks.refine import boundaries, confident_labels, crf_mask, spread_maps
+from esol.masks.refine import boundaries, confident_labels, crf_mask, similar_maps, spread_maps
 from esol.masks.seeds import photo_seed
 from esol.networks.affinity import AffinityNet, affinity_losses
+from esol.networks.similarity import CellSimilarity
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
 from esol.stages.fitting import backbone_stage, train_once, trained_backbone
 from esol.stages.job import Job
+from esol.stages.photo_maps import feature_cache, lighter
 from esol.system.distributed import all_in_order, all_wait, device_of, my_share
 from esol.system.progress import track
 from esol.training.fit import fit
@@ -29,6 +32,13 @@ from esol.training.steps import METRICS
 _CRF = Part(
     ("crf",),
     reads=("seeds", "refine.crf", "refine.confidence", "refine.longest", "after.cams", "data"),
+)
+_AFFINITY = Part(
+    ("affinity",),
+    reads=(
+        *("seeds.kind", "refine.similarity", "seed", "backbone", "input"),
+        *("after.classify", "after.peer", "after.cams", "data"),
+    ),
 )
 _LABELS = (
     *("seeds.kind", "refine.crf", "refine.confidence", "refine.longest", "refine.affinity"),
@@ -52,22 +62,26 @@ _IRN = (
 
 
 def refine(job: Job) -> None:
-    """Refine seeds; writes crf/NAME.png, labels/NAME.png, irn.safetensors, irn/NAME.npz."""
+    """Refine seeds; writes crf/NAME.png, affinity/NAME.npz, labels/NAME.png, irn.safetensors and
+    irn/NAME.npz.
+    """
     settings, lists = job.settings, job.lists()
-    crf, irn = ("crf" in settings.refine.methods), ("irn" in settings.refine.methods)
+    crf, irn, affinity = (name in settings.refine.methods for name in ("crf", "irn", "affinity"))
     with job.enter(
         "refine",
         after=(backbone_stage(job), "cams"),
         lists=lists,
         reads=_reads(job) if irn else {},
         # Those of a method that is off are not kept.
-        parts=(*((_CRF,) if crf else ()), *(_IRN if irn else ())),
+        parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn),
     ) as stage:
         if stage is None:
             return
         samples = job.samples()
         if crf:
             _crf(job, stage, samples)
+        if affinity:
+            _affinity(job, stage, samples)
         if irn:
             _labels(job, stage)
             network = _network(job, stage)
@@ -99,6 +113,25 @@ def _crf(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
             with enough_memory([sample.image], "refine.longest"):
                 photo, maps = load_image(sample.image), seed_maps(job, sample)
                 save_mask(crf_mask(photo, maps, threshold, settings, device), path)
+
+
+def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
+    """Maps spread by what the classifier's backbone finds alike."""
+    settings = job.settings
+    similarity = CellSimilarity(trained_backbone(job), settings.refine.similarity)
+    cache, tagged = None, tuple(sample for sample in samples if sample.tags)
+    if similarity.reads_features:
+        of_classifier = backbone_stage(job) == "classify"
+        cache = feature_cache(job, similarity.backbone, tagged, of_classifier=of_classifier)
+    samples = my_share(samples)
+    for sample in track(samples, "refine: affinity", total=len(samples), unit="photos"):
+        path = stage.path / "affinity" / f"{sample.name}.npz"
+        if not path.exists():
+            maps = seed_maps(job, sample)
+            with enough_memory([sample.image], lighter(settings)):
+                reader = Reader([SizedSample(sample, maps.size)], settings.input, cache)
+                spread = similar_maps(maps, similarity, reader, settings.refine.similarity)
+            save_maps(path, spread, maps.classes, maps.size)
 
 
 def _labels(job: Job, stage: OpenStage) -> None:

@@ -102,8 +102,8 @@ def settings_flags() -> list[str]:
 
 def test_value_of_a_setting_is_one_that_it_can_have():
     parser = settings_parser("run", "", "")
-    # With IRN, which masks.source irn needs.
-    demo = ["--config", str(find_config("demo")), "--refine.methods=[crf,irn]"]
+    # With all refinements, which values of masks.source need.
+    demo = ["--config", str(find_config("demo")), "--refine.methods=[crf,irn,affinity]"]
     for flag in settings_flags():
         key, value = re.split("[ =]", flag, maxsplit=1)
         parsed = parser.parse_args([*demo, f"{key}={shlex.split(value)[0]}"])
