@@ -12,12 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from esol.data.transforms import Normalisation
 from esol.errors import InputError, one_line
 from esol.networks.backbone import SIDE, Backbone, feature_map
 from esol.networks.dilation import dilate
 from esol.networks.identity import network_identity
 from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings
+from esol.settings.load import load_settings
+from esol.stages.fitting import new_peer
 from esol.system.files import sha256
 
 NAME = "test_resnet"
@@ -346,3 +349,22 @@ def test_a_power_is_part_of_the_identity_and_1_is_as_before():
     settings = BackboneSettings(name=NAME, weights="none")
     assert "power" not in network_identity(settings, "backbone")
     assert network_identity(replace(settings, power=0.5), "backbone")["power"] == 0.5
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("kind", ["drs", "sccam", "drs_refined"])
+def test_networks_that_trained_weights_are_loaded_into_normalise_as_these_learned(kind, fixed):
+    settings = load_settings(
+        *("demo", "--backbone.name=tf_efficientnet_lite0", "--backbone.weights=imagenet"),
+        *("--backbone.learn=[]", "--backbone.norm=frozen", "--drs.everywhere=false"),
+    )
+    network = new_peer(settings, 3, kind, fixed=fixed, loaded=True)
+    assert network.backbone.normalisation == Normalisation((0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"), [("test_resnet", 16), ("swin_tiny_patch4_window7_224", 16)]
+)
+def test_a_last_norm_where_there_is_none_is_refused(name, stride):
+    with pytest.raises(InputError, match=r"^backbone\.final_norm = False: .* set it to auto$"):
+        backbone(name=name, stride=stride, final_norm=False)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from esol.networks.backbone import Backbone
+from esol.networks.similarity import CellSimilarity
 from esol.ops.affinity import attention_affinity, feature_affinity, in_boxes, nearness, spread
 from esol.ops.grids import resize
+from esol.settings import BackboneSettings, Similarity
 
 
 def test_attention_is_balanced_in_columns_then_rows_and_made_symmetric():
@@ -83,3 +86,14 @@ def test_spreading_takes_means_weighted_by_affinities():
     )
     flat = torch.full((1, 3, 4), 0.3).double()
     assert torch.allclose(spread(flat, torch.from_numpy(affinity), 5), flat)
+
+
+def test_more_levels_are_those_before_the_features_that_the_head_reads():
+    settings = BackboneSettings(name="mobilenetv2_100", weights="none", learn=(), power=0.5)
+    network = Backbone(settings).eval()
+    photo = torch.randn(3, 64, 96)
+    found, size = CellSimilarity(network, Similarity(levels=2)).of_photo(photo)
+    with torch.no_grad():
+        levels = [network.stages(photo[None])[-2][0], network(photo[None])[0]]
+    assert size == (4, 6)
+    assert torch.allclose(found, feature_affinity(levels, size, Similarity().beta))

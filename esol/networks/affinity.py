@@ -193,18 +193,17 @@ def _stages(backbone: Backbone) -> tuple[_Stage, ...]:
         if is_shortage(error):
             raise
         raise InputError(
-            f"{fault}timm gives no features of its stages, which refinement by affinities (irn)"
-            f" needs{others}"
+            f"{fault}timm gives no features of its stages, which IRN needs{others}"
         ) from error
     stages = tuple(_Stage(x.shape[1], side // x.shape[2]) for x in features)
     if stages[0].stride > _COARSE_STRIDE:
         raise InputError(
             f"{fault}its finest features have {stages[0].stride} pixels a cell, too coarse for the"
-            f" edges that refinement by affinities (irn) needs{others}"
+            f" edges that IRN needs{others}"
         )
     if stages[-1].stride <= EDGE_STRIDE:
         raise InputError(
-            f"{fault}refinement by affinities needs a stage with more than {EDGE_STRIDE} pixels a"
+            f"{fault}IRN needs a stage with more than {EDGE_STRIDE} pixels a"
             " cell; use another network, such as resnet50"
         )
     return stages

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -18,7 +18,8 @@ from esol.networks.dilation import dilate
 from esol.networks.downloads import announce_timm, hub_folder, refuse
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.levels import PREFERRED, Levels, OneSizeError, OutOfReachError, find_levels
-from esol.networks.pretrained import classifier_prefixes, normalisation_of
+from esol.networks.pretrained import classifier_prefixes, normalisation_of, without_weights
+from esol.networks.weights import NAMED
 from esol.settings import BackboneSettings
 from esol.settings.inputs import STRIDES
 
@@ -74,7 +75,12 @@ class Backbone(nn.Module):
             self._levels = levels = _levels(settings, keys, side, refusal)
             network, self.channels = levels.network, levels.channels
             self.stride, self.side = levels.stride, levels.side
-        if settings.weights not in ("imagenet", "none"):
+        if settings.final_norm != "auto" and not (self._levels and self._levels.is_last):
+            raise InputError(
+                f"backbone.final_norm = {settings.final_norm}: {settings.name} has no norm after"
+                " the features that are read; set it to auto"
+            )
+        if settings.weights not in NAMED:
             _load(network, settings, keys)
         self.network = network
         forward: Any = self._levels.features if self._levels else network.forward_features
@@ -85,9 +91,7 @@ class Backbone(nn.Module):
     @classmethod
     def fixed(cls, settings: BackboneSettings, side: int = 0) -> Self:
         """Backbone with nothing that learns and random weights, to load trained ones into."""
-        normalised = asdict(normalisation_of(settings))
-        fixed = replace(settings, weights="none", learn=(), norm="frozen", **normalised)
-        return cls(fixed, side=side)
+        return cls(replace(without_weights(settings), learn=(), norm="frozen"), side=side)
 
     def _freeze_all_but(self, learn: tuple[str, ...], keys: Keys) -> None:
         names = [name for name, _ in self.network.named_parameters()]

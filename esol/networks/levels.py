@@ -67,6 +67,11 @@ class Levels:
     side: int
 
     @property
+    def is_last(self) -> bool:
+        """Whether it is the network's last level, after which its last norm comes."""
+        return self.index == len(self.network.feature_info) - 1
+
+    @property
     def stride(self) -> int:
         """Of the level that is read."""
         return self.strides[self.index]

@@ -1,6 +1,7 @@
 """What is known of a network's weights without loading them: normalisation, licence, classifier."""
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ def normalisation_of(settings: BackboneSettings | Segment) -> Normalisation:
         own.mean if settings.mean == "auto" else settings.mean,
         own.std if settings.std == "auto" else settings.std,
     )
+
+
+def without_weights(settings: BackboneSettings) -> BackboneSettings:
+    """For a network that trained weights are loaded into: no others, and the same normalisation."""
+    return replace(settings, weights="none", **asdict(normalisation_of(settings)))
 
 
 def own_normalisation(settings: BackboneSettings | Segment) -> Normalisation:

@@ -24,6 +24,7 @@ from esol.networks.deeplab2 import DeepLabV2
 from esol.networks.downloads import announce, announce_timm, refuse
 from esol.networks.folding import hold_batch_norm
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
+from esol.networks.weights import NAMED
 from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
 
@@ -180,7 +181,7 @@ def _library_network(settings: Segment, labels: int) -> Any:
         raise InputError(f"{parts}: cannot be combined ({reason})") from failure
     if not selectable:
         _check_fixed_stride(settings, int(body.encoder.output_stride))
-    if weights not in ("imagenet", "none"):
+    if weights not in NAMED:
         _load(body.encoder, encoder, Path(weights))
     return body
 

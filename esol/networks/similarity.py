@@ -61,7 +61,8 @@ class CellSimilarity:
         """Affinity of a normalised photo (3, H, W): (n, n), and its grid (h, w) of n cells."""
         images = photo[None].to(next(self.backbone.parameters()).device)
         if not self.of_attention:
-            return self.of_features([x[0] for x in self.backbone.stages(images)[-self.levels :]])
+            earlier = self.backbone.stages(images)[-self.levels : -1] if self.levels > 1 else []
+            return self.of_features([x[0] for x in (*earlier, self.backbone(images))])
         size = cells((photo.shape[-2], photo.shape[-1]), self.backbone.stride)
         # Whole cells: at the size of the photo, the last ones would look beyond its edge.
         whole = resize(images, tuple(n * self.backbone.stride for n in size))

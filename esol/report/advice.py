@@ -91,6 +91,8 @@ def refinement_loses(known: Known) -> Iterator[Advice]:
         return
     made = _miou(measured, "masks")
     simpler = {"crf": "crf"} | ({known.seed_kind: "seeds"} if known.seed_kind else {})
+    if masks.crf and masks.kind in REFINED_MAPS:
+        simpler |= {masks.kind: masks.kind}
     found = [
         (_miou(measured, kind), kind, source)
         for kind, source in simpler.items()
@@ -98,7 +100,7 @@ def refinement_loses(known: Known) -> Iterator[Advice]:
     ]
     best, kind, source = max(found, default=(0.0, "", ""))
     if best - made > _LOSS:
-        at = _threshold(measured, known.seed_kind)
+        at = _threshold(measured, kind if kind in REFINED_MAPS else known.seed_kind)
         yield Advice(
             f"Make the masks in a simpler way: masks.source {source}, masks.threshold {at:g}",
             f"on {name} the masks have mIoU {100 * made:.1f}, but {named(kind)} had"

@@ -7,6 +7,7 @@ from pathlib import Path
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.networks.pretrained import notes
+from esol.networks.weights import NAMED
 from esol.report.summary import write_report
 from esol.runs.folder import DESCRIPTION, SETTINGS, RunFolder
 from esol.runs.plan import Plan
@@ -154,7 +155,7 @@ def _from_anywhere(settings: Settings) -> Settings:
     """The settings, with files of weights found from any current folder."""
 
     def path(weights: str) -> str:
-        return weights if weights in ("imagenet", "none") else str(Path(weights).resolve())
+        return weights if weights in NAMED else str(Path(weights).resolve())
 
     backbone, segment = settings.backbone, settings.segment
     return replace(

@@ -1,7 +1,6 @@
 """Networks of the stages: create them, train them, load trained ones."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from esol.maps.localize import Network
 from esol.method.classifier import Classifier, Head
 from esol.method.localizer import Localizer
 from esol.networks.backbone import Backbone
+from esol.networks.pretrained import without_weights
 from esol.networks.weights import load_weights, save_weights
 from esol.peers.drs import RefinedClassifier, SuppressedClassifier
 from esol.peers.eps import SaliencyClassifier
@@ -66,7 +66,7 @@ def new_peer(
         fixed: nothing of its backbone learns, and its weights are still to be loaded.
         loaded: its weights are still to be loaded, so it needs no initial ones.
     """
-    initial = replace(settings.backbone, weights="none") if loaded else settings.backbone
+    initial = without_weights(settings.backbone) if loaded else settings.backbone
     side = settings.input.one_side
     backbone = Backbone.fixed(initial, side) if fixed else Backbone(initial, side=side)
     head = Head(backbone.channels, classes + (kind == "eps"), settings.head)

@@ -115,7 +115,7 @@ def try_networks(settings: Settings, classes: int) -> str:
             side = settings.input.size
             assert isinstance(network.backbone, Backbone)
             height, width = _shown(network.backbone, side, "input.size", backbone.name)[-2:]
-            what = f"{backbone.name}, stride {backbone.stride}, {side} x {side} pixels"
+            what = f"{backbone.name}, stride {network.backbone.stride}, {side} x {side} pixels"
             cells = f"{height} x {width} cells"
             told["maps"] = f"{what} ({cells}), {_weights(backbone.weights)}"
     return "; ".join(f"{name}: {what}" for name, what in told.items())
