@@ -63,6 +63,21 @@ def test_a_folder_that_timm_wrote_is_read(name, stride, safe, tmp_path, asked):
     assert asked == []
 
 
+def test_it_must_be_clear_which_file_of_a_folder_is_loaded(tmp_path):
+    source = published(tmp_path, "test_resnet", safe=False)
+    name = f"local-dir:{tmp_path}"
+    (tmp_path / "training_args.bin").write_bytes(b"x")
+    assert_same(read(name, 8), source)
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "best.pth.tar")
+    with pytest.raises(InputError, match=r"best\.pth\.tar and training_args\.bin lie there"):
+        read(name, 8)
+    (tmp_path / "training_args.bin").unlink()
+    assert_same(read(name, 8), source)
+    (tmp_path / "best.pth.tar").unlink()
+    with pytest.raises(InputError, match=r"name = 'local-dir:.*no weights lie in"):
+        read(name, 8)
+
+
 @pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
 def test_a_published_network_that_is_here_needs_no_hub(revision, tmp_path, asked):
     repository = tmp_path / "hub" / "models--someone--net"

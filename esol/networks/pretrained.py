@@ -7,7 +7,8 @@ from typing import Any
 import timm
 
 from esol.data.transforms import IMAGENET, Normalisation
-from esol.networks.downloads import hub_folder
+from esol.errors import is_shortage
+from esol.networks.published import published
 from esol.settings import BackboneSettings, Segment, Settings
 
 _HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -31,13 +32,13 @@ def pretrained_config(name: str) -> dict[str, Any]:
     local-dir:FOLDER it is the file config.json there.
     """
     try:
-        source, model = timm.models.parse_model_name(name)
-        if source:
-            folder = hub_folder(model, weights=False) if source == "hf-hub" else model
-            return dict(timm.models._hub.load_model_config_from_path(folder)[0])
+        if (found := published(name, weights=False)) is not None:
+            return dict(timm.models._hub.load_model_config_from_path(found.folder)[0])
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    # Making the network refuses what there is not: a tag, a folder, a repository.
-    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError):
+    # Making the network refuses what there is not: a tag, a folder, a repository, a description.
+    except Exception as error:
+        if is_shortage(error):
+            raise
         return {}
     return config.to_dict() if config else {}
 
