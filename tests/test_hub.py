@@ -1,5 +1,6 @@
 """Networks that somebody published: hf-hub:OWNER/NAME and local-dir:FOLDER, as timm writes them."""
 
+import json
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -13,6 +14,7 @@ from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.networks import downloads
 from esol.networks.backbone import Backbone
+from esol.networks.pretrained import classifier_prefixes
 from esol.networks.segmenter import Segmenter
 from esol.settings import BackboneSettings, Segment
 
@@ -109,3 +111,56 @@ def test_an_encoder_is_none_of_these(network, encoder, asked):
     with pytest.raises(InputError, match=r"no such encoder; hf-hub: and local-dir: are for"):
         Segmenter(Segment(network, encoder, weights="none"), 3)
     assert asked == []
+
+
+def described(**changes: object) -> str:
+    numbers = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "num_classes": 5}
+    return json.dumps({"architecture": "test_resnet", "pretrained_cfg": {**numbers, **changes}})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{}", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("{", "cannot be read"),
+        ("[" * 99_999, "cannot be read"),
+        ('{"architecture": 5}', "cannot be read"),
+        ('{"architecture": "magic"}', "cannot be read"),
+        ('{"architecture": "test_resnet", "pretrained_cfg": []}', "cannot be read"),
+        ('{"architecture": "test_resnet", "model_args": [1]}', "cannot be read"),
+        ('{"architecture": "test_resnet", "model_args": {"block": "x"}}', "cannot be read"),
+        (described(magic=1), "cannot be read"),
+        (described(mean=5), "mean in its config.json is 5, but must be three numbers from 0 to 1"),
+        (described(mean=[0.5]), "mean in its config.json"),
+        (described(mean=["a", 0, 0]), "mean in its config.json"),
+        (described(mean=[10**400, 0, 0]), "mean in its config.json"),
+        (described(std=[0, 0, 0]), "std in its config.json is .0, 0, 0., but must be three"),
+        (described(std=[float("nan")] * 3), "std in its config.json"),
+    ],
+)
+@pytest.mark.parametrize("weights", ["imagenet", "mine.safetensors"])
+def test_a_damaged_description_is_refused_in_a_line(config, message, weights, tmp_path):
+    published(tmp_path, "test_resnet", safe=True)
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match=rf"^backbone\.name = 'local-dir:.*{message}.*; ") as error:
+        read(f"local-dir:{tmp_path}", 8, weights)
+    assert "\n" not in str(error.value)
+    classifier_prefixes(f"local-dir:{tmp_path}")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize("size", [0, 99, -999])
+def test_damaged_weights_of_a_folder_are_refused_in_a_line(safe, size, tmp_path):
+    published(tmp_path, "test_resnet", safe=safe)
+    file = tmp_path / ("model.safetensors" if safe else "pytorch_model.bin")
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(InputError, match=rf"^backbone\.weights: .*{file.name} .*; give ") as error:
+        read(f"local-dir:{tmp_path}", 8)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("classifier", [5, ["fc", 5], {"a": 1}, None])
+def test_a_classifier_that_is_no_name_is_none(classifier, tmp_path):
+    (tmp_path / "config.json").write_text(described(classifier=classifier))
+    assert read(f"local-dir:{tmp_path}", 8, "none").channels
