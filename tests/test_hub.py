@@ -1,6 +1,7 @@
 """Networks that somebody published: hf-hub:OWNER/NAME and local-dir:FOLDER, as timm writes them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -8,12 +9,14 @@ import pytest
 import timm
 import torch
 from httpx2 import ConnectError
+from safetensors.torch import save_file
 
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.networks import downloads
 from esol.networks.backbone import Backbone
+from esol.networks.identity import network_identity
 from esol.networks.pretrained import classifier_prefixes
 from esol.networks.segmenter import Segmenter
 from esol.settings import BackboneSettings, Segment
@@ -164,3 +167,68 @@ def test_damaged_weights_of_a_folder_are_refused_in_a_line(safe, size, tmp_path)
 def test_a_classifier_that_is_no_name_is_none(classifier, tmp_path):
     (tmp_path / "config.json").write_text(described(classifier=classifier))
     assert read(f"local-dir:{tmp_path}", 8, "none").channels
+
+
+def identity(name: str, weights: str = "imagenet") -> dict[str, object]:
+    settings = BackboneSettings(name=name, weights=weights, stride=8)
+    return network_identity(settings, "backbone")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_identity_of_a_folder_is_that_of_what_is_read_of_it(safe, tmp_path, monkeypatch):
+    published(tmp_path / "net", "test_resnet", safe=safe)
+    name = f"local-dir:{tmp_path / 'net'}"
+    own = tmp_path / "mine.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), own)
+    choices = ("imagenet", "none", str(own))
+    before = [identity(name, weights) for weights in choices]
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree("net", "copy")
+    (tmp_path / "net" / "training_args.bin").write_bytes(b"x")
+    (tmp_path / "net" / "notes.json").write_text("{}")
+    for other in ("local-dir:net", "local-dir:./net/", "Local_Dir:copy"):
+        assert [identity(other, weights) for weights in choices] == before
+    file = tmp_path / "net" / ("model.safetensors" if safe else "pytorch_model.bin")
+    published(tmp_path / "net", "test_resnet", safe=safe)
+    after = [identity(name, weights) for weights in choices]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True, True]
+    # As the file is loaded under any name that timm knows.
+    file.rename(file.with_name("best.pth.tar"))
+    (tmp_path / "net" / "training_args.bin").unlink()
+    assert identity(name) == after[0]
+    config = tmp_path / "net" / "config.json"
+    config.write_text(config.read_text().replace("0.1", "0.15"))
+    assert all(identity(name, w) != a for w, a in zip(choices, after, strict=True))
+    with pytest.raises(InputError, match=r"backbone\.name = 'local-dir:nowhere': cannot be read"):
+        identity("local-dir:nowhere", "none")
+
+
+def test_the_identity_of_a_network_of_the_hub_has_its_commit(tmp_path, asked):
+    repository = tmp_path / "hub" / "models--someone--net"
+    (repository / "refs").mkdir(parents=True)
+    found = []
+    for commit in (COMMIT, COMMIT[::-1]):
+        published(repository / "snapshots" / commit, "test_resnet", safe=True)
+        (repository / "refs" / "main").write_text(commit)
+        downloads._hub_folder.cache_clear()
+        same = [identity(f"hf-hub:someone/net{at}") for at in ("", "@main", f"@{commit}")]
+        assert same == [same[0]] * 3
+        assert same[0]["name"] == f"hf-hub:someone/net@{commit}"
+        found.append(same[0])
+    assert found[0] != found[1]
+    assert asked == []
+
+
+def test_a_run_finds_the_folder_of_its_network_from_any_folder(tmp_path, monkeypatch):
+    write_synthetic(tmp_path / "photos", photos=8, size=64, seed=0)
+    published(tmp_path / "net", "test_resnet", safe=True)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--backbone.name=local-dir:net", "--backbone.weights=imagenet", "--until=classify"]
+    assert main(["run", SMOKE, "photos", "out", *flags]) == 0
+    manifest = tmp_path / "out" / "01-classify" / "manifest.json"
+    before = manifest.stat().st_mtime_ns
+    monkeypatch.chdir(tmp_path / "photos")
+    assert main(["run", str(tmp_path / "out"), "--until=classify"]) == 0
+    assert manifest.stat().st_mtime_ns == before
+    (tmp_path / "out" / "01-classify" / "manifest.json").unlink()
+    assert main(["run", str(tmp_path / "out"), "--until=classify"]) == 0
