@@ -164,6 +164,17 @@ def test_position_embeddings_of_another_size_are_resampled_by_timm(tmp_path, cap
     assert "its names or position embeddings converted by timm" in caplog.text
 
 
+def test_what_is_not_needed_may_be_anything(tmp_path):
+    content: dict[str, object] = {"state_dict": reference(), "best": torch.ones(2) * 1j}
+    content["state_dict"]["bn1.num_batches_tracked"] = torch.zeros(5)
+    content["state_dict"]["fc.weight"] = torch.ones(2, 2).to_sparse()
+    content["trainer"] = {"of": content}
+    torch.save(content, tmp_path / "w.pth")
+    loaded = backbone(weights=str(tmp_path / "w.pth")).network.state_dict()
+    assert torch.equal(loaded["bn1.weight"], reference()["bn1.weight"])
+    assert loaded["bn1.num_batches_tracked"] == 0
+
+
 class Runs:
     """Unpickling one would write a file."""
 
@@ -193,6 +204,11 @@ def test_what_a_file_holds_besides_tensors_is_not_executed(tmp_path, monkeypatch
         ({"bn1.weight": None}, r"first that does not, bn1\.weight, is \(32,\) in the network and"
          " nothing in the file; give"),
         ({"bn1.weight": torch.zeros(5)}, r"and \(5,\) in the file"),
+        ({"bn1.weight": torch.ones(32).to_sparse()}, r"and not dense \(torch.sparse_coo\) in the"),
+        ({"bn1.weight": torch.ones(32, device="meta")}, r"and without numbers \(meta\) in"),
+        ({"bn1.weight": torch.ones(32) * 1j}, r"and torch.complex64 in the file"),
+        ({"bn1.weight": torch.ones(32).to(torch.float8_e4m3fn)}, r"and torch.float8_e4m3fn in the"),
+        ({"bn1.weight": torch.ones(32).to(torch.int8)}, r"and torch.int8 in the file"),
     ],
 )  # fmt: skip
 def test_the_first_tensor_that_does_not_fit_is_named(changes, message, tmp_path):
