@@ -124,6 +124,10 @@ CHECKPOINTS = {
         "teacher": {**renamed("backbone."), "head.mlp.0.weight": torch.zeros(2)},
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
     },
+    "flat": lambda: {
+        **renamed("student.backbone.", by=1),
+        **renamed("teacher.backbone."),
+    },
     "averaged": lambda: {"state_dict": renamed("", by=1), "state_dict_ema": renamed("")},
     "half": lambda: {k: v.half() if v.is_floating_point() else v for k, v in reference().items()},
 }
@@ -136,7 +140,7 @@ def test_files_of_other_programs_are_read_as_they_are(kind, write, tmp_path, cap
     content, path = CHECKPOINTS[kind](), tmp_path / "mine's.bin"
     if write == "safetensors":
         groups = [part for part in (content, *content.values()) if isinstance(part, dict)]
-        tensors = groups[-1 if kind == "averaged" else 0 if kind in ("bare", "half") else 1]
+        tensors = groups[-1 if kind == "averaged" else 0 if kind in ("bare", "half", "flat") else 1]
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path)
         if kind == "self-distilled":
             return
@@ -151,6 +155,12 @@ def test_files_of_other_programs_are_read_as_they_are(kind, write, tmp_path, cap
         assert (
             "its tensors under 'teacher'; 1 tensor is not used, of no part of test_resnet: head"
             in (caplog.text)
+        )
+
+    if kind == "flat":
+        assert (
+            "its tensors under 'teacher.backbone.', while those under 'student.backbone.' fit as"
+            in caplog.text
         )
 
 

@@ -78,6 +78,9 @@ def read_checkpoint(path: Path, wanted: Wanted) -> State:
     choices = [(name, _bared(state, wanted)) for name, state in groups]
     name, state = max(choices, key=lambda choice: (wanted.fitting(choice[1]), _rank(choice[0])))
     notes = [f"its tensors under {name!r}"] if len(choices) > 1 and name else []
+    start, others = _beginning(dict(groups)[name], wanted)
+    if others:
+        notes.append(f"its tensors under {start!r}, while those under {others[0]!r} fit as well")
     if wanted.fitting(state) < len(wanted.tensors):
         before, state = state, _converted(state, dict(groups)[name], wanted)
         if state is not before:
@@ -160,19 +163,29 @@ def _groups(content: Any) -> Iterator[tuple[str, State]]:
 
 
 def _rank(name: str) -> int:
-    """Of groups that fit alike: means over the steps before others, a student last."""
+    """Of groups or beginnings that fit alike: means over the steps before others, students last."""
     return 1 if "ema" in name or "teacher" in name else -1 if "student" in name else 0
 
 
-def _bared(state: State, wanted: Wanted) -> State:
-    """A state without what the names of most fitting tensors begin with."""
+def _beginning(state: State, wanted: Wanted) -> tuple[str, list[str]]:
+    """What the names of most fitting tensors begin with, and those of as many other tensors."""
     starts = Counter(
         name[: len(name) - len(end)]
         for name in state
         for end in _ends(name)
         if wanted.renamed(end) in wanted.tensors
     )
-    start = max(starts, key=lambda start: (starts[start], -len(start)), default="")
+    start = max(starts, key=lambda start: (starts[start], _rank(start), -len(start)), default="")
+    alike = [other for other in starts if starts[other] == starts[start]]
+    # One that begins with the other is of the same tensors.
+    return start, [
+        other for other in alike if not (other.startswith(start) or start.startswith(other))
+    ]
+
+
+def _bared(state: State, wanted: Wanted) -> State:
+    """A state without what the names of most fitting tensors begin with."""
+    start, _ = _beginning(state, wanted)
     hidden = {name: value for name, value in state.items() if name.startswith(start)}
     others = {name: value for name, value in state.items() if name not in hidden}
     return others | {wanted.renamed(name[len(start) :]): value for name, value in hidden.items()}
