@@ -232,3 +232,18 @@ def test_a_run_finds_the_folder_of_its_network_from_any_folder(tmp_path, monkeyp
     assert manifest.stat().st_mtime_ns == before
     (tmp_path / "out" / "01-classify" / "manifest.json").unlink()
     assert main(["run", str(tmp_path / "out"), "--until=classify"]) == 0
+
+
+def test_levels_that_are_not_needed_are_no_news(tmp_path, caplog):
+    caplog.set_level("INFO")
+    arguments = {"depths": (1, 1, 1, 1), "embed_dim": 16, "num_heads": (1, 1, 1, 1)}
+    network = timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, **arguments)
+    timm.models.save_for_hf(network, str(tmp_path), model_args=arguments, safe_serialization=True)
+    name = f"local-dir:{tmp_path}"
+    assert read(name, 16).channels == 64
+    assert "not used" not in caplog.text
+    state = {**network.state_dict(), "layers.9.more": torch.ones(1)}
+    save_file(state, tmp_path / "mine.safetensors")
+    assert read(name, 16, str(tmp_path / "mine.safetensors")).stride == 16
+    assert "1 tensor is not used, of no part of local-dir:" in caplog.text
+    assert caplog.text.count("layers.9.more") == 1

@@ -1,5 +1,6 @@
 """Feature extractors from timm at any output stride, with weights by name or from a file."""
 
+import functools
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -314,14 +315,21 @@ def _file_of(settings: BackboneSettings, keys: Keys) -> Path | None:
 
 
 def _load(network: nn.Module, settings: BackboneSettings, keys: Keys, file: Path) -> None:
-    """Load a file, which may have the classifier's parameters too."""
+    """Load a file, which may have the classifier's parameters too, and those of later levels."""
     classifier = classifier_prefixes(settings.name)
+
+    @functools.cache
+    def pruned() -> set[str]:
+        """Names of the whole network, of which what comes after a level is left out."""
+        with torch.device("meta"):
+            return set(_make(replace(settings, weights="none"), keys)().state_dict())
+
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     wanted = Wanted(
         settings.name,
         keys.weights,
         network.state_dict(),
-        lambda name: name.startswith(classifier),
+        lambda name: name.startswith(classifier) or name in pruned(),
         converted=convert and (lambda state: convert(state, network)),
     )
     # Of what is not in the file, all was checked.
