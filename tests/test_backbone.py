@@ -127,6 +127,10 @@ CHECKPOINTS = {
         "teacher": {**renamed("backbone."), "head.mlp.0.weight": torch.zeros(2)},
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
     },
+    "flat": lambda: {
+        **renamed("student.backbone.", by=1),
+        **renamed("teacher.backbone."),
+    },
     "averaged": lambda: {"state_dict": renamed("", by=1), "state_dict_ema": renamed("")},
     "half": lambda: {k: v.half() if v.is_floating_point() else v for k, v in reference().items()},
 }
@@ -139,7 +143,7 @@ def test_files_of_other_programs_are_read_as_they_are(kind, write, tmp_path, cap
     content, path = CHECKPOINTS[kind](), tmp_path / "mine's.bin"
     if write == "safetensors":
         groups = [part for part in (content, *content.values()) if isinstance(part, dict)]
-        tensors = groups[-1 if kind == "averaged" else 0 if kind in ("bare", "half") else 1]
+        tensors = groups[-1 if kind == "averaged" else 0 if kind in ("bare", "half", "flat") else 1]
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path)
         if kind == "self-distilled":
             return
@@ -156,6 +160,12 @@ def test_files_of_other_programs_are_read_as_they_are(kind, write, tmp_path, cap
             in (caplog.text)
         )
 
+    if kind == "flat":
+        assert (
+            "its tensors under 'teacher.backbone.', while those under 'student.backbone.' fit as"
+            in caplog.text
+        )
+
 
 def test_position_embeddings_of_another_size_are_resampled_by_timm(tmp_path, caplog):
     caplog.set_level("INFO")
@@ -165,6 +175,17 @@ def test_position_embeddings_of_another_size_are_resampled_by_timm(tmp_path, cap
     assert loaded.pos_embed.shape == timm.create_model("test_vit").pos_embed.shape
     assert torch.equal(loaded.blocks[0].attn.qkv.weight, source.blocks[0].attn.qkv.weight)
     assert "its names or position embeddings converted by timm" in caplog.text
+
+
+def test_what_is_not_needed_may_be_anything(tmp_path):
+    content: dict[str, object] = {"state_dict": reference(), "best": torch.ones(2) * 1j}
+    content["state_dict"]["bn1.num_batches_tracked"] = torch.zeros(5)
+    content["state_dict"]["fc.weight"] = torch.ones(2, 2).to_sparse()
+    content["trainer"] = {"of": content}
+    torch.save(content, tmp_path / "w.pth")
+    loaded = backbone(weights=str(tmp_path / "w.pth")).network.state_dict()
+    assert torch.equal(loaded["bn1.weight"], reference()["bn1.weight"])
+    assert loaded["bn1.num_batches_tracked"] == 0
 
 
 class Runs:
@@ -196,6 +217,11 @@ def test_what_a_file_holds_besides_tensors_is_not_executed(tmp_path, monkeypatch
         ({"bn1.weight": None}, r"first that does not, bn1\.weight, is \(32,\) in the network and"
          " nothing in the file; give"),
         ({"bn1.weight": torch.zeros(5)}, r"and \(5,\) in the file"),
+        ({"bn1.weight": torch.ones(32).to_sparse()}, r"and not dense \(torch.sparse_coo\) in the"),
+        ({"bn1.weight": torch.ones(32, device="meta")}, r"and without numbers \(meta\) in"),
+        ({"bn1.weight": torch.ones(32) * 1j}, r"and torch.complex64 in the file"),
+        ({"bn1.weight": torch.ones(32).to(torch.float8_e4m3fn)}, r"and torch.float8_e4m3fn in the"),
+        ({"bn1.weight": torch.ones(32).to(torch.int8)}, r"and torch.int8 in the file"),
     ],
 )  # fmt: skip
 def test_the_first_tensor_that_does_not_fit_is_named(changes, message, tmp_path):

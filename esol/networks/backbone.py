@@ -1,5 +1,6 @@
 """Feature extractors from timm at any output stride, with weights by name or from a file."""
 
+import functools
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.dilation import dilate
-from esol.networks.downloads import announce_timm, hub_folder, refuse
+from esol.networks.downloads import announce_timm, refuse
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
 from esol.networks.levels import PREFERRED, Levels, OneSizeError, OutOfReachError, find_levels
 from esol.networks.pretrained import classifier_prefixes, normalisation_of, without_weights
+from esol.networks.published import published, unreadable
 from esol.networks.weights import NAMED
 from esol.settings import BackboneSettings
 from esol.settings.inputs import STRIDES
@@ -80,8 +82,8 @@ class Backbone(nn.Module):
                 f"backbone.final_norm = {settings.final_norm}: {settings.name} has no norm after"
                 " the features that are read; set it to auto"
             )
-        if settings.weights not in NAMED:
-            _load(network, settings, keys)
+        if (file := _file_of(settings, keys)) is not None:
+            _load(network, settings, keys, file)
         self.network = network
         forward: Any = self._levels.features if self._levels else network.forward_features
         self._forward: Callable[[Tensor], Tensor] = forward
@@ -178,7 +180,7 @@ class _NoMapError(InputError):
 
 
 def _make(settings: BackboneSettings, keys: Keys) -> Callable[..., nn.Module]:
-    """How timm makes the network, without its classifier.
+    """How timm makes the network, without its classifier; with weights where they are its own.
 
     Raises:
         InputError: timm has no such network.
@@ -192,20 +194,13 @@ def _make(settings: BackboneSettings, keys: Keys) -> Callable[..., nn.Module]:
     if pretrained:
         announce_timm(name, keys.weights)
     try:
-        source, there = timm.models.parse_model_name(name)
-        if source == "hf-hub":
-            name = f"local-dir:{hub_folder(there, weights=pretrained)}"
-    except (OSError, ValueError, AssertionError) as error:
-        raise _unreadable(settings.name, keys.name, error) from error
+        found = published(name, weights=pretrained)
+    except (OSError, ValueError) as error:
+        raise unreadable(name, keys.name, error) from error
+    if found is not None:
+        # Some versions of timm execute what a file of weights holds: see _file_of.
+        name, pretrained = f"local-dir:{found.folder}", False
     return partial(timm.create_model, name, pretrained=pretrained, num_classes=0)
-
-
-def _unreadable(name: str, key: str, error: Exception) -> InputError:
-    """For a network of the Hub or of a folder."""
-    return InputError(
-        f"{key} = {name!r}: cannot be read ({one_line(error, lines=1, length=200)}); give"
-        " hf-hub:OWNER/NAME, or local-dir:FOLDER of what timm's push_to_hf_hub or save_for_hf wrote"
-    )
 
 
 def _create(settings: BackboneSettings, keys: Keys, stride: int) -> nn.Module:
@@ -216,11 +211,13 @@ def _create(settings: BackboneSettings, keys: Keys, stride: int) -> nn.Module:
             with suppress(TypeError, AssertionError):
                 return make(**arguments)
         return make()  # with the network's own stride, and a classifier that cannot be left out
-    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+    except Exception as error:
         if is_shortage(error):
             raise
-        if ":" in name:
-            raise _unreadable(name, keys.name, error) from error
+        if ":" in name:  # a damaged description may raise anything
+            raise unreadable(name, keys.name, error) from error
+        if not isinstance(error, OSError | RuntimeError | ValueError | TypeError | AssertionError):
+            raise
         reason = one_line(error, lines=1, length=200)
         if settings.weights != "imagenet" or isinstance(error, TypeError | AssertionError):
             raise InputError(f"{keys.name} = {name!r}: {reason}; {_ADVICE}") from error
@@ -307,19 +304,39 @@ def _shape(network: nn.Module, settings: BackboneSettings, keys: Keys) -> tuple[
     return shape
 
 
-def _load(network: nn.Module, settings: BackboneSettings, keys: Keys) -> None:
-    """Load a file, which may have the classifier's parameters too."""
+def _file_of(settings: BackboneSettings, keys: Keys) -> Path | None:
+    """The file that initial weights are read from; None for random ones and timm's own."""
+    if settings.weights not in NAMED:
+        return Path(settings.weights)
+    if settings.weights == "none":
+        return None
+    try:
+        found = published(settings.name, weights=True)
+        return None if found is None else found.weights()
+    except (OSError, ValueError) as error:
+        raise unreadable(settings.name, keys.name, error) from error
+
+
+def _load(network: nn.Module, settings: BackboneSettings, keys: Keys, file: Path) -> None:
+    """Load a file, which may have the classifier's parameters too, and those of later levels."""
     classifier = classifier_prefixes(settings.name)
+
+    @functools.cache
+    def pruned() -> set[str]:
+        """Names of the whole network, of which what comes after a level is left out."""
+        with torch.device("meta"):
+            return set(_make(replace(settings, weights="none"), keys)().state_dict())
+
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     wanted = Wanted(
         settings.name,
         keys.weights,
         network.state_dict(),
-        lambda name: name.startswith(classifier),
+        lambda name: name.startswith(classifier) or name in pruned(),
         converted=convert and (lambda state: convert(state, network)),
     )
     # Of what is not in the file, all was checked.
-    network.load_state_dict(read_checkpoint(Path(settings.weights), wanted), strict=False)
+    network.load_state_dict(read_checkpoint(file, wanted), strict=False)
 
 
 @torch.no_grad()

@@ -24,6 +24,9 @@ from esol.system.progress import log
 State = dict[str, Tensor]
 """Name -> tensor."""
 
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -46,10 +49,16 @@ class Wanted:
     converted: Callable[[State], State] | None = None
 
     def fitting(self, state: State) -> int:
-        """How many tensors there are with their name and shape."""
-        return sum(
-            name in state and state[name].shape == own.shape for name, own in self.tensors.items()
-        )
+        """How many tensors there are that can be the network's."""
+        return len(self.part(state))
+
+    def part(self, state: State) -> State:
+        """Those tensors."""
+        return {
+            name: state[name]
+            for name, own in self.tensors.items()
+            if name in state and not _fault(own, state[name])
+        }
 
 
 def read_checkpoint(path: Path, wanted: Wanted) -> State:
@@ -69,6 +78,9 @@ def read_checkpoint(path: Path, wanted: Wanted) -> State:
     choices = [(name, _bared(state, wanted)) for name, state in groups]
     name, state = max(choices, key=lambda choice: (wanted.fitting(choice[1]), _rank(choice[0])))
     notes = [f"its tensors under {name!r}"] if len(choices) > 1 and name else []
+    start, others = _beginning(dict(groups)[name], wanted)
+    if others:
+        notes.append(f"its tensors under {start!r}, while those under {others[0]!r} fit as well")
     if wanted.fitting(state) < len(wanted.tensors):
         before, state = state, _converted(state, dict(groups)[name], wanted)
         if state is not before:
@@ -80,7 +92,19 @@ def read_checkpoint(path: Path, wanted: Wanted) -> State:
         notes.append(f"{len(unused)} {are} not used, of no part of {wanted.network}: {unused[0]}")
     if notes:
         _say(f"{wanted.key}: {path}: {'; '.join(notes)}")
-    return {key: state[key] for key in wanted.tensors if key in state}
+    return wanted.part(state)
+
+
+def _fault(own: Tensor, there: Tensor) -> str:
+    """What a file's tensor is that cannot be the network's; "" if it can."""
+    # Quantised numbers mean nothing without their scale; complex ones would lose their half.
+    if there.dtype not in (_FLOATS if own.is_floating_point() else _FLOATS | _WHOLE):
+        return str(there.dtype)
+    if there.is_nested or there.layout != torch.strided:
+        return f"not dense ({there.layout})"
+    if there.is_meta:
+        return "without numbers (meta)"
+    return "" if own.shape == there.shape else str(tuple(there.shape))
 
 
 def _content(path: Path, key: str) -> Any:
@@ -123,31 +147,45 @@ def _of_pytorch(path: Path) -> bool:
         return False
 
 
-def _groups(content: Any, name: str = "") -> Iterator[tuple[str, State]]:
+def _groups(content: Any) -> Iterator[tuple[str, State]]:
     """Named tensors that lie side by side, at any depth."""
-    if not isinstance(content, Mapping):
-        return
-    pairs = {key: value for key, value in content.items() if isinstance(key, str)}
-    if own := {key: value for key, value in pairs.items() if isinstance(value, Tensor)}:
-        yield name, own
-    for key, value in pairs.items():
-        yield from _groups(value, f"{name}.{key}" if name else key)
+    waiting, seen = [("", content)], set()
+    while waiting:
+        name, group = waiting.pop()
+        if not isinstance(group, Mapping) or id(group) in seen:  # it may hold itself
+            continue
+        seen.add(id(group))
+        pairs = {key: value for key, value in group.items() if isinstance(key, str)}
+        if own := {key: value for key, value in pairs.items() if isinstance(value, Tensor)}:
+            yield name, own
+        inner = [(f"{name}.{key}" if name else key, value) for key, value in pairs.items()]
+        waiting += reversed(inner)
 
 
 def _rank(name: str) -> int:
-    """Of groups that fit alike: means over the steps before others, a student last."""
+    """Of groups or beginnings that fit alike: means over the steps before others, students last."""
     return 1 if "ema" in name or "teacher" in name else -1 if "student" in name else 0
 
 
-def _bared(state: State, wanted: Wanted) -> State:
-    """A state without what the names of most fitting tensors begin with."""
+def _beginning(state: State, wanted: Wanted) -> tuple[str, list[str]]:
+    """What the names of most fitting tensors begin with, and those of as many other tensors."""
     starts = Counter(
         name[: len(name) - len(end)]
         for name in state
         for end in _ends(name)
         if wanted.renamed(end) in wanted.tensors
     )
-    start = max(starts, key=lambda start: (starts[start], -len(start)), default="")
+    start = max(starts, key=lambda start: (starts[start], _rank(start), -len(start)), default="")
+    alike = [other for other in starts if starts[other] == starts[start]]
+    # One that begins with the other is of the same tensors.
+    return start, [
+        other for other in alike if not (other.startswith(start) or start.startswith(other))
+    ]
+
+
+def _bared(state: State, wanted: Wanted) -> State:
+    """A state without what the names of most fitting tensors begin with."""
+    start, _ = _beginning(state, wanted)
     hidden = {name: value for name, value in state.items() if name.startswith(start)}
     others = {name: value for name, value in state.items() if name not in hidden}
     return others | {wanted.renamed(name[len(start) :]): value for name, value in hidden.items()}
@@ -175,10 +213,11 @@ def _converted(bared: State, state: State, wanted: Wanted) -> State:
 def _check(path: Path, state: State, wanted: Wanted) -> None:
     """Refuse a file that lacks a tensor, or has one of another shape or with NaN."""
     needed = {k: v for k, v in wanted.tensors.items() if not k.endswith("num_batches_tracked")}
-    fit = [name for name, own in needed.items() if name in state and own.shape == state[name].shape]
+    found = wanted.part(state)
+    fit = [name for name in needed if name in found]
     if len(fit) < len(needed):
-        name = next(name for name in needed if name not in fit)
-        there = f"{tuple(state[name].shape)}" if name in state else "nothing"
+        name = next(name for name in needed if name not in found)
+        there = _fault(needed[name], state[name]) if name in state else "nothing"
         first = "" if fit else f", which begins with {next(iter(state))}"
         raise InputError(
             f"{wanted.key}: {path} does not fit {wanted.network}: {len(fit)} of {len(needed)}"

@@ -2,19 +2,16 @@
 
 import functools
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from esol.data.transforms import IMAGENET
 from esol.networks.backbone import Backbone
-from esol.networks.pretrained import normalisation_of, timm_name
+from esol.networks.pretrained import normalisation_of
+from esol.networks.published import CONFIG, published, unreadable
 from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings, Segment
-
-_OF_NETWORKS = (".json", ".safetensors", ".bin", ".pth", ".pt")
-"""Endings of the files of a network's folder."""
 
 _NUMBERS = ("mean", "std")
 _LATER = {"final_norm": "auto", "power": 1.0}
@@ -27,6 +24,8 @@ def network_identity(
     """A group of settings as identities have it: what its results depend on.
 
     A file of weights is its digest, and a backbone's stride "auto" the number that it stands for.
+    A network of the Hub has the commit in its name; one of a folder is the digests
+    of its description and of the file that is loaded.
     The normalisation is left out where it is ImageNet's, as in the identities of earlier versions,
     which knew no other.
 
@@ -36,7 +35,8 @@ def network_identity(
         side: of a backbone's square inputs, if all have one size, pixels; else 0.
 
     Raises:
-        InputError: no such file of weights, or "auto" of a network that cannot be built.
+        InputError: no such file of weights, or "auto" of a network that cannot be built, or a
+            published network that cannot be had.
     """
     content = {
         name: value
@@ -46,12 +46,26 @@ def network_identity(
     content["weights"] = weights_digest(settings.weights, f"{key}.weights")
     if isinstance(settings, BackboneSettings) and settings.stride == "auto":
         content["stride"] = _own_stride(settings, side)
-    source, _, folder = (timm_name(settings) or "").partition(":")
-    if source == "local-dir" and settings.weights == "imagenet":
-        files = sorted(path for path in Path(folder).glob("*") if path.suffix in _OF_NETWORKS)
-        content["weights"] = {path.name: weights_digest(str(path)) for path in files}
+    if isinstance(settings, BackboneSettings) and ":" in settings.name:
+        content |= _of_published(settings, f"{key}.name")
     used = normalisation_of(settings)
     return content if used == IMAGENET else {**content, **asdict(used)}
+
+
+def _of_published(settings: BackboneSettings, key: str) -> dict[str, str]:
+    """What a published network is: the same wherever its files lie."""
+    try:
+        found = published(settings.name, weights=False)
+        assert found is not None
+        if found.source == "hf-hub":
+            repository = found.place.partition("@")[0]
+            return {"name": f"{found.source}:{repository}@{found.folder.name}"}
+        content = {"name": found.source, CONFIG: weights_digest(str(found.folder / CONFIG))}
+        if settings.weights == "imagenet":
+            content["weights"] = weights_digest(str(found.weights()))
+    except (OSError, ValueError) as error:
+        raise unreadable(settings.name, key, error) from error
+    return content
 
 
 @functools.cache

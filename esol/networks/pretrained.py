@@ -1,6 +1,7 @@
 """What is known of a network's weights without loading them: normalisation, licence, classifier."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import timm
 
 from esol.data.transforms import IMAGENET, Normalisation
-from esol.networks.downloads import hub_folder
+from esol.errors import InputError, is_shortage
+from esol.networks.published import CONFIG, published
 from esol.settings import BackboneSettings, Segment, Settings
+from esol.settings.checks import DEVIATION, MEAN, Rule
 
 _HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _DPN = Normalisation((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
@@ -32,13 +35,13 @@ def pretrained_config(name: str) -> dict[str, Any]:
     local-dir:FOLDER it is the file config.json there.
     """
     try:
-        source, model = timm.models.parse_model_name(name)
-        if source:
-            folder = hub_folder(model, weights=False) if source == "hf-hub" else model
-            return dict(timm.models._hub.load_model_config_from_path(folder)[0])
+        if (found := published(name, weights=False)) is not None:
+            return dict(timm.models._hub.load_model_config_from_path(found.folder)[0])
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    # Making the network refuses what there is not: a tag, a folder, a repository.
-    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError):
+    # Making the network refuses what there is not: a tag, a folder, a repository, a description.
+    except Exception as error:
+        if is_shortage(error):
+            raise
         return {}
     return config.to_dict() if config else {}
 
@@ -61,7 +64,11 @@ def without_weights(settings: BackboneSettings) -> BackboneSettings:
 
 
 def own_normalisation(settings: BackboneSettings | Segment) -> Normalisation:
-    """What a network's pre-trained weights were learned with."""
+    """What a network's pre-trained weights were learned with.
+
+    Raises:
+        InputError: a published network's description says what no normalisation can be.
+    """
     name = timm_name(settings)
     if name is None:
         assert isinstance(settings, Segment)
@@ -70,8 +77,25 @@ def own_normalisation(settings: BackboneSettings | Segment) -> Normalisation:
         )
         return next(near, IMAGENET)
     config = pretrained_config(name)
-    parts = (config.get(key, getattr(IMAGENET, key)) for key in ("mean", "std"))
-    return Normalisation(*(tuple(float(number) for number in part) for part in parts))
+    return Normalisation(
+        _numbers(config, "mean", MEAN, name), _numbers(config, "std", DEVIATION, name)
+    )
+
+
+def _numbers(config: dict[str, Any], key: str, rule: Rule, name: str) -> tuple[float, ...]:
+    """The mean or the deviation in a description, ImageNet's where it says nothing."""
+    said = config.get(key)
+    if said is None:
+        said = getattr(IMAGENET, key)
+    with suppress(TypeError, ValueError, OverflowError):
+        numbers = tuple(float(number) for number in said)
+        if rule.test(numbers):
+            return numbers
+    wanted = rule.text.removeprefix("auto, or ")
+    raise InputError(
+        f"backbone.name = {name!r}: {key} in its {CONFIG} is {str(said)[:80]}, but must be"
+        f" {wanted}; correct it there, or take another network"
+    )
 
 
 def notes(settings: Settings) -> list[str]:
@@ -146,4 +170,5 @@ def timm_name(settings: BackboneSettings | Segment) -> str | None:
 def classifier_prefixes(name: str) -> tuple[str, ...]:
     """Prefixes of the classifier's parameters in timm's network ``name``."""
     layers = pretrained_config(name).get("classifier") or "classifier"
-    return tuple(f"{layer}." for layer in ((layers,) if isinstance(layers, str) else layers))
+    names = layers if isinstance(layers, list | tuple) else (layers,)
+    return tuple(f"{layer}." for layer in names)

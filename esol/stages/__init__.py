@@ -7,6 +7,7 @@ from pathlib import Path
 from esol.data import open_dataset
 from esol.errors import InputError
 from esol.networks.pretrained import notes
+from esol.networks.published import source_of
 from esol.networks.weights import NAMED
 from esol.report.summary import write_report
 from esol.runs.folder import DESCRIPTION, SETTINGS, RunFolder
@@ -152,15 +153,19 @@ def _describe(job: Job, data: Path | str) -> None:
 
 
 def _from_anywhere(settings: Settings) -> Settings:
-    """The settings, with files of weights found from any current folder."""
+    """The settings, with files of weights and networks' folders found from any current folder."""
 
     def path(weights: str) -> str:
         return weights if weights in NAMED else str(Path(weights).resolve())
 
+    def name(backbone: str) -> str:
+        source, place = source_of(backbone) or ("", "")
+        return f"{source}:{Path(place).resolve()}" if source == "local-dir" else backbone
+
     backbone, segment = settings.backbone, settings.segment
     return replace(
         settings,
-        backbone=replace(backbone, weights=path(backbone.weights)),
+        backbone=replace(backbone, name=name(backbone.name), weights=path(backbone.weights)),
         segment=replace(segment, weights=path(segment.weights)),
     )
 

@@ -7,10 +7,13 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -19,10 +22,13 @@ from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
 from esol.maps.files import load_maps, save_maps
+from esol.networks import downloads
+from esol.networks.backbone import Backbone
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.weights import load_weights
 from esol.predict.bundle import BUNDLE, load_bundle
 from esol.runs.folder import RunFolder
+from esol.settings import BackboneSettings
 from esol.settings.load import load_settings
 from esol.stages import run
 from esol.training.features import FeatureCache
@@ -90,6 +96,32 @@ def test_weights_and_models(form, marker, tmp_path):
     ):
         with pytest.raises(InputError, match=r"bomb\.safetensors"):
             load()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch", "torch, old"])
+@pytest.mark.parametrize("source", ["local-dir", "hf-hub"])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_published_networks(source, form, stride, marker, tmp_path, monkeypatch):
+    """Timm 1.0.21 trusts the pickles of a folder; newer versions are made to do it, too."""
+    trusting = partial(timm.models._hub.load_state_dict_from_path, weights_only=False)
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_path", trusting)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--someone--net" / "snapshots" / commit
+    network = timm.create_model("test_resnet" if stride == 8 else "test_vit", num_classes=5)
+    timm.models.save_for_hf(network, str(folder), safe_serialization=True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    downloads._hub_folder.cache_clear()
+    name = f"local-dir:{folder}" if source == "local-dir" else f"hf-hub:someone/net@{commit}"
+    settings = BackboneSettings(name=name, weights="imagenet", stride=stride, learn=())
+    for bomb in ("pytorch_model.bin", "net.pth.tar"):
+        FORMS[form](Bomb(marker), folder / bomb)
+    Backbone(settings)
+    (folder / "model.safetensors").unlink()
+    for bomb in ("pytorch_model.bin", "net.pth.tar"):
+        with pytest.raises(InputError, match=f"{bomb} holds more than tensors"):
+            Backbone(settings)
+        (folder / bomb).unlink()
     assert not marker.exists()
 
 
