@@ -127,7 +127,7 @@ class Similarity:
     """The last so many layers' attention, or levels' features, are averaged; 0: 8 layers of
     attention, 1 level of features."""
 
-    beta: Annotated[float, POSITIVE] = 8.0
+    beta: Annotated[float, POSITIVE] = 2.0
     """features: exponent of the cosine."""
 
     reach: Annotated[float, NOT_NEGATIVE] = 0.0
@@ -138,10 +138,10 @@ class Similarity:
     """A map starts only from the boxes around what exceeds this share of its maximum; 0: from
     everywhere."""
 
-    power: Annotated[float, POSITIVE] = 2.0
-    """The maps are raised to this power first."""
+    power: Annotated[float, POSITIVE] = 4.0
+    """The maps are raised to this power first: they start from what is surest."""
 
-    steps: Annotated[int, NOT_NEGATIVE] = 2
+    steps: Annotated[int, NOT_NEGATIVE] = 1
     """Steps from cell to cell."""
 
 
