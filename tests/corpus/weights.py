@@ -1,5 +1,6 @@
 """Weights: of backbones and encoders, and model files of our own."""
 
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -38,6 +39,15 @@ def pickled() -> bytes:
     return pickle.dumps({"weight": [1.0, 2.0]})
 
 
+def of_pytorch(**values: Tensor) -> bytes:
+    """A file of torch.save that holds itself, with other values of some layers."""
+    state = {**network(), **{name.replace("__", "."): value for name, value in values.items()}}
+    content: dict[str, Any] = {"state_dict": state, "step": 3}
+    content["trainer"] = content
+    torch.save(content, stream := io.BytesIO())
+    return stream.getvalue()
+
+
 HUGE = (2**60).to_bytes(8, "little") + b"{}"
 MAKES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a pickle": (pickled, "give other weights"),
@@ -55,6 +65,8 @@ MAKES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: changed(bn1__weight=torch.ones(5)),
         "does not fit test_resnet",
     ),
+    "with complex numbers": (lambda: of_pytorch(bn1__weight=1j * torch.ones(32)), "complex64 in"),
+    "not dense": (lambda: of_pytorch(bn1__weight=torch.ones(32).to_sparse()), "not dense"),
     "with NaN": (
         lambda: changed(bn1__weight=torch.full_like(network()["bn1.weight"], float("nan"))),
         "is not finite everywhere; give other weights",
@@ -64,9 +76,33 @@ MAKES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 def backbone(content: Callable[[], bytes], key: str, place: Place) -> Command:
     """``esol run`` that starts from these weights."""
-    file = place.write("mine.safetensors", content())
+    data = content()
+    file = place.write("mine.pth" if data.startswith(b"PK") else "mine.safetensors", data)
     common = ["run", SMOKE, place.data, place.out, "--data.evaluate=[train]"]
     return [*common, f"--{key}={file}", "--backbone.learn=[layer4]"]
+
+
+CONFIG = {"architecture": "test_resnet", "num_classes": 1000, "pretrained_cfg": {}}
+PUBLISHED: dict[str, tuple[str, Callable[[], bytes], str]] = {
+    "description empty": ("{}", lambda: save(network()), "local-dir:FOLDER of what timm"),
+    "description cut off": ('{"archi', lambda: save(network()), "local-dir:FOLDER of what timm"),
+    "mean a number": (
+        json.dumps({**CONFIG, "pretrained_cfg": {"mean": 5}}),
+        lambda: save(network()),
+        "mean in its config.json is 5, but must be three numbers from 0 to 1",
+    ),
+    "weights cut off": (json.dumps(CONFIG), lambda: save(network())[:-999], "give the weights"),
+    "weights a pickle": (json.dumps(CONFIG), pickled, "give other weights"),
+}
+
+
+def published(verb: str, description: str, content: Callable[[], bytes], place: Place) -> Command:
+    """``esol run`` or ``esol check`` with a network of a folder."""
+    place.write("net/config.json", description.encode())
+    folder = place.write("net/model.safetensors", content()).parent
+    out = [place.out] if verb == "run" else []
+    name = (f"--backbone.name=local-dir:{folder}", "--backbone.weights=imagenet")
+    return [verb, SMOKE, place.data, *out, "--data.evaluate=[train]", *name]
 
 
 def half(place: Place) -> Command:
@@ -180,6 +216,19 @@ KINDS = (
         "encoder: of another network",
         partial(backbone, MAKES["of another network"][0], "segment.weights"),
         ("mine.safetensors", "does not fit"),
+    ),
+    *(
+        Kind(f"published: {name}", partial(published, "run", config, content), ("net", fix))
+        for name, (config, content, fix) in PUBLISHED.items()
+    ),
+    *(
+        Kind(
+            f"published, checked: {name}",
+            partial(published, "check", config, content),
+            ("net", fix),
+        )
+        for name, (config, content, fix) in PUBLISHED.items()
+        if "weights" not in name
     ),
     Kind("backbone: half precision", half, then=trained),
     Kind("backbone: a layer too many", with_more, then=trained),
