@@ -294,7 +294,7 @@ def test_maps_by_affinities_are_made_again_where_what_they_read_changes(
     assert unread(identity, parts) == {"refine.methods"}
     for number, (flag, kept) in enumerate(
         [
-            ("--refine.similarity.steps=1", ("crf/", "irn/", *TRAINED)),
+            ("--refine.similarity.steps=3", ("crf/", "irn/", *TRAINED)),
             ("--refine.walk.steps=4", ("crf/", "affinity/", *TRAINED)),
             ("--seeds.threshold=0.2", ("affinity/", "irn/", *TRAINED)),
         ]
