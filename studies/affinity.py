@@ -29,11 +29,9 @@ from esol.masks.threshold import choose_threshold, estimate_background
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves
 from esol.metrics.histogram import THRESHOLDS, Histogram
-from esol.networks.similarity import CellSimilarity
 from esol.runs.folder import RunFolder
-from esol.stages.fitting import backbone_stage, trained_backbone
 from esol.stages.job import Job
-from esol.stages.photo_maps import feature_cache
+from esol.stages.refine import cell_similarity
 
 CPU = torch.device("cpu")
 SAMPLE = 200
@@ -59,11 +57,7 @@ def opened(run: Path, flags: Sequence[str]) -> Job:
 def similar(job: Job, samples: tuple[Sample, ...], kind: str) -> Row:
     """Maps spread by affinities."""
     settings = job.settings
-    similarity = CellSimilarity(trained_backbone(job), settings.refine.similarity)
-    cache, tagged = None, tuple(sample for sample in samples if sample.tags)
-    if similarity.reads_features:
-        of_classifier = backbone_stage(job) == "classify"
-        cache = feature_cache(job, similarity.backbone, tagged, of_classifier=of_classifier)
+    similarity, cache = cell_similarity(job, samples)
     maps, started = [], time.perf_counter()
     for sample in samples:
         one = load_maps(job.run.maps(kind) / f"{sample.name}.npz")

@@ -24,10 +24,9 @@ def network_identity(
     """A group of settings as identities have it: what its results depend on.
 
     A file of weights is its digest, and a backbone's stride "auto" the number that it stands for.
-    A network of the Hub has the commit in its name; one of a folder is the digests
-    of its description and of the file that is loaded.
-    The normalisation is left out where it is ImageNet's, as in the identities of earlier versions,
-    which knew no other.
+    A network of the Hub has the commit in its name; one of a folder is the digests of its
+    description and of the file that is loaded. The normalisation is left out where it is
+    ImageNet's, as in the identities of earlier versions, which knew no other.
 
     Args:
         settings: the group.

@@ -25,6 +25,7 @@ from esol.stages.job import Job
 from esol.stages.photo_maps import feature_cache, lighter
 from esol.system.distributed import all_in_order, all_wait, device_of, my_share
 from esol.system.progress import track
+from esol.training.features import FeatureCache
 from esol.training.fit import fit
 from esol.training.inputs import MaskFolder, photo_inputs
 from esol.training.steps import METRICS
@@ -115,14 +116,22 @@ def _crf(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
                 save_mask(crf_mask(photo, maps, threshold, settings, device), path)
 
 
+def cell_similarity(
+    job: Job, samples: Sequence[Sample]
+) -> tuple[CellSimilarity, FeatureCache | None]:
+    """What the classifier's backbone finds alike, and its features where they can be cached."""
+    similarity = CellSimilarity(trained_backbone(job), job.settings.refine.similarity)
+    if not similarity.reads_features:
+        return similarity, None
+    tagged = tuple(sample for sample in samples if sample.tags)
+    of_classifier = backbone_stage(job) == "classify"
+    return similarity, feature_cache(job, similarity.backbone, tagged, of_classifier=of_classifier)
+
+
 def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     """Maps spread by what the classifier's backbone finds alike."""
     settings = job.settings
-    similarity = CellSimilarity(trained_backbone(job), settings.refine.similarity)
-    cache, tagged = None, tuple(sample for sample in samples if sample.tags)
-    if similarity.reads_features:
-        of_classifier = backbone_stage(job) == "classify"
-        cache = feature_cache(job, similarity.backbone, tagged, of_classifier=of_classifier)
+    similarity, cache = cell_similarity(job, samples)
     samples = my_share(samples)
     for sample in track(samples, "refine: affinity", total=len(samples), unit="photos"):
         path = stage.path / "affinity" / f"{sample.name}.npz"
