@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python studies/networks.py DATA WEIGHTS OUT [--seeds 0 1 2] [--networks ..]
 
-configs/voc-animals-cpu.yaml learns from the tags of the whole training list, once with each
-network: ESOL, Shrinkage alone, and clipping with Shrinkage. What a network's settings are was
-found on `train`; `val` is only measured. It writes OUT/networks.csv and OUT/networks.md: mean and
-standard deviation over seeds at the threshold that all rows share, 0.30, and the best mIoU of any
-threshold on the ground truth. Finished stages are not repeated.
+configs/voc-animals-cpu.yaml learns from the tags of the training list, once with each network:
+ESOL, Shrinkage alone, and clipping with Shrinkage. A network's own settings were found on `train`;
+`val` is only measured. It writes OUT/networks.csv and OUT/networks.md: mean and standard deviation
+over seeds at the threshold that all rows share, 0.30, and the best mIoU of any threshold on the
+ground truth. Finished stages are not repeated. `studies/affinity.py` goes on from its run folders,
+OUT/NETWORK/rows/esol/seedS.
 """
 
 import argparse
@@ -30,6 +31,14 @@ NETWORKS = {
         *("tf_efficientnet_lite2", "tf_efficientnet_lite2_imagenet.safetensors"),
         (),
     ),
+    "vit": (
+        *("vit_small_patch14_dinov2", "vit_small_patch14_dinov2_saliency_fp16.safetensors"),
+        (
+            *("backbone.stride=14", "input.size=322", "head.decay=0.99", "classify.fit.epochs=30"),
+            *("refine.similarity.common=0.5", "refine.similarity.beta=1.0"),
+            *("refine.similarity.power=16.0", "refine.similarity.steps=2"),
+        ),
+    ),
 }
 """Name -> timm's name, the file of its weights, and what differs from the configuration."""
 
@@ -52,7 +61,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="folder of the weights")
     parser.add_argument("out", type=Path, help="folder for runs and tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS)[:3], choices=NETWORKS)
     parser.add_argument("--limit", type=int, default=0, help="most photos of a list; 0: all")
     options = parser.parse_args()
     assert set(RUNS) <= set(ROWS)

@@ -57,6 +57,24 @@ def test_nothing_is_downloaded(checked, monkeypatch):
     assert line.endswith("weights imagenet (not tried: the first run downloads them)")
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "warns"),
+    [
+        ("test_vit", "esol", True),
+        ("test_vit", "cam", False),
+        ("test_resnet", "esol", False),
+    ],
+)
+def test_samplers_on_tokens_are_warned_of(photos, capsys, name, method, warns):
+    flags = (f"--backbone.name={name}", f"--method={method}", "--backbone.stride=auto")
+    flags += ("--refine.methods=[]", "--masks.source=crf")
+    assert main(["check", SMOKE, str(photos), "--backbone.learn=[]", *flags]) == 0
+    told = "".join(capsys.readouterr())
+    warning = f"backbone.name = {name}: Expansion and Shrinkage made maps worse"
+    assert (warning in told) == warns
+    assert ("the configuration tags-folder-vit" in told) == warns
+
+
 @pytest.mark.parametrize("method", ["cam", "sccam", "drs"])
 def test_networks_of_compared_methods(checked, method):
     assert "maps: test_resnet, stride 8" in checked(f"--method={method}")[0]

@@ -1,7 +1,9 @@
 """Configurations that come with the package: complete where they say so, and they train."""
 
+import importlib.util
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import config_folder, dump_settings, load_settings
 
+STUDIES = Path(__file__).parents[1] / "studies"
 CONFIGS = sorted(config_folder().rglob("*.yaml"))
 COMPLETE = ("voc12", "coco14")
 GROUPS = (
@@ -67,6 +70,23 @@ def test_samplers_learn_as_they_were_measured_to(name):
     measured, chosen = load_settings("voc-animals-cpu"), load_settings(name)
     assert chosen.expand == measured.expand
     assert chosen.shrink == measured.shrink
+
+
+def test_the_recipe_for_transformers_is_the_measured_one():
+    """studies/networks.py measures it with weights that are at hand."""
+    spec = importlib.util.spec_from_file_location("networks_study", STUDIES / "networks.py")
+    study = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(study)
+    _, _, flags = study.NETWORKS["vit"]
+    measured = load_settings(study.CONFIG, *(f"--{flag}" for flag in flags))
+    chosen = load_settings("tags-folder-vit")
+    assert chosen.refine.similarity == measured.refine.similarity
+    assert chosen.backbone.stride == measured.backbone.stride
+    assert asdict(chosen.input) == asdict(measured.input)
+    for group in ("head", "classify", "cams"):
+        of_group = getattr(measured, group)
+        of_group = replace(of_group, lists=()) if group == "cams" else of_group
+        assert getattr(chosen, group) == of_group, group
 
 
 @pytest.mark.parametrize(

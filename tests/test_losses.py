@@ -7,10 +7,16 @@ import torch
 from torch import nn
 
 from esol.data.batch import Batch
-from esol.method.classifier import Classifier, Head
+from esol.method.classifier import Classifier, Head, ranked_mean
 from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer
-from esol.method.losses import area_loss, classification_loss, expand_losses, shrink_losses
+from esol.method.losses import (
+    area_loss,
+    classification_loss,
+    classify_losses,
+    expand_losses,
+    shrink_losses,
+)
 from esol.method.shrinkage import Shrinkage
 from esol.settings import Expand, HeadSettings, Shrink
 from esol.training.fit import all_divided
@@ -30,7 +36,24 @@ def test_classification_loss_is_the_mean_of_logistic_losses():
         for k in range(4):
             score = sum(maps[n, k].flatten().tolist()) / 30
             total += math.log1p(math.exp(-score if tags[n, k] else score))
-    assert classification_loss(maps, tags).item() == pytest.approx(total / 12)
+    assert classification_loss(maps.mean((2, 3)), tags).item() == pytest.approx(total / 12)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.5])
+def test_cells_count_by_their_rank(decay):
+    maps, _ = random_maps()
+    found = ranked_mean(maps, decay)
+    weights = [decay**rank for rank in range(30)]
+    for n in range(3):
+        for k in range(4):
+            ranked = sorted(maps[n, k].flatten().tolist(), reverse=True)
+            total = sum(weight * cell for weight, cell in zip(weights, ranked, strict=True))
+            assert found[n, k].item() == pytest.approx(total / sum(weights))
+
+
+def test_all_cells_count_alike_without_a_decay():
+    maps, _ = random_maps()
+    assert torch.equal(ranked_mean(maps, 1.0), maps.mean((2, 3)))
 
 
 def test_area_loss_counts_tagged_classes_only():
@@ -60,6 +83,22 @@ def localizer() -> tuple[Localizer, Batch]:
     shrinkage = Shrinkage(head.w2.weight, head.v.weight, Shrink(learn="v"))
     model = Localizer(Classifier(nn.Identity(), head), expansion, shrinkage)
     return model, Batch(torch.rand(2, 4, 5, 5), torch.eye(3)[:2], ("a", "b"), cached=True)
+
+
+def test_every_stage_pools_as_the_head_says():
+    model, batch = localizer()
+    head = model.classifier.head
+    head.decay = 0.5
+    maps = {kind: ranked_mean(of_kind, 0.5) for kind, of_kind in model.maps(batch.inputs).items()}
+    expected = {kind: classification_loss(scores, batch.tags) for kind, scores in maps.items()}
+    found = {
+        "cam": classify_losses(model.classifier, batch)["loss"],
+        "expansion": expand_losses(model, batch, alpha=1.0, objective="minimise")["loss"],
+        "shrinkage": shrink_losses(model, batch, area=0.0)["classification"],
+    }
+    assert {kind: loss.item() for kind, loss in found.items()} == pytest.approx(
+        {kind: loss.item() for kind, loss in expected.items()}
+    )
 
 
 def test_expansion_maximises_by_alpha():

@@ -36,11 +36,13 @@ def test_a_cell_that_all_others_look_at_does_not_get_more():
     assert torch.allclose(attention_affinity(attention).sum(0), torch.ones(6), atol=1e-3)
 
 
-def test_features_are_compared_by_their_angles():
+@pytest.mark.parametrize("common", [0.0, 0.5])
+def test_features_are_compared_by_their_angles(common):
     rng = np.random.default_rng(0)
     fine, coarse = rng.standard_normal((7, 4, 6)), rng.standard_normal((3, 2, 3))
     levels = [torch.from_numpy(level).float() for level in (coarse, fine)]
     on_grid = [resize(level[None], (4, 6))[0].flatten(1).numpy() for level in levels]
+    on_grid = [level - common * level.mean(axis=1, keepdims=True) for level in on_grid]
     expected = np.zeros((24, 24))
     for one, other in product(range(24), repeat=2):
         angles = []
@@ -48,7 +50,7 @@ def test_features_are_compared_by_their_angles():
             a, b = level[:, one], level[:, other]
             angles.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
         expected[one, other] = max(np.mean(angles), 0) ** 3
-    found = feature_affinity(levels, (4, 6), 3.0)
+    found = feature_affinity(levels, (4, 6), 3.0, common)
     assert np.allclose(found, expected, atol=1e-5)
     assert np.allclose(found.diagonal(), 1, atol=1e-5)
 

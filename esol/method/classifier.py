@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,7 +13,7 @@ from esol.settings import HeadSettings, Settings
 
 
 class Head(nn.Module):
-    """Head of the classifier: M = V * ReLU(W2 * ReLU(W1 * F)), without biases.
+    """Head of the classifier: M = V * ReLU(W2 * ReLU(W1 * F)), without biases, and class scores.
 
     F are the backbone's features, * is convolution, V is 1 x 1. Channel k of ReLU(M), divided by
     its maximum over the image, is the CAM of class k (summed over scales: esol/maps/localize.py).
@@ -22,12 +23,13 @@ class Head(nn.Module):
     Args:
         channels: C, of the features.
         classes: K.
-        settings: D, the width of W1 and W2, and the side of their kernels.
+        settings: D, the width of W1 and W2, the side of their kernels, and the pooling.
     """
 
     def __init__(self, channels: int, classes: int, settings: HeadSettings) -> None:
         super().__init__()
         width, kernel = settings.width, settings.kernel
+        self.decay = settings.decay
         self.w1 = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
         self.w2 = nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False)
         self.v = nn.Conv2d(width, classes, 1, bias=False)
@@ -43,9 +45,32 @@ class Head(nn.Module):
         """(N, D, h, w) activations of W1 -> (N, K, h, w) maps, before ReLU."""
         return self.v(F.relu(self.w2(x1)))
 
+    def scores(self, maps: Tensor) -> Tensor:
+        """(N, K, h, w) maps, before ReLU -> (N, K) class scores."""
+        return ranked_mean(maps, self.decay)
+
+
+def ranked_mean(maps: Tensor, decay: float) -> Tensor:
+    """Global weighted rank pooling: the r-th highest cell of a map counts decay^r.
+
+    Kolesnikov and Lampert, Seed, expand and constrain, ECCV 2016, section 3.2.
+
+    Args:
+        maps: (N, K, h, w).
+        decay: in (0, 1]; 1: the mean, global average pooling.
+
+    Returns:
+        (N, K) weighted means.
+    """
+    if decay == 1:
+        return maps.mean(dim=(2, 3))
+    ranked = maps.flatten(2).sort(dim=2, descending=True).values
+    weights = decay ** torch.arange(ranked.shape[2], device=maps.device)
+    return ranked @ (weights / weights.sum()).to(maps)
+
 
 class Classifier(nn.Module):
-    """M = head(F), F = backbone(image); the score of class k is the mean of M_k over positions."""
+    """M = head(F), F = backbone(image); the score of class k is what the head pools of M_k."""
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()

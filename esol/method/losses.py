@@ -12,9 +12,9 @@ from esol.method.localizer import Localizer
 from esol.networks.backbone import Backbone
 
 
-def classification_loss(maps: Tensor, tags: Tensor) -> Tensor:
-    """L_cls: multi-label soft margin on globally averaged (N, K, h, w) maps and (N, K) tags."""
-    return F.multilabel_soft_margin_loss(maps.mean(dim=(2, 3)), tags)
+def classification_loss(scores: Tensor, tags: Tensor) -> Tensor:
+    """L_cls: multi-label soft margin on (N, K) class scores and (N, K) tags."""
+    return F.multilabel_soft_margin_loss(scores, tags)
 
 
 def area_loss(maps: Tensor, tags: Tensor) -> Mean:
@@ -41,7 +41,7 @@ def features_of(backbone: Backbone, batch: Batch) -> Tensor:
 def classify_losses(model: Classifier, batch: Batch) -> Losses:
     """Stage 1: L_cls of the plain head."""
     maps = model.head(features_of(model.backbone, batch))
-    return {"loss": classification_loss(maps, batch.tags)}
+    return {"loss": classification_loss(model.head.scores(maps), batch.tags)}
 
 
 def expand_losses(
@@ -51,9 +51,9 @@ def expand_losses(
 
     Gradients stop before the backbone. The objective "minimise" is a control: L = alpha L_cls.
     """
-    classifier = model.classifier
-    x1 = model.expansion(features_of(classifier.backbone, batch).detach())
-    classification = classification_loss(classifier.head.after_w1(x1), batch.tags)
+    head = model.classifier.head
+    x1 = model.expansion(features_of(model.backbone, batch).detach())
+    classification = classification_loss(head.scores(head.after_w1(x1)), batch.tags)
     sign = -1 if objective == "maximise" else 1
     return {"loss": sign * alpha * classification, "classification": classification.detach()}
 
@@ -64,9 +64,10 @@ def shrink_losses(model: Localizer, batch: Batch, *, area: float) -> Losses:
     ``area`` is the weight of L_area (Table 1).
     """
     with torch.no_grad():
-        x1 = model.expansion(features_of(model.classifier.backbone, batch))
+        x1 = model.expansion(features_of(model.backbone, batch))
     maps = model.shrinkage(x1)
-    classification, covered = classification_loss(maps, batch.tags), area_loss(maps, batch.tags)
+    classification = classification_loss(model.classifier.head.scores(maps), batch.tags)
+    covered = area_loss(maps, batch.tags)
     return {
         "loss": Mean.weighted((1, classification), (area, covered)),
         "classification": classification.detach(),

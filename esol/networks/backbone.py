@@ -106,6 +106,11 @@ class Backbone(nn.Module):
             parameter.requires_grad_(any(p == "*" or name.startswith(p) for p in learn))
 
     @property
+    def makes_tokens(self) -> bool:
+        """Whether it is a plain transformer: tokens of one stride from the first block on."""
+        return self._levels is not None and self._levels.plain
+
+    @property
     def frozen(self) -> bool:
         """Whether no parameter learns and no statistic changes."""
         return self.norm == "frozen" and not any(p.requires_grad for p in self.parameters())

@@ -72,6 +72,11 @@ class Levels:
         return self.index == len(self.network.feature_info) - 1
 
     @property
+    def plain(self) -> bool:
+        """Whether all levels have one stride, as blocks of plain transformers do."""
+        return len(self.strides) > 1 and len(set(self.strides)) == 1
+
+    @property
     def stride(self) -> int:
         """Of the level that is read."""
         return self.strides[self.index]

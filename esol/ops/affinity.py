@@ -42,7 +42,9 @@ def attention_affinity(attention: Tensor) -> Tensor:
     return (affinity + affinity.T) / 2
 
 
-def feature_affinity(levels: Sequence[Tensor], size: tuple[int, int], beta: float) -> Tensor:
+def feature_affinity(
+    levels: Sequence[Tensor], size: tuple[int, int], beta: float, common: float = 0.0
+) -> Tensor:
     """Cosine similarity of the features of all pairs of cells, to a power.
 
     Args:
@@ -50,13 +52,15 @@ def feature_affinity(levels: Sequence[Tensor], size: tuple[int, int], beta: floa
             averaged.
         size: grid of the cells, (h, w) with n cells.
         beta: the power, greater than 0. Cosines below 0 count as 0.
+        common: share of the mean over the cells that is subtracted from their features first.
 
     Returns:
         (n, n), symmetric, in 0 .. 1; 1 on the diagonal, or 0 where all features are 0.
     """
     cosines = torch.zeros(size[0] * size[1], size[0] * size[1], device=levels[0].device)
     for level in levels:
-        direction = F.normalize(resize(level.float()[None], size)[0].flatten(1), dim=0)
+        features = resize(level.float()[None], size)[0].flatten(1)
+        direction = F.normalize(features - common * features.mean(1, keepdim=True), dim=0)
         cosines += direction.T @ direction
     return (cosines / len(levels)).clamp_(0, 1).pow_(beta)
 

@@ -140,7 +140,7 @@ def drs_losses(model: SuppressedClassifier, batch: Batch) -> Losses:
             " drs.everywhere: false"
         )
     maps = model.maps(features_of(model.backbone, batch))["drs"]
-    return {"loss": classification_loss(maps, batch.tags)}
+    return {"loss": classification_loss(model.head.scores(maps), batch.tags)}
 
 
 class RefinedClassifier(Classifier):

@@ -63,7 +63,7 @@ def eps_losses(model: SaliencyClassifier, batch: Batch, *, tau: float, lam: floa
         raise ValueError("a batch without targets")
     logits = model.head(features_of(model.backbone, batch))
     saliency = F.interpolate(batch.targets, logits.shape[-2:], mode="nearest-exact")
-    classification = classification_loss(logits[:, :-1], batch.tags)
+    classification = classification_loss(model.head.scores(logits[:, :-1]), batch.tags)
     estimate = saliency_estimate(logits.softmax(dim=1), batch.tags, saliency, tau=tau, lam=lam)
     mismatch = F.mse_loss(estimate, saliency)
     return {

@@ -115,8 +115,8 @@ def sccam_losses(
     """
     maps = model.both(features_of(model.backbone, batch))
     rows = torch.stack([sublabels[name] for name in batch.names]).to(batch.tags)
-    classification = classification_loss(maps.classes, batch.tags)
-    finer = classification_loss(maps.subcategories, rows)
+    classification = classification_loss(model.head.scores(maps.classes), batch.tags)
+    finer = classification_loss(model.head.scores(maps.subcategories), rows)
     return {
         "loss": classification + weight * finer,
         "classification": classification.detach(),

@@ -185,6 +185,9 @@ class Settings:
         if name == "refine" and "affinity" not in self.refine.methods:
             # Read by nothing then, and versions up to 0.1.0 did not have it.
             del plain["similarity"]
+        if name == "head" and self.head.decay == 1:
+            # Nor this one.
+            del plain["decay"]
         return plain
 
 

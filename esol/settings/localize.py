@@ -10,13 +10,17 @@ from esol.settings.methods import MapKind
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Convolution W1, ReLU, convolution W2, ReLU, 1 x 1 classifier V, global average pooling."""
+    """Convolution W1, ReLU, convolution W2, ReLU, 1 x 1 classifier V, pooling."""
 
     width: Annotated[int, POSITIVE] = 512
     """Channels of W1 and W2."""
 
     kernel: Annotated[int, one_of(1, 3, 5)] = 3
     """Side of W1 and W2, cells."""
+
+    decay: Annotated[float, SHARE] = 1.0
+    """How a class's score is pooled from its map: its r-th highest cell counts decay^r. 1: the
+    mean; a transformer's maps are better below it (docs/backbones.md)."""
 
 
 @dataclass(frozen=True)

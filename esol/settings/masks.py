@@ -15,6 +15,7 @@ from esol.settings.checks import (
     SIDE,
     SIDE_OR_0,
     THRESHOLD,
+    UP_TO_1,
     WITHOUT_REPEATS,
     named,
     one_of,
@@ -129,6 +130,10 @@ class Similarity:
 
     beta: Annotated[float, POSITIVE] = 2.0
     """features: exponent of the cosine."""
+
+    common: Annotated[float, UP_TO_1] = 0.0
+    """features: share of the photo's mean that is subtracted from them first. A transformer's
+    tokens have much in common, which hides how they differ."""
 
     reach: Annotated[float, NOT_NEGATIVE] = 0.0
     """Cells count less with their distance d, by exp(-d^2 / 2 reach^2), in cells of the features;

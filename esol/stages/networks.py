@@ -43,6 +43,13 @@ def networks(
     if "classify" in wanted:
         classifier = Classifier.start(settings, classes)
         _check_scales(settings, classifier.backbone)
+        if "shrink" in settings.learns and classifier.backbone.makes_tokens:
+            log.warning(
+                "backbone.name = %s: Expansion and Shrinkage made maps worse on the transformer"
+                " that was tried; take the configuration tags-folder-vit, or the settings it has"
+                " (docs/backbones.md)",
+                classifier.backbone.name,
+            )
         yield classifier
     if "peer" in settings.learns:
         for kind in peers:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from esol.data.batch import Batch
 from esol.errors import InputError
-from esol.method.classifier import Head
+from esol.method.classifier import Head, ranked_mean
 from esol.method.expansion import clip_features as suppress
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone
@@ -234,7 +234,9 @@ def test_one_relu_of_several_widths_cannot_learn():
 
 def test_loss_is_the_classification_loss_of_the_maps():
     model, batch = suppressed(0.5), some_batch()
-    expected = classification_loss(model.maps(model.backbone(batch.inputs))["drs"], batch.tags)
+    model.head.decay = 0.9
+    maps = model.maps(model.backbone(batch.inputs))["drs"]
+    expected = classification_loss(ranked_mean(maps, 0.9), batch.tags)
     assert drs_losses(model, batch)["loss"].item() == pytest.approx(expected.item())
 
 
