@@ -35,8 +35,7 @@ NETWORKS = {
         *("vit_small_patch14_dinov2", "vit_small_patch14_dinov2_saliency_fp16.safetensors"),
         (
             *("backbone.stride=14", "input.size=322", "head.decay=0.99", "classify.fit.epochs=30"),
-            *("refine.similarity.common=0.5", "refine.similarity.beta=1.0"),
-            *("refine.similarity.power=16.0", "refine.similarity.steps=2"),
+            "refine.similarity.common=0.5",
         ),
     ),
 }

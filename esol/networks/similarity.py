@@ -72,8 +72,7 @@ class CellSimilarity:
     def of_features(self, levels: Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
         """The same of features (C, h, w) of its levels, on the grid of the last one."""
         size = (levels[-1].shape[-2], levels[-1].shape[-1])
-        settings = self.settings
-        return self._near(feature_affinity(levels, size, settings.beta, settings.common), size)
+        return self._near(feature_affinity(levels, size, self.settings.common), size)
 
     def _near(self, affinity: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         reach = self.settings.reach
