@@ -114,7 +114,7 @@ def after_crf(
 
 
 def table(
-    job: Job, samples: tuple[Sample, ...], kind: str, at: dict[tuple[str, str], float]
+    job: Job, samples: tuple[Sample, ...], kind: str, at: dict[tuple[str, str], float], crf: bool
 ) -> Iterator[list[str]]:
     """Table rows of one kind of maps; fills in thresholds that are not chosen yet."""
     last = job.settings.map_kinds[-1]
@@ -129,6 +129,8 @@ def table(
             *(row.name, f"{threshold:.2f}: {miou(threshold):.1f}"),
             *(f"{top:.2f}: {miou(top):.1f}", row.seconds),
         ]
+        if not crf:
+            continue
         own, seconds = after_crf(job, samples, row, threshold)
         highest, _ = after_crf(job, samples, row, top)
         name = "CRF" if row.name == "none" else f"{row.name} + CRF"
@@ -144,6 +146,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", help="of maps; default: that which becomes seeds")
     parser.add_argument("--photos", type=int, default=0, help="at most so many of a list; 0: all")
     parser.add_argument("--set", nargs="+", default=[], metavar="refine.similarity.KEY=VALUE")
+    parser.add_argument("--no-crf", action="store_true", help="rows without a CRF alone: minutes")
     given = parser.parse_args()
     for run in given.runs:
         job = opened(run, given.set)
@@ -155,7 +158,7 @@ def main() -> None:
                 print(f"\n### {run.name}, {split}, {kind}: {len(samples)} photos\n")
                 print("| refinement | at auto | best on ground truth | seconds a photo |")
                 print("|---|---|---|---|", flush=True)
-                for cells in table(job, samples, kind, at):
+                for cells in table(job, samples, kind, at, not given.no_crf):
                     print(f"| {' | '.join(cells)} |", flush=True)
 
 
