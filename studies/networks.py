@@ -34,7 +34,7 @@ NETWORKS = {
     "vit": (
         *("vit_small_patch14_dinov2", "vit_small_patch14_dinov2_saliency_fp16.safetensors"),
         (
-            *("backbone.stride=14", "input.size=322", "head.decay=0.99", "classify.fit.epochs=30"),
+            *("backbone.stride=14", "input.size=322", "head.decay=0.99", "classify.fit.steps=1875"),
             "refine.similarity.common=0.5",
         ),
     ),

@@ -102,7 +102,7 @@ def test_run_shows_the_settings_that_people_change(helped):
     text = helped("run", "tags-folder-cpu", "--help")
     assert list(shown(text)) == [key for key in ALL if key in CHANGED_MOST]
     assert set(CHANGED_MOST) <= set(ALL)
-    assert shown(text)["backbone.name"].startswith("mobilenetv2_100 ")
+    assert shown(text)["backbone.name"].startswith("tf_efficientnet_lite2 ")
     for option in ("--from", "--until", "--overwrite", "--print_config", "--config"):
         assert re.search(rf"^  {option} ", text, re.MULTILINE)
     assert f"`esol run tags-folder-cpu --help all` shows all {len(ALL)} settings." in text

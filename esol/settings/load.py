@@ -258,7 +258,7 @@ def load_settings(name: Path | str, *flags: str) -> Settings:
     Examples:
         >>> settings = load_settings("tags-folder-cpu", "--seed=1", "--expand.alpha=0.1")
         >>> settings.seed, settings.expand.alpha, settings.backbone.name
-        (1, 0.1, 'mobilenetv2_100')
+        (1, 0.1, 'tf_efficientnet_lite2')
     """
     return parse(settings_parser("run", "", ""), find_config(str(name)), flags)[1]
 
