@@ -16,7 +16,7 @@ from esol.settings.load import Parser, find_config, parse, setting_keys
 
 CHANGED_MOST = (
     *("seed", "method", "data.train", "data.evaluate", "data.classes", "data.limit"),
-    *("input.size", "backbone.name", "backbone.weights", "classify.fit.epochs", "seeds.threshold"),
+    *("input.size", "backbone.name", "backbone.weights", "classify.fit.steps", "seeds.threshold"),
     *("masks.threshold", "segment.network", "segment.fit.epochs", "machine.device"),
 )
 """Settings that the help of ``esol run`` shows."""

@@ -79,7 +79,7 @@ def empty_masks(known: Known) -> Iterator[Advice]:
     if masks and tagged and masks.empty >= max(2, _EMPTY * tagged):
         yield Advice(
             f"Lower masks.threshold ({masks.threshold.value:.2f} now), or train longer:"
-            " classify.fit.epochs",
+            " classify.fit",
             f"{masks.empty} photos with a tag have a mask without any object",
         )
 

@@ -98,9 +98,7 @@ def _report(
         log.warning(what, summary["empty"], len(shares))
     of_class = summary["per_class"].items()
     if never := [name for name, one in of_class if one["tagged"] and not one["pixels"]]:
-        what = (
-            "masks: no mask shows %s: train longer (classify.fit.epochs), or lower masks.threshold"
-        )
+        what = "masks: no mask shows %s: train longer (classify.fit), or lower masks.threshold"
         log.warning(what, ", ".join(never))
     if "%" in str(settings.threshold):
         return  # the user has said how much of a photo the objects fill
