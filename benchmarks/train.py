@@ -205,11 +205,15 @@ def looped(start: Localizer, inputs: Inputs, settings: Settings) -> Localizer:
                 x1 = clip_features(x1, model.expansion.clip)
             if stage == 0:
                 sign = -1 if settings.expand.objective == "maximise" else 1
-                loss = sign * settings.expand.alpha * classification_loss(head.after_w1(x1), tags)
+                loss = (
+                    sign
+                    * settings.expand.alpha
+                    * classification_loss(head.scores(head.after_w1(x1)), tags)
+                )
             else:
                 maps = F.conv2d(sampled(x1, model.shrinkage.w2, branch), model.shrinkage.v)
                 loss = (
-                    classification_loss(maps, tags)
+                    classification_loss(head.scores(maps), tags)
                     + settings.shrink.area * area_loss(maps, tags).value()
                 )
             optimizer.zero_grad()

@@ -146,7 +146,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", help="of maps; default: that which becomes seeds")
     parser.add_argument("--photos", type=int, default=0, help="at most so many of a list; 0: all")
     parser.add_argument("--set", nargs="+", default=[], metavar="refine.similarity.KEY=VALUE")
-    parser.add_argument("--no-crf", action="store_true", help="rows without a CRF alone: minutes")
+    parser.add_argument(
+        "--no-crf",
+        action="store_true",
+        help="leave out the rows with a CRF, which take most of the time",
+    )
     given = parser.parse_args()
     for run in given.runs:
         job = opened(run, given.set)

@@ -49,8 +49,8 @@ def test_features_are_compared_by_their_angles(common):
         for level in on_grid:
             a, b = level[:, one], level[:, other]
             angles.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-        expected[one, other] = max(np.mean(angles), 0)
-    found = feature_affinity(levels, (4, 6), common)
+        expected[one, other] = max(np.mean(angles), 0) ** 3
+    found = feature_affinity(levels, (4, 6), 3.0, common)
     assert np.allclose(found, expected, atol=1e-5)
     assert np.allclose(found.diagonal(), 1, atol=1e-5)
 

@@ -65,8 +65,9 @@ def ranked_mean(maps: Tensor, decay: float) -> Tensor:
     if decay == 1:
         return maps.mean(dim=(2, 3))
     ranked = maps.flatten(2).sort(dim=2, descending=True).values
-    weights = decay ** torch.arange(ranked.shape[2], device=maps.device)
-    return ranked @ (weights / weights.sum()).to(maps)
+    # In float32 at least: half precision would lose the small weights.
+    weights = decay ** torch.arange(ranked.shape[2], dtype=torch.float32, device=maps.device)
+    return (ranked * weights).sum(dim=2) / weights.sum()
 
 
 class Classifier(nn.Module):

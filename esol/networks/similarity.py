@@ -71,8 +71,8 @@ class CellSimilarity:
     @torch.no_grad()
     def of_features(self, levels: Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
         """The same of features (C, h, w) of its levels, on the grid of the last one."""
-        size = (levels[-1].shape[-2], levels[-1].shape[-1])
-        return self._near(feature_affinity(levels, size, self.settings.common), size)
+        settings, size = self.settings, (levels[-1].shape[-2], levels[-1].shape[-1])
+        return self._near(feature_affinity(levels, size, settings.beta, settings.common), size)
 
     def _near(self, affinity: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         reach = self.settings.reach

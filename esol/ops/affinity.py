@@ -43,14 +43,15 @@ def attention_affinity(attention: Tensor) -> Tensor:
 
 
 def feature_affinity(
-    levels: Sequence[Tensor], size: tuple[int, int], common: float = 0.0
+    levels: Sequence[Tensor], size: tuple[int, int], beta: float = 1.0, common: float = 0.0
 ) -> Tensor:
-    """Cosine similarity of the features of all pairs of cells; below 0 it counts as 0.
+    """Cosine similarity of the features of all pairs of cells, to a power.
 
     Args:
         levels: (C, h, w) features each, of grids from edge to edge of the photo; their cosines are
             averaged.
         size: grid of the cells, (h, w) with n cells.
+        beta: the power, greater than 0. Cosines below 0 count as 0.
         common: share of the mean over the cells that is subtracted from their features first.
 
     Returns:
@@ -61,7 +62,7 @@ def feature_affinity(
         features = resize(level.float()[None], size)[0].flatten(1)
         direction = F.normalize(features - common * features.mean(1, keepdim=True), dim=0)
         cosines += direction.T @ direction
-    return (cosines / len(levels)).clamp_(0, 1)
+    return (cosines / len(levels)).clamp_(0, 1).pow_(beta)
 
 
 def nearness(size: tuple[int, int], reach: float, device: torch.device | None = None) -> Tensor:

@@ -185,6 +185,8 @@ class Settings:
         if name == "refine" and "affinity" not in self.refine.methods:
             # Read by nothing then, and versions up to 0.1.0 did not have it.
             del plain["similarity"]
+        elif name == "refine" and self.refine.similarity.common == 0:
+            del plain["similarity"]["common"]
         if name == "head" and self.head.decay == 1:
             # Nor this one.
             del plain["decay"]

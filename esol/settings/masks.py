@@ -128,6 +128,9 @@ class Similarity:
     """The last so many layers' attention, or levels' features, are averaged; 0: 8 layers of
     attention, 1 level of features."""
 
+    beta: Annotated[float, POSITIVE] = 1.0
+    """features: exponent of the cosine."""
+
     common: Annotated[float, UP_TO_1] = 0.0
     """features: share of the photo's mean that is subtracted from them first. A transformer's
     tokens have much in common, which hides how they differ."""
