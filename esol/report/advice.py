@@ -78,8 +78,8 @@ def empty_masks(known: Known) -> Iterator[Advice]:
     masks, tagged = known.masks, sum(bool(tags) for tags in known.tags)
     if masks and tagged and masks.empty >= max(2, _EMPTY * tagged):
         yield Advice(
-            f"Lower masks.threshold ({masks.threshold.value:.2f} now), or train longer:"
-            " classify.fit",
+            f"Lower masks.threshold ({masks.threshold.value:.2f} now), or train longer"
+            " (classify.fit)",
             f"{masks.empty} photos with a tag have a mask without any object",
         )
 
