@@ -70,7 +70,7 @@ def test_samplers_on_tokens_are_warned_of(photos, capsys, name, method, warns):
     flags += ("--refine.methods=[]", "--masks.source=crf")
     assert main(["check", SMOKE, str(photos), "--backbone.learn=[]", *flags]) == 0
     told = "".join(capsys.readouterr())
-    warning = f"backbone.name = {name}: Expansion and Shrinkage made maps worse"
+    warning = f"method = {method}: Expansion and Shrinkage made maps worse"
     assert (warning in told) == warns
     assert ("the configuration tags-folder-vit" in told) == warns
 

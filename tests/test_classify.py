@@ -34,3 +34,15 @@ def test_a_power_that_does_not_fit_the_features_is_warned_of(
     told = "".join(capsys.readouterr())
     warning = f"{100 * above_0:.0f} % of the features of test_resnet are above 0; try {advised} ("
     assert (warning in told) if advised else ("are above 0" not in told)
+
+
+@pytest.mark.parametrize(("name", "warns"), [("test_vit", True), ("test_resnet", False)])
+def test_few_photos_are_warned_of_where_a_transformer_learns(name, warns, tmp_path, capsys):
+    write_synthetic(tmp_path / "photos", photos=16, size=64, seed=0)
+    flags = (f"--backbone.name={name}", "--backbone.learn=[]", "--backbone.norm=frozen")
+    flags += ("--method=cam", "--backbone.stride=16", "--classify.fit.steps=1")
+    flags += ("--refine.methods=[]", "--masks.source=crf")
+    command = ["classify", SMOKE, str(tmp_path / "photos"), str(tmp_path / "run")]
+    assert main([*command, *flags]) == 0
+    told = "".join(capsys.readouterr())
+    assert (" photos are few for a frozen transformer" in told) == warns

@@ -94,8 +94,9 @@ def _report(
 ) -> None:
     """Log what may be wrong with the masks of tagged photos; ``shares`` are of their background."""
     if summary["empty"]:
-        what = "masks: %d of %d photos are all background; train longer, or lower masks.threshold"
-        log.warning(what, summary["empty"], len(shares))
+        wider = "give a larger share" if "%" in str(settings.threshold) else "lower masks.threshold"
+        what = "masks: %d of %d photos are all background; train longer, or %s"
+        log.warning(what, summary["empty"], len(shares), wider)
     of_class = summary["per_class"].items()
     if never := [name for name, one in of_class if one["tagged"] and not one["pixels"]]:
         what = "masks: no mask shows %s: train longer (classify.fit), or lower masks.threshold"

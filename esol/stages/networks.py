@@ -45,10 +45,10 @@ def networks(
         _check_scales(settings, classifier.backbone)
         if "shrink" in settings.learns and classifier.backbone.makes_tokens:
             log.warning(
-                "backbone.name = %s: Expansion and Shrinkage made maps worse on the transformer"
-                " that was tried; take the configuration tags-folder-vit, or the settings it has"
-                " (docs/backbones.md)",
-                classifier.backbone.name,
+                "method = %s: Expansion and Shrinkage made maps worse on the only transformer that"
+                " was tried, and %s is one; set method: cam, and what else the configuration"
+                " tags-folder-vit has (docs/backbones.md)",
+                *(settings.method, classifier.backbone.name),
             )
         yield classifier
     if "peer" in settings.learns:
