@@ -17,8 +17,8 @@ _SPARSE, _DENSE = 0.15, 0.25
 spoiled all maps (docs/LOG.md). What is right between them is not known."""
 
 _FEW = 1000
-"""With 40 and 120 photos maps of a frozen transformer lit up the ground, with so many they did not
-(docs/LOG.md). What is enough between them is not known."""
+"""With 40 and 120 photos maps of a frozen transformer lit up the ground, with so many they are as
+docs/backbones.md says. What is enough between them is not known."""
 
 _PHOTOS = 4
 """So many are looked at: less than training needs memory for."""
