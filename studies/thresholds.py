@@ -25,7 +25,7 @@ from esol.data.sample import IGNORE
 from esol.data.selection import spaced
 from esol.maps.files import Maps, load_maps
 from esol.masks.pseudo import pseudo_mask
-from esol.masks.refine import crf_mask
+from esol.masks.refine import crf_masks
 from esol.masks.seeds import strongest
 from esol.masks.threshold import (
     Background,
@@ -317,7 +317,7 @@ def pseudo(
             )
             if name == "crf":
                 photo = load_image(sample.image)
-                refined = crf_mask(photo, one, cut, refine, torch.device("cpu"))
+                (refined,) = crf_masks(photo, one, (cut,), refine, torch.device("cpu"))
                 made = replace(made, mask=refined)
             pairs = pair_counts(made.mask, truth)
             both[0] += pairs

@@ -194,6 +194,19 @@ def test_blocks_and_tiles_change_nothing(monkeypatch):
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("labels", [1, 2, 3, 5, 21])
+@pytest.mark.parametrize("sets", [1, 2, 3])
+def test_unaries_of_one_photo_get_what_each_gets_alone(sets, labels):
+    image = drawn(60, 83)
+    generator = torch.Generator().manual_seed(labels)
+    unary = 5 * torch.rand(sets, labels, 60, 83, generator=generator)
+    sizes = {"spatial": (3, 3), "bilateral": (30, 8, 10)}
+    together = dense_crf(unary, image, **sizes)
+    alone = torch.stack([dense_crf(one, image, **sizes) for one in unary])
+    # Equal bits are not promised by every processor's order of additions.
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+
+
 def test_wide_codes_change_nothing(monkeypatch):
     image, unary = drawn(30, 41), energies("psa", 3, 30, 41)
     narrow = dense_crf(unary, image, spatial=(3, 3), bilateral=(30, 8, 10))
@@ -307,7 +320,7 @@ def test_wrong_arguments_are_named(unary, image, change, message):
 def test_wrong_helper_arguments_are_named():
     labels = torch.zeros(2, 2, dtype=torch.long)
     for bad, count, confidence in itertools.chain(
-        [(labels + 3, 3, 0.7), (labels - 1, 3, 0.7), (labels[0], 3, 0.7), (labels / 2, 3, 0.7)],
+        [(labels + 3, 3, 0.7), (labels - 1, 3, 0.7), (labels[0, 0], 3, 0.7), (labels / 2, 3, 0.7)],
         [(labels, 1, 0.7), (labels, 3, 1.0), (labels, 3, 0.0)],
     ):
         with pytest.raises(ValueError, match=r"labels|count"):

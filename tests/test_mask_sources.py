@@ -11,7 +11,7 @@ import torch
 from esol.data.images import load_image, load_mask
 from esol.errors import InputError
 from esol.maps.files import load_maps
-from esol.masks.refine import crf_mask
+from esol.masks.refine import crf_masks
 from esol.masks.seeds import seed_mask
 from esol.masks.threshold import Background, background_warning
 from esol.report.summary import write_report
@@ -44,7 +44,8 @@ def test_the_crf_starts_from_the_seeds_at_the_threshold_of_the_masks(done, photo
         maps = load_maps(next(copy.maps("shrinkage").rglob(f"{path.stem}.npz")))
         mask = load_mask(next(copy.stage("masks").rglob(f"{path.stem}.png")))
         photo, device = load_image(path), torch.device("cpu")
-        expected = crf_mask(photo, maps, results["threshold"], settings.refine, device)
+        at = results["threshold"]
+        (expected,) = crf_masks(photo, maps, (at,), settings.refine, device)
         assert np.array_equal(mask, expected)
     # Photos can be sorted by confidence whatever refined their masks.
     rows = (copy.stage("masks") / "confidence.csv").read_text().splitlines()[1:]
@@ -73,7 +74,8 @@ def test_refined_maps_are_cut_at_their_own_threshold_with_or_without_a_crf(
         expected = seed_mask(maps.full(), maps.classes, results["threshold"])
         if crf:
             photo, device = load_image(path), torch.device("cpu")
-            expected = crf_mask(photo, maps, results["threshold"], settings.refine, device)
+            at = results["threshold"]
+            (expected,) = crf_masks(photo, maps, (at,), settings.refine, device)
         mask = load_mask(next(copy.stage("masks").rglob(f"{path.stem}.png")))
         assert np.array_equal(mask, expected)
     measured = copy.metrics()["lists"]["val"]

@@ -87,7 +87,7 @@ STAGES = {
     "classify": (esol.stages.classify, "classify_losses", "classify.fit.batch or input.size"),
     "cams": (esol.maps.localize, "resize", "cams.scales or input.size"),
     "seeds": (esol.stages.seeds, "photo_seed", "make the photo smaller, or give more memory"),
-    "refine": (esol.stages.refine, "crf_mask", "lower refine.longest"),
+    "refine": (esol.stages.refine, "crf_masks", "lower refine.longest"),
     "masks": (esol.stages.masks, "pseudo_mask", "make the photo smaller, or give more memory"),
     "segment": (
         *(esol.stages.segment, "segment_losses"),

@@ -12,14 +12,14 @@ from esol.maps.files import Maps
 from esol.masks.refine import (
     boundaries,
     confident_labels,
-    crf_mask,
+    crf_masks,
     similar_maps,
     spread_maps,
 )
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
-from esol.settings import Affinity, BackboneSettings, Crf, Input, Refine, Similarity, Walk
+from esol.settings import BackboneSettings, Crf, Input, Refine, Similarity, Walk
 
 CPU = torch.device("cpu")
 SETTINGS = Refine(crf=Crf(iterations=5, bilateral_size=20, bilateral_colour=13), longest=0)
@@ -62,7 +62,7 @@ def test_crf_pulls_the_mask_to_the_colours():
     photo, inside = scene()
     maps = blob((48, 64))
     before = np.where(maps.full()[0] > 0.3, 3, 0)
-    after = crf_mask(photo, maps, 0.3, SETTINGS, CPU)
+    (after,) = crf_masks(photo, maps, (0.3,), SETTINGS, CPU)
     assert after.shape == (48, 64)
     assert set(np.unique(after)) == {0, 3}
     assert iou(after, inside, 3) > max(0.95, iou(before, inside, 3) + 0.1)
@@ -71,7 +71,7 @@ def test_crf_pulls_the_mask_to_the_colours():
 def test_crf_without_iterations_is_the_seed():
     photo, _ = scene()
     maps = blob((48, 64), classes=(0, 4))
-    mask = crf_mask(photo, maps, 0.5, Refine(crf=Crf(iterations=0)), CPU)
+    (mask,) = crf_masks(photo, maps, (0.5,), Refine(crf=Crf(iterations=0)), CPU)
     assert np.array_equal(mask, seed_mask(maps.full(), maps.classes, 0.5))
     assert set(np.unique(mask)) == {0, 1}
 
@@ -79,18 +79,15 @@ def test_crf_without_iterations_is_the_seed():
 def test_reduced_photos_give_masks_of_full_size():
     photo, inside = scene(480, 640)
     settings = replace(SETTINGS, longest=64)
-    mask = crf_mask(photo, blob((480, 640)), 0.3, settings, CPU)
+    (mask,) = crf_masks(photo, blob((480, 640)), (0.3,), settings, CPU)
     assert mask.shape == (480, 640)
     assert iou(mask, inside, 3) > 0.9
-    labels = confident_labels(photo, blob((480, 640)), settings, CPU)
-    assert labels.shape == (480, 640)
 
 
 def test_photos_without_a_tag_are_background():
     photo, _ = scene()
     none = Maps(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
-    assert not crf_mask(photo, none, 0.5, SETTINGS, CPU).any()
-    assert not confident_labels(photo, none, SETTINGS, CPU).any()
+    assert not np.any(crf_masks(photo, none, (0.5, 0.2), SETTINGS, CPU))
     assert spread_maps(none, torch.zeros(12, 16), Walk()).shape == (0, 12, 16)
 
 
@@ -120,9 +117,8 @@ def test_maps_go_over_to_cells_alike():
 def test_labels_between_the_thresholds_are_unsure():
     photo = Image.new("RGB", (64, 48), "grey")
     maps = blob((48, 64))
-    affinity = Affinity(foreground=0.6, background=0.3)
-    settings = Refine(affinity=affinity, crf=Crf(iterations=0))
-    labels, score = confident_labels(photo, maps, settings, CPU), maps.full()[0]
+    masks = crf_masks(photo, maps, (0.6, 0.3), Refine(crf=Crf(iterations=0)), CPU)
+    labels, score = confident_labels(*masks), maps.full()[0]
     assert np.array_equal(labels == 3, score > 0.6)
     assert np.array_equal(labels == 0, score <= 0.3)
     assert np.array_equal(labels == 255, (score > 0.3) & (score <= 0.6))
@@ -130,8 +126,18 @@ def test_labels_between_the_thresholds_are_unsure():
 
 def test_labels_follow_the_crf():
     photo, inside = scene()
-    settings = replace(SETTINGS, affinity=Affinity(foreground=0.4, background=0.2))
-    assert iou(confident_labels(photo, blob((48, 64)), settings, CPU), inside, 3) > 0.9
+    masks = crf_masks(photo, blob((48, 64)), (0.4, 0.2), SETTINGS, CPU)
+    assert iou(confident_labels(*masks), inside, 3) > 0.9
+
+
+def test_seeds_of_one_photo_are_those_of_single_calls():
+    photo, _ = scene(48, 64)
+    maps, thresholds = blob((48, 64), classes=(0, 4)), (0.5, 0.2, 0.35)
+    together = crf_masks(photo, maps, thresholds, SETTINGS, CPU)
+    for mask, threshold in zip(together, thresholds, strict=True):
+        (alone,) = crf_masks(photo, maps, (threshold,), SETTINGS, CPU)
+        assert np.array_equal(mask, alone)
+    assert len({mask.tobytes() for mask in together}) > 1
 
 
 def test_a_walk_fills_what_edges_enclose():

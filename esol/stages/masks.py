@@ -20,7 +20,7 @@ from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
-from esol.masks.refine import crf_mask
+from esol.masks.refine import crf_masks
 from esol.masks.threshold import (
     Background,
     background_warning,
@@ -207,7 +207,8 @@ def _refined(
 ) -> NDArray[np.uint8]:
     """The seed after the CRF, (H, W), with a saliency map after both."""
     device = device_of(job.settings.machine.device)
-    mask = crf_mask(load_image(sample.image), maps, threshold, job.settings.refine, device)
+    photo, settings = load_image(sample.image), job.settings.refine
+    (mask,) = crf_masks(photo, maps, (threshold,), settings, device)
     if saliency is not None:
         values, salient = (maps.classes + 1)[:, None, None], job.settings.masks.salient
         for rows in bands(len(mask)):

@@ -14,7 +14,7 @@ from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
 from esol.maps.localize import Reader, SizedSample
 from esol.masks.instances import instances
-from esol.masks.refine import boundaries, confident_labels, crf_mask, similar_maps, spread_maps
+from esol.masks.refine import boundaries, confident_labels, crf_masks, similar_maps, spread_maps
 from esol.masks.seeds import photo_seed
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.similarity import CellSimilarity
@@ -79,12 +79,10 @@ def refine(job: Job) -> None:
         if stage is None:
             return
         samples = job.samples()
-        if crf:
-            _crf(job, stage, samples)
+        _crf(job, stage, samples if crf else (), job.training_samples() if irn else ())
         if affinity:
             _affinity(job, stage, samples)
         if irn:
-            _labels(job, stage)
             network = _network(job, stage)
             _walk(job, stage, samples, network)
         stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
@@ -104,16 +102,27 @@ def seed_maps(job: Job, sample: Sample) -> Maps:
     return load_maps(job.run.maps(job.settings.seed_kind) / f"{sample.name}.npz")
 
 
-def _crf(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
+def _crf(job: Job, stage: OpenStage, refined: Sequence[Sample], training: Sequence[Sample]) -> None:
+    """Masks of some photos and confident labels of others; of one photo they share a lattice."""
     settings, device = job.settings.refine, device_of(job.settings.machine.device)
-    threshold = job.settings.seeds.threshold
-    samples = my_share(samples)
+    masked, labelled = ({sample.name for sample in samples} for samples in (refined, training))
+    sure = (settings.affinity.foreground, settings.affinity.background)
+    samples = my_share(tuple({sample.name: sample for sample in (*refined, *training)}.values()))
     for sample in track(samples, "refine: CRF", total=len(samples), unit="photos"):
-        path = stage.path / "crf" / f"{sample.name}.png"
-        if not path.exists():
-            with enough_memory([sample.image], "refine.longest"):
-                photo, maps = load_image(sample.image), seed_maps(job, sample)
-                save_mask(crf_mask(photo, maps, threshold, settings, device), path)
+        mask, labels = (stage.path / of / f"{sample.name}.png" for of in ("crf", "labels"))
+        makes_mask = sample.name in masked and not mask.exists()
+        makes_labels = sample.name in labelled and not labels.exists()
+        thresholds = sure * makes_labels + (job.settings.seeds.threshold,) * makes_mask
+        if not thresholds:
+            continue
+        with enough_memory([sample.image], "refine.longest"):
+            photo, maps = load_image(sample.image), seed_maps(job, sample)
+            seeds = crf_masks(photo, maps, thresholds, settings, device)
+            if makes_labels:
+                save_mask(confident_labels(*seeds[:2]), labels)
+            if makes_mask:
+                save_mask(seeds[-1], mask)
+    all_wait()
 
 
 def cell_similarity(
@@ -141,19 +150,6 @@ def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
                 reader = Reader([SizedSample(sample, maps.size)], settings.input, cache)
                 spread = similar_maps(maps, similarity, reader, settings.refine.similarity)
             save_maps(path, spread, maps.classes, maps.size)
-
-
-def _labels(job: Job, stage: OpenStage) -> None:
-    """Confident labels of the training list."""
-    settings, device = job.settings.refine, device_of(job.settings.machine.device)
-    samples = my_share(job.training_samples())
-    for sample in track(samples, "refine: labels", total=len(samples), unit="photos"):
-        path = stage.path / "labels" / f"{sample.name}.png"
-        if not path.exists():
-            with enough_memory([sample.image], "refine.longest"):
-                photo, maps = load_image(sample.image), seed_maps(job, sample)
-                save_mask(confident_labels(photo, maps, settings, device), path)
-    all_wait()
 
 
 def _network(job: Job, stage: OpenStage) -> AffinityNet:
