@@ -85,8 +85,10 @@ class Classifier(nn.Module):
         return cls(backbone, Head(backbone.channels, classes, settings.head))
 
     @classmethod
-    def trained(cls, settings: Settings, classes: int, weights: Path) -> Self:
+    def trained(cls, settings: Settings, classes: int, weights: Path, *, fold: bool = True) -> Self:
         """Classifier as stage 1 left it: nothing learns, batch norms are folded, evaluation mode.
+
+        Without ``fold`` its backbone is slower, and can be saved.
 
         Raises:
             InputError: the file is missing, damaged or of another network.
@@ -94,7 +96,8 @@ class Classifier(nn.Module):
         backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
         classifier = cls(backbone, Head(backbone.channels, classes, settings.head))
         load_weights(classifier, weights)
-        backbone.fold()
+        if fold:
+            backbone.fold()
         return classifier.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:

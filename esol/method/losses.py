@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from esol.data.batch import Batch, Losses, Mean
 from esol.method.classifier import Classifier
 from esol.method.localizer import Localizer
-from esol.networks.backbone import Backbone
+from esol.networks.backbone import features_of
 
 
 def classification_loss(scores: Tensor, tags: Tensor) -> Tensor:
@@ -31,11 +31,6 @@ def area_loss(maps: Tensor, tags: Tensor) -> Mean:
     peak = positive.detach().amax(dim=(2, 3), keepdim=True).clamp_min(1e-5)
     area = (positive / peak).mean(dim=(2, 3))
     return Mean.of((area * tags).sum(), tags.sum())
-
-
-def features_of(backbone: Backbone, batch: Batch) -> Tensor:
-    """(N, C, h, w) features of a batch, computed unless they were cached."""
-    return batch.inputs if batch.cached else backbone(batch.inputs)
 
 
 def classify_losses(model: Classifier, batch: Batch) -> Losses:

@@ -13,6 +13,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from esol.data.batch import Batch
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.dilation import dilate
@@ -68,7 +69,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.normalisation = normalisation_of(settings)
         self.power = settings.power
-        self.name = settings.name
+        self.name, self.final_norm = settings.name, settings.final_norm
         self._levels: Levels | None = None
         try:
             network, shape = _fit_stride(settings, keys)
@@ -167,6 +168,11 @@ class Backbone(nn.Module):
                 f" (input.size) only, not of {' x '.join(map(str, images.shape[-2:]))}; set"
                 f" cams.scales: [1.0], or {_ADVICE}"
             )
+
+
+def features_of(backbone: Backbone, batch: Batch) -> Tensor:
+    """(N, C, h, w) features of a batch, computed unless they were cached."""
+    return batch.inputs if batch.cached else backbone(batch.inputs)
 
 
 class StrideError(InputError):

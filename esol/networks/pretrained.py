@@ -11,7 +11,7 @@ import timm
 from esol.data.transforms import IMAGENET, Normalisation
 from esol.errors import InputError, is_shortage
 from esol.networks.published import CONFIG, published
-from esol.settings import BackboneSettings, Segment, Settings
+from esol.settings import HEAD, BackboneSettings, Segment, Settings
 from esol.settings.checks import DEVIATION, MEAN, Rule
 
 _HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -101,7 +101,7 @@ def _numbers(config: dict[str, Any], key: str, rule: Rule, name: str) -> tuple[f
 def notes(settings: Settings) -> list[str]:
     """What a user should know of the networks' weights, a line each."""
     groups: list[tuple[str, BackboneSettings | Segment]] = [("backbone", settings.backbone)]
-    if settings.segment.network != "none":
+    if settings.segment.network not in ("none", HEAD):
         groups.append(("segment", settings.segment))
     return [line for key, group in groups for line in _notes(group, key)]
 
@@ -163,7 +163,7 @@ def timm_name(settings: BackboneSettings | Segment) -> str | None:
     """Timm's name of a backbone or an encoder; None for an encoder that timm does not make."""
     if isinstance(settings, BackboneSettings):
         return settings.name
-    of_timm = settings.network == "DeepLabV2" or settings.encoder.startswith("tu-")
+    of_timm = settings.network in ("DeepLabV2", HEAD) or settings.encoder.startswith("tu-")
     return settings.encoder.removeprefix("tu-") if of_timm else None
 
 

@@ -18,15 +18,16 @@ from torch.nn import functional as F
 from esol.data.batch import Batch, Losses, Mean
 from esol.data.sample import IGNORE
 from esol.errors import InputError, is_shortage, one_line
-from esol.networks.backbone import Backbone, Keys, StrideError
+from esol.networks.backbone import Backbone, Keys, StrideError, features_of
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.deeplab2 import DeepLabV2
 from esol.networks.downloads import announce, announce_timm, refuse
+from esol.networks.feature_head import FeatureHead
 from esol.networks.folding import hold_batch_norm
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
 from esol.networks.weights import NAMED
 from esol.ops.grids import padded
-from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
+from esol.settings import AUTO_STRIDE, HEAD, BackboneSettings, Segment, requested_stride
 
 NETWORKS = (
     "DPT",
@@ -42,8 +43,9 @@ NETWORKS = (
     "UPerNet",
     "Unet",
     "UnetPlusPlus",
+    HEAD,
 )
-"""DeepLabV2 is ours, the others are those of segmentation_models_pytorch."""
+"""DeepLabV2 and head are ours, the others are those of segmentation_models_pytorch."""
 
 _FURTHER_STRIDE = {"PAN": 8, "DPT": 2}
 """Stride of these networks on the encoder's last features."""
@@ -66,6 +68,7 @@ class Segmenter(nn.Module):
             segmentation_models_pytorch, or tu-NAME for timm's NAME; for DeepLabV2 a name of timm),
             initial weights (a file uses timm's names for tu- encoders), stride, batch norm.
         labels: L = K + 1, the background (0) included.
+        backbone: that on which the network "head" is, with nothing that learns.
 
     Attributes:
         network, encoder, norm, labels: the arguments.
@@ -76,7 +79,7 @@ class Segmenter(nn.Module):
         InputError: unknown name, impossible combination, weights not available or not fitting.
     """
 
-    def __init__(self, settings: Segment, labels: int) -> None:
+    def __init__(self, settings: Segment, labels: int, backbone: Backbone | None = None) -> None:
         super().__init__()
         network = settings.network
         if network not in NETWORKS:
@@ -92,9 +95,14 @@ class Segmenter(nn.Module):
         self.normalisation = normalisation_of(settings)
         self.body: Any
         if network == "DeepLabV2":
-            backbone = _backbone(settings)
-            self.stride = backbone.stride
-            self.body = DeepLabV2(backbone, self.stride, labels)
+            encoder = _backbone(settings)
+            self.stride = encoder.stride
+            self.body = DeepLabV2(encoder, self.stride, labels)
+        elif network == HEAD:
+            assert backbone is not None
+            self.stride = self._multiple = backbone.stride
+            self.normalisation = backbone.normalisation
+            self.body = FeatureHead(backbone, labels)
         else:
             self.body = _library_network(settings, labels)
             self._multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
@@ -103,7 +111,7 @@ class Segmenter(nn.Module):
     @property
     def actual_stride(self) -> int:
         """Input pixels per feature cell of the encoder, whatever was requested."""
-        is_own = isinstance(self.body, DeepLabV2)
+        is_own = isinstance(self.body, DeepLabV2 | FeatureHead)
         return self.stride if is_own else int(self.body.encoder.output_stride)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -113,15 +121,18 @@ class Segmenter(nn.Module):
         height, width = images.shape[-2:]
         return self.body(padded(images, self._multiple))[..., :height, :width]
 
-    def all_logits(self, images: Tensor) -> list[Tensor]:
+    def all_logits(self, batch: Batch) -> list[Tensor]:
         """Outputs whose cross-entropies training averages, each at its own resolution.
 
         DeepLabV2: four (N, L, ~s H / stride, ~s W / stride) tensors, for s = 1, 3/4, 1/2 and their
-        maximum (s = 1). All others: the (N, L, H, W) result of ``forward``.
+        maximum (s = 1). head: (N, L, 4 h, 4 w) for (h, w) features, which the batch may have. All
+        others: the (N, L, H, W) result of ``forward``.
         """
         if isinstance(self.body, DeepLabV2):
-            return self.body.all_logits(images)
-        return [self(images)]
+            return self.body.all_logits(batch.inputs)
+        if isinstance(self.body, FeatureHead):
+            return [self.body.logits(features_of(self.body.encoder, batch))]
+        return [self(batch.inputs)]
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters that start from ``weights``."""
@@ -282,7 +293,7 @@ def _flattened(key: str, target: nn.Module) -> str:
 def segment_losses(model: Segmenter, batch: Batch) -> Losses:
     """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs."""
     means = []
-    for logits in model.all_logits(batch.inputs):
+    for logits in model.all_logits(batch):
         labels = batch.labels(logits)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
         means.append(Mean.of(total, (labels != IGNORE).sum()))

@@ -10,8 +10,8 @@ from esol.data.batch import Batch, Losses
 from esol.errors import InputError
 from esol.method.classifier import Classifier, Head
 from esol.method.expansion import clip_features
-from esol.method.losses import classification_loss, features_of
-from esol.networks.backbone import Backbone
+from esol.method.losses import classification_loss
+from esol.networks.backbone import Backbone, features_of
 
 _PROBE = 64
 """Side in pixels of the image that traces a network's ReLUs; two cells at stride 32."""

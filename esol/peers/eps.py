@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
 from esol.method.classifier import Classifier
-from esol.method.losses import classification_loss, features_of
+from esol.method.losses import classification_loss
+from esol.networks.backbone import features_of
 
 
 class SaliencyClassifier(Classifier):

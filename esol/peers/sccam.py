@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
 from esol.method.classifier import Head
-from esol.method.losses import classification_loss, features_of
-from esol.networks.backbone import Backbone
+from esol.method.losses import classification_loss
+from esol.networks.backbone import Backbone, features_of
 
 
 class BothMaps(NamedTuple):

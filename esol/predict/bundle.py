@@ -10,10 +10,12 @@ from torch import Tensor
 
 from esol.data.transforms import IMAGENET
 from esol.errors import InputError, is_shortage, one_line
+from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.weights import not_finite, save_tensors
-from esol.settings import AUTO_STRIDE, Crf, Segment
+from esol.settings import AUTO_STRIDE, HEAD, BackboneSettings, Crf, Segment
 from esol.settings.checks import check_ranges
+from esol.settings.inputs import STRIDES
 from esol.system.files import plain
 
 BUNDLE = "model.safetensors"
@@ -23,14 +25,16 @@ KEY = "esol-segmenter"
 """The only entry of the file's metadata: safetensors writes several in random order, and equal
 models should give equal files."""
 
-VERSION = 2
+VERSION = 3
 """Raised when older programs can no longer read the file correctly: 2 has ``mean`` and ``std`` of a
-network whose photos are not normalised by ImageNet's; 1 has neither, and is still written."""
+network whose photos are not normalised by ImageNet's, 3 is a head on a ``backbone``. 1 has neither.
+The lowest that says all is written."""
 
 LARGEST = 2**16
 """Upper limit of the longest side at scale 1, pixels."""
 
 _NETWORK = ("network", "encoder", "stride", "norm")
+_OF_HEAD = ("power", "final_norm")
 _REQUIRED = {
     "classes": list,
     "network": str,
@@ -57,7 +61,8 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
             ``size``, ``longest``, ``scales``, ``flip`` and ``crf`` (the fields of
             ``esol.settings.masks.Crf``). Other keys are stored unchanged (initial weights,
             provenance). network, encoder, stride and norm are always taken from the segmenter,
-            and mean and std, which are left out where they are ImageNet's.
+            the ``backbone`` of a head, and mean and std, which are left out where they are
+            ImageNet's.
 
     Raises:
         ValueError: the description lacks something or does not fit the network.
@@ -68,7 +73,7 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
         raise ValueError(f"description: {fault}")
     if len(content["classes"]) + 1 != segmenter.labels:
         raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
-    version = VERSION if "mean" in content else 1
+    version = VERSION if "backbone" in content else 2 if "mean" in content else 1
     metadata = {KEY: json.dumps({"version": version, **content}, ensure_ascii=False)}
     save_tensors(Path(path), segmenter.state_dict(), metadata)
 
@@ -109,7 +114,8 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
     if (name := not_finite(state)) is not None:
         raise _damaged(path, f"{name} is not finite everywhere")
     try:
-        segmenter = Segmenter(_network_settings(description), len(description["classes"]) + 1)
+        settings, labels = _network_settings(description), len(description["classes"]) + 1
+        segmenter = Segmenter(settings, labels, _backbone(settings, description))
     except InputError as error:
         raise _damaged(path, str(error)) from error
     try:
@@ -142,9 +148,29 @@ def _network_settings(description: dict[str, Any]) -> Segment:
     )
 
 
+def _backbone(settings: Segment, description: dict[str, Any]) -> Backbone | None:
+    """The backbone under a head, without its weights."""
+    if settings.network != HEAD:
+        return None
+    stride = description["stride"]
+    backbone = BackboneSettings(
+        name=settings.encoder,
+        weights="none",
+        stride=stride if stride in STRIDES else "auto",  # of a transformer it is the patch's side
+        mean=settings.mean,
+        std=settings.std,
+        **{key: description["backbone"][key] for key in _OF_HEAD},
+    )
+    check_ranges(backbone)
+    side = description["size"] if description["resize"] == "squash" else 0
+    return Backbone.fixed(backbone, side)
+
+
 def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
     """The description as it is stored."""
     content = {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
+    if segmenter.network == HEAD:
+        content["backbone"] = {key: getattr(segmenter.body.encoder, key) for key in _OF_HEAD}
     used = segmenter.normalisation
     return content if used == IMAGENET else {**content, **plain(asdict(used))}
 
@@ -171,6 +197,8 @@ def _fault(description: dict[str, Any]) -> str | None:
     for key, kind in _REQUIRED.items():
         if not isinstance(description.get(key), kind):
             return f"{key} is missing or not of type {kind.__name__}"
+    if description["network"] == HEAD and not isinstance(description.get("backbone"), dict):
+        return "backbone is missing"
     if not all(isinstance(name, str) for name in description["classes"]):
         return "classes must be strings"
     if description["resize"] not in ("crop", "squash"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from esol.settings import Fit, Settings, source_parts
+from esol.settings import HEAD, Fit, Settings, source_parts
 
 Fits = Mapping[str, Fit]
 """Key of the settings -> the optimisation of a training."""
@@ -83,6 +83,11 @@ def _reads_of_masks(settings: Settings) -> tuple[str, ...]:
     return ("masks", "seeds.kind", *(of_crf if crf else ()))
 
 
+def _reads_of_segment(settings: Settings) -> tuple[str, ...]:
+    groups = ("seed", "segment")
+    return (*groups, "backbone") if settings.segment.network == HEAD else groups
+
+
 def _fits_of_peer(settings: Settings) -> Fits:
     fits = {"classify.fit": settings.classify.fit}
     return fits | ({"drs.fit": settings.drs.fit} if settings.method == "drs" else {})
@@ -151,7 +156,7 @@ STAGES = {
             "segment",
             "08-segment",
             "train the segmentation network",
-            _always("seed", "segment"),
+            _reads_of_segment,
             weights="model.safetensors",
             fits=_fits_of_segment,
             measured=True,

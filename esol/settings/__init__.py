@@ -22,6 +22,7 @@ from esol.settings.localize import Sampler as Sampler
 from esol.settings.localize import Seeds as Seeds
 from esol.settings.localize import Shrink as Shrink
 from esol.settings.masks import AUTO_STRIDE as AUTO_STRIDE
+from esol.settings.masks import HEAD as HEAD
 from esol.settings.masks import REFINED_MAPS as REFINED_MAPS
 from esol.settings.masks import Affinity as Affinity
 from esol.settings.masks import Crf as Crf
@@ -125,6 +126,13 @@ class Settings:
             f"seeds or crf; {maps} needs refine.methods: [{maps}]",
         )
 
+        check(
+            self.segment.network != HEAD or ":" not in self.backbone.name,
+            "segment.network",
+            HEAD,
+            "another network where backbone.name is hf-hub: or local-dir:, which no model file may"
+            " name",
+        )
         kinds = ("auto", *self.map_kinds)
         check(
             self.seeds.kind in kinds,
@@ -169,14 +177,29 @@ class Settings:
         """Kind of maps that becomes seeds."""
         return self.map_kinds[-1] if self.seeds.kind == "auto" else self.seeds.kind
 
+    @property
+    def segmenter(self) -> Segment:
+        """Settings of the last network, those of the backbone where it is a head on that."""
+        if self.segment.network != HEAD:
+            return self.segment
+        backbone = self.backbone
+        return replace(
+            self.segment,
+            encoder=backbone.name,
+            weights=backbone.weights,
+            stride=backbone.stride,
+            mean=backbone.mean,
+            std=backbone.std,
+            norm="frozen",
+            input=self.input,
+        )
+
     def resolved(self) -> "Settings":
         """The same with what "auto" stands for, as far as that is known before a run."""
-        stride = requested_stride(self.segment)
-        return replace(
-            self,
-            seeds=replace(self.seeds, kind=self.seed_kind),
-            segment=replace(self.segment, stride=stride),
-        )
+        segment = self.segmenter
+        if segment.network != HEAD:
+            segment = replace(segment, stride=requested_stride(segment))
+        return replace(self, seeds=replace(self.seeds, kind=self.seed_kind), segment=segment)
 
     def group(self, name: str) -> Any:
         """One group as plain values, as identities have it."""

@@ -209,6 +209,7 @@ class Masks:
 
 
 AUTO_STRIDE = 8
+HEAD = "head"
 """What auto means for segment.stride where the stride can be chosen."""
 
 
@@ -219,7 +220,9 @@ class Segment:
     """
 
     network: Annotated[str, named("a network's name, or none")] = "DeepLabV3"
-    """A network of segmentation_models_pytorch by its class name, DeepLabV2, or none."""
+    """A network of segmentation_models_pytorch by its class name, DeepLabV2, head, or none. head:
+    two convolutions on the classifier's backbone, which no longer learns; encoder, weights, stride,
+    mean, std, norm and input below are then those of backbone and input above."""
 
     encoder: str = "resnet101"
     """Its encoder: a name of segmentation_models_pytorch (tu-NAME: any of timm); DeepLabV2: a name

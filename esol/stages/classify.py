@@ -3,9 +3,10 @@
 import torch
 
 from esol.method.classifier import Classifier
-from esol.method.losses import classify_losses, features_of
+from esol.method.losses import classify_losses
+from esol.networks.backbone import features_of
 from esol.networks.pretrained import licensed
-from esol.stages.fitting import classifier_groups, finish, tagged_inputs
+from esol.stages.fitting import classifier_groups, finish, training_inputs
 from esol.stages.job import Job
 from esol.system.distributed import device_of
 from esol.system.progress import log
@@ -32,7 +33,7 @@ def classify(job: Job) -> None:
             return
         torch.manual_seed(settings.seed)
         model = Classifier.start(settings, job.classes).to(device_of(settings.machine.device))
-        inputs = tagged_inputs(job, model.backbone)
+        inputs = training_inputs(job, model.backbone)
         if model.backbone.frozen and model.backbone.makes_tokens and len(inputs) < _FEW:
             log.warning(
                 "%d photos are few for a frozen transformer: with 120, maps showed the ground"

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from esol.data.sample import Sample
 from esol.maps.localize import Network
 from esol.method.classifier import Classifier, Head
 from esol.method.localizer import Localizer
@@ -20,7 +21,7 @@ from esol.stages.job import Job
 from esol.system.distributed import all_from_main, device_of
 from esol.training.features import compute_features
 from esol.training.fit import LossFunction, fit, forget_checkpoints
-from esol.training.inputs import Inputs, Planes, photo_inputs
+from esol.training.inputs import Inputs, Masks, Planes, photo_inputs
 from esol.training.steps import METRICS, read_steps
 
 PeerNetwork = SubcategoryClassifier | SuppressedClassifier | RefinedClassifier | SaliencyClassifier
@@ -35,10 +36,10 @@ def trained_networks(job: Job) -> tuple[Network, ...]:
     return tuple(_trained_peer(job, kind) for kind in job.settings.map_kinds)
 
 
-def trained_classifier(job: Job) -> Classifier:
+def trained_classifier(job: Job, *, fold: bool = True) -> Classifier:
     """The classifier as stage 1 left it, with nothing that learns."""
     weights = job.run.weights("classify")
-    classifier = Classifier.trained(job.settings, job.classes, weights)
+    classifier = Classifier.trained(job.settings, job.classes, weights, fold=fold)
     return classifier.to(device_of(job.settings.machine.device))
 
 
@@ -80,48 +81,51 @@ def new_peer(
     return SaliencyClassifier(backbone, head)
 
 
-def _trained_peer(job: Job, kind: str) -> PeerNetwork:
+def _trained_peer(job: Job, kind: str, *, fold: bool = True) -> PeerNetwork:
     network = new_peer(job.settings, job.classes, kind, fixed=True)
     load_weights(network, job.run.weights("peer", kind))
     network.requires_grad_(False).eval()
-    network.backbone.fold()
+    if fold:
+        network.backbone.fold()
     return network.to(device_of(job.settings.machine.device))
 
 
 def backbone_stage(job: Job) -> str:
-    """The stage whose backbone IRNet reads: the classifier's, where the method has one."""
+    """The stage whose backbone later stages read: the classifier's, where the method has one."""
     return job.settings.learns[0]
 
 
-def trained_backbone(job: Job) -> Backbone:
-    """The backbone that IRNet reads."""
+def trained_backbone(job: Job, *, fold: bool = True) -> Backbone:
+    """The backbone that later stages read; a folded one is faster, and cannot be saved."""
     if backbone_stage(job) == "classify":
-        return trained_classifier(job).backbone
+        return trained_classifier(job, fold=fold).backbone
     # The last network's: the backbone of DRS's first one has suppression layers.
-    return _trained_peer(job, job.settings.map_kinds[-1]).backbone
+    return _trained_peer(job, job.settings.map_kinds[-1], fold=fold).backbone
 
 
-def tagged_inputs(
+def training_inputs(
     job: Job,
     backbone: Backbone,
+    masks: Masks | None = None,
     planes: Planes | None = None,
     *,
     by_tag: bool = False,
     of_classifier: bool = False,
-    tagged: bool = False,
+    samples: tuple[Sample, ...] | None = None,
 ) -> Inputs:
     """Training inputs of the training list: photos, or cached features.
 
     Args:
         job: settings and data.
         backbone: what is trained on; in evaluation mode after this if its features are cached.
+        masks: what is learned from besides the tags.
         planes: what else is learned from.
         by_tag: the planes are those of a photo's tagged classes.
         of_classifier: the backbone is that of the trained classifier, which no longer learns.
-        tagged: without the photos of background.
+        samples: some of the list; None: all.
     """
     settings, members = job.settings, job.training_samples()
-    samples = tuple(sample for sample in members if sample.tags or not tagged)
+    samples = members if samples is None else samples
     key = job.cache_key(of_classifier=of_classifier)
     if key is None:
         return photo_inputs(
@@ -129,13 +133,14 @@ def tagged_inputs(
             job.classes,
             settings.input,
             backbone.normalisation,
-            planes=planes,
+            masks,
+            planes,
             by_tag=by_tag,
         )
     # Of all, at once: a stage for photos of some tags alone would compute the others later.
     cache = compute_features(backbone.eval(), members, settings, job.run.path, key)
     flip = settings.input.flip
-    return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)
+    return cache.inputs(samples, job.classes, flip=flip, masks=masks, planes=planes, by_tag=by_tag)
 
 
 def classifier_groups(
@@ -161,8 +166,12 @@ def fit_sampler(
     *,
     tagged: bool = False,
 ) -> Mapping[str, float]:
-    """Train Expansion or Shrinkage, a part of the localizer; returns what ``fit`` does."""
-    inputs = tagged_inputs(job, model.backbone, of_classifier=True, tagged=tagged)
+    """Train Expansion or Shrinkage, a part of the localizer; returns what ``fit`` does.
+
+    ``tagged``: on photos with a tag alone.
+    """
+    samples = tuple(sample for sample in job.training_samples() if sample.tags or not tagged)
+    inputs = training_inputs(job, model.backbone, of_classifier=True, samples=samples)
     training = job.training_run(job.run.stage(stage), stage, f"{stage}.fit")
     return fit(model, losses, inputs, [(part.parameters(), 1.0)], optimisation, training)
 

@@ -13,7 +13,7 @@ from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.networks.similarity import CellSimilarity
 from esol.networks.weights import weights_digest
-from esol.settings import Settings
+from esol.settings import HEAD, Settings
 from esol.stages.fitting import new_peer
 from esol.system.progress import log
 
@@ -32,7 +32,7 @@ def networks(
     Raises:
         InputError: one cannot be built, or its initial weights cannot be had.
     """
-    segment = settings.segment
+    segment = settings.segmenter
     wanted = {stage for stage in (*settings.learns, "refine", "segment") if is_wanted(stage, "")}
     peers = [kind for kind in settings.map_kinds if is_wanted("peer", kind)]
     # Files first: a download that fails takes time.
@@ -60,7 +60,9 @@ def networks(
         backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
         yield AffinityNet(backbone, displacement=False)
     if "segment" in wanted and segment.network != "none":
-        segmenter = Segmenter(segment, classes + 1)
+        is_head, side = segment.network == HEAD, settings.input.one_side
+        backbone = Backbone.fixed(settings.backbone, side) if is_head else None
+        segmenter = Segmenter(segment, classes + 1, backbone)
         if segment.stride not in ("auto", segmenter.actual_stride):
             log.warning(
                 "segment.stride = %s has no effect: %s with %s has stride %d; set it to auto",
@@ -104,18 +106,19 @@ def try_networks(settings: Settings, classes: int) -> str:
     Raises:
         InputError: one cannot be built, or does not take such an input.
     """
-    backbone, segment = settings.backbone, settings.segment
+    backbone, segment = settings.backbone, settings.segmenter
     offline = replace(
         settings,
         backbone=replace(backbone, weights=_at_hand(backbone.weights)),
-        segment=replace(segment, weights=_at_hand(segment.weights)),
+        segment=replace(settings.segment, weights=_at_hand(segment.weights)),
     )
     check_similarity(settings)
     told = {}
     for network in networks(offline, classes, lambda *of: True):
         if isinstance(network, Segmenter):
             side = segment.input.size
-            _shown(network, side, "segment.input.size", segment.encoder)
+            key = "input.size" if segment.network == HEAD else "segment.input.size"
+            _shown(network, side, key, segment.encoder)
             what = f"{segment.network} of {segment.encoder}, stride {network.actual_stride}"
             told["segmentation"] = f"{what}, {side} x {side} pixels, {_weights(segment.weights)}"
         elif not isinstance(network, AffinityNet):

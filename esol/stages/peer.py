@@ -30,10 +30,10 @@ from esol.stages.fitting import (
     classifier_groups,
     finish,
     new_peer,
-    tagged_inputs,
     train_once,
     trained_classifier,
     trained_localizer,
+    training_inputs,
 )
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_photos
@@ -96,7 +96,7 @@ def _trained(
 
 
 def _tagged(job: Job) -> Callable[[PeerNetwork], Inputs]:
-    return lambda network: tagged_inputs(job, network.backbone)
+    return lambda network: training_inputs(job, network.backbone)
 
 
 def _sccam(job: Job, stage: OpenStage) -> None:
@@ -178,7 +178,7 @@ def _drs(job: Job, stage: OpenStage) -> None:
         job,
         stage,
         _Training("drs_refined", stage.path, refine_losses, job.settings.drs.fit),
-        lambda refined: tagged_inputs(job, refined.backbone, planes, by_tag=True),
+        lambda refined: training_inputs(job, refined.backbone, planes=planes, by_tag=True),
     )
 
 
@@ -216,7 +216,7 @@ def _eps(job: Job, stage: OpenStage) -> None:
         job,
         stage,
         _Training("eps", stage.path, losses, job.settings.classify.fit),
-        lambda network: tagged_inputs(job, network.backbone, planes),
+        lambda network: training_inputs(job, network.backbone, planes=planes),
     )
 
 

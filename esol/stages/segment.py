@@ -15,8 +15,8 @@ from esol.predict.bundle import BUNDLE, redescribe, save_bundle
 from esol.predict.model import load
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.work import OpenStage, Part
-from esol.settings import requested_stride
-from esol.stages.fitting import last_losses
+from esol.settings import HEAD
+from esol.stages.fitting import backbone_stage, last_losses, trained_backbone, training_inputs
 from esol.stages.job import Job
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.system.progress import track
@@ -28,6 +28,7 @@ _NETWORK = (
     *(f"segment.{key}" for key in ("network", "encoder", "weights", "stride", "norm")),
     *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "truth")),
     *("seed", "train", "truth", "train masks", "corrected"),
+    *("backbone", "after.classify", "after.peer"),
 )
 """What the network is made of: masks of the training list, not of others."""
 _TESTING = tuple(f"segment.{key}" for key in ("longest", "scales", "flip", "crf"))
@@ -39,13 +40,14 @@ PARTS = (
 
 def segment(job: Job) -> None:
     """Train the network on pseudo masks; writes model.safetensors, predictions/NAME.png."""
-    settings = job.settings.segment
+    settings = job.settings.segmenter
     photos = _photos(job)
     corrected = _corrected(job, photos)
     description = _description(job, corrected.get("photos", 0))
     with job.enter(
         "segment",
-        after=() if settings.truth else ("masks",),
+        after=(() if settings.truth else ("masks",))
+        + ((backbone_stage(job),) if settings.network == HEAD else ()),
         lists=job.settings.data.evaluate,
         reads=_reads(job, photos),
         parts=PARTS,
@@ -95,16 +97,22 @@ def _reads(job: Job, photos: tuple[Sample, ...]) -> dict[str, Any]:
 
 
 def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmenter:
-    settings = job.settings.segment
+    settings = job.settings.segmenter
+    backbone = trained_backbone(job, fold=False) if settings.network == HEAD else None
     torch.manual_seed(job.settings.seed)
-    network = Segmenter(settings, job.classes + 1)
+    network = Segmenter(settings, job.classes + 1, backbone)
     network = network.to(device_of(job.settings.machine.device))
     pseudo = MaskFolder(job.run.masks("masks"), job.run.corrections.files())
     masks = job.data.truth if settings.truth else pseudo
+    if backbone is None:
+        inputs = photo_inputs(photos, job.classes, settings.input, network.normalisation, masks)
+    else:
+        own = backbone_stage(job) == "classify"
+        inputs = training_inputs(job, backbone, masks, of_classifier=own, samples=photos)
     fit(
         network,
         segment_losses,
-        photo_inputs(photos, job.classes, settings.input, network.normalisation, masks),
+        inputs,
         [(network.encoder_parameters(), 1.0), (network.head_parameters(), settings.head_lr)],
         settings.fit,
         job.training_run(stage.path, "segment", "segment.fit", "segment.input"),
@@ -114,13 +122,12 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
 
 def _description(job: Job, corrected: int) -> dict[str, Any]:
     """What a model file says of itself besides its weights."""
-    settings = job.settings.segment
+    settings = job.settings.segmenter
     pseudo = f"pseudo masks, {corrected} of them corrected" if corrected else "pseudo masks"
     return {
         "classes": job.data.classes,
         "network": settings.network,
         "encoder": settings.encoder,
-        "stride": requested_stride(settings),
         "norm": settings.norm,
         "resize": settings.input.resize,
         "size": settings.input.size,

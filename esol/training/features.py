@@ -15,7 +15,7 @@ from torch import Tensor
 from esol.data.images import load_image
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
-from esol.data.transforms import squash, squash_planes, to_tensor
+from esol.data.transforms import squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
 from esol.networks.identity import network_identity
@@ -23,7 +23,7 @@ from esol.settings import Settings
 from esol.system.distributed import all_from_main, all_wait, my_share
 from esol.system.files import atomic, make_folder
 from esol.system.progress import log, track
-from esol.training.inputs import Example, Inputs, Planes
+from esol.training.inputs import Example, Inputs, Masks, Planes, mirrored
 
 BATCH = 8
 
@@ -61,11 +61,14 @@ class FeatureCache:
         classes: int,
         *,
         flip: bool,
+        masks: Masks | None = None,
         planes: Planes | None = None,
         by_tag: bool = False,
     ) -> Inputs:
-        """Training inputs from the cache, with planes at the features' resolution if given."""
-        load = _Cached(self, flip, planes)
+        """Training inputs from the cache; planes have the features' resolution, masks four times
+        that.
+        """
+        load = _Cached(self, flip, masks, planes)
         return Inputs(samples, classes, load, cached=True, by_tag=by_tag)
 
 
@@ -75,16 +78,18 @@ class _Cached:
 
     cache: FeatureCache
     flip: bool
+    masks: Masks | None
     planes: Planes | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
-        mirrored = self.flip and bool(rng.random() < 0.5)
-        features = self.cache.read(sample, mirrored)
-        if self.planes is None:
-            return Example(features)
+        is_mirrored = self.flip and bool(rng.random() < 0.5)
+        features = self.cache.read(sample, is_mirrored)
         # Cached features are those of a square input.
-        planes = squash_planes(self.planes(sample), features.shape[-1])
-        return Example(features, planes=planes.flip(-1) if mirrored else planes)
+        side = features.shape[-1]
+        mask = squash_mask(self.masks(sample), 4 * side) if self.masks else None
+        planes = squash_planes(self.planes(sample), side) if self.planes else None
+        example = Example(features, mask, planes)
+        return mirrored(example)._replace(input=features) if is_mirrored else example
 
 
 def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
