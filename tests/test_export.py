@@ -15,6 +15,7 @@ from esol.cli.main import main
 from esol.data.images import palette
 from esol.data.transforms import IMAGENET, to_tensor
 from esol.errors import InputError
+from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import load_bundle
 from esol.predict.graph import prediction_graph
@@ -26,7 +27,7 @@ from esol.predict.onnx import (
     network_graph,
     torch_is_too_old,
 )
-from esol.settings import Segment
+from esol.settings import BackboneSettings, Segment
 
 CLASSES = ["cat", "Schäfer hund"]
 DESCRIPTION = {
@@ -44,9 +45,11 @@ DESCRIPTION = {
 def model(network: str = "DeepLabV3", encoder: str = "tu-test_resnet", **changes) -> Model:
     """A network whose random weights find every class."""
     torch.manual_seed(3)
+    own = BackboneSettings(name="test_resnet", weights="none", stride=8)
     net = Segmenter(
         Segment(network=network, encoder=encoder, weights="none", stride=8, norm="frozen"),
         len(CLASSES) + 1,
+        Backbone.fixed(own) if network == "head" else None,
     )
     for parameter in net.head_parameters():
         parameter.data *= 3
@@ -95,7 +98,7 @@ def assert_equals_predict(net: Model, graph: bytes) -> None:
 
 
 @needs_exporter
-@pytest.mark.parametrize("network", ["DeepLabV3", "DeepLabV2"])
+@pytest.mark.parametrize("network", ["DeepLabV3", "DeepLabV2", "head"])
 def test_onnx_equals_predict_at_any_size(network, tmp_path, monkeypatch):
     graph, net = exported(network), model(network)
     onnx, path = importlib.import_module("onnx"), tmp_path / "net.onnx"

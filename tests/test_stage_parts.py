@@ -383,4 +383,5 @@ def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, left):
     assert {key.split(".")[0] for key in reads} <= {
         *identity,
         *("truth", "corrected", "longest side"),
+        "backbone",  # of the network "head"
     }

@@ -1,4 +1,4 @@
-"""The lightest segmentation network: two convolutions on a backbone that does not learn."""
+"""The lightest segmentation network: a few convolutions on a backbone that does not learn."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -6,16 +6,14 @@ from torch import Tensor, nn
 from esol.networks.backbone import Backbone
 
 WIDTH = 128
-"""Channels between the convolutions: with 256, training takes 2.6 times as long (docs/LOG.md)."""
+"""Channels between the convolutions: with 256, training takes more than twice as long."""
 
 FINER = 4
 """Logits are learned at so many cells per feature cell and side."""
 
 
 class FeatureHead(nn.Module):
-    """A 1 x 1 and a 3 x 3 convolution, and one for the labels, on the features of a backbone.
-
-    It has no batch norm, so what it makes of a photo does not depend on the others of its batch.
+    """A 1 x 1 convolution, two of 3 x 3 cells, the second dilated, and one for the labels.
 
     Args:
         encoder: the backbone, with nothing that learns; (N, 3, H, W) -> (N, C, H / stride,
@@ -27,8 +25,9 @@ class FeatureHead(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.layers = nn.Sequential(
-            *_convolution(encoder.channels, kernel=1),
-            *_convolution(WIDTH, kernel=3),
+            *_layer(encoder.channels, kernel=1),
+            *_layer(WIDTH, kernel=3),
+            *_layer(WIDTH, kernel=3, dilation=2),
             nn.Conv2d(WIDTH, labels, 1),
         )
 
@@ -43,6 +42,7 @@ class FeatureHead(nn.Module):
         return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _convolution(channels: int, kernel: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels, WIDTH, kernel, padding=kernel // 2, bias=False)
-    return convolution, nn.GroupNorm(WIDTH // 8, WIDTH), nn.ReLU()
+def _layer(channels: int, kernel: int, dilation: int = 1) -> tuple[nn.Module, ...]:
+    padding = dilation * (kernel // 2)
+    convolution = nn.Conv2d(channels, WIDTH, kernel, padding=padding, dilation=dilation, bias=False)
+    return convolution, nn.BatchNorm2d(WIDTH), nn.ReLU()

@@ -119,13 +119,13 @@ class Settings:
             "squash while backbone.cache is on",
         )
         maps, _ = source_parts(self.masks.source)
+        made = [kind for kind in REFINED_MAPS if kind in self.refine.methods]
         check(
-            maps not in REFINED_MAPS or maps in self.refine.methods,
+            maps not in REFINED_MAPS or maps in made,
             "masks.source",
             self.masks.source,
-            f"seeds or crf; {maps} needs refine.methods: [{maps}]",
+            f"{' or '.join(['seeds', 'crf', *made])}; {maps} needs refine.methods: [{maps}]",
         )
-
         check(
             self.segment.network != HEAD or ":" not in self.backbone.name,
             "segment.network",

@@ -221,8 +221,8 @@ class Segment:
 
     network: Annotated[str, named("a network's name, or none")] = "DeepLabV3"
     """A network of segmentation_models_pytorch by its class name, DeepLabV2, head, or none. head:
-    two convolutions on the classifier's backbone, which no longer learns; encoder, weights, stride,
-    mean, std, norm and input below are then those of backbone and input above."""
+    a few convolutions on the classifier's backbone, which no longer learns; encoder, weights,
+    stride, mean, std, norm and input of this group are not read then, but backbone and input."""
 
     encoder: str = "resnet101"
     """Its encoder: a name of segmentation_models_pytorch (tu-NAME: any of timm); DeepLabV2: a name
