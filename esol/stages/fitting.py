@@ -17,9 +17,10 @@ from esol.peers.eps import SaliencyClassifier
 from esol.peers.sccam import SubcategoryClassifier
 from esol.settings import Fit, Settings
 from esol.stages.job import Job
+from esol.stages.reads import backbone_stage
 from esol.system.distributed import all_from_main, device_of
 from esol.training.features import compute_features
-from esol.training.fit import LossFunction, fit, forget_checkpoints
+from esol.training.fit import LossFunction, TrainingRun, fit, forget_checkpoints
 from esol.training.inputs import Inputs, Planes, photo_inputs
 from esol.training.steps import METRICS, read_steps
 
@@ -88,11 +89,6 @@ def _trained_peer(job: Job, kind: str) -> PeerNetwork:
     return network.to(device_of(job.settings.machine.device))
 
 
-def backbone_stage(job: Job) -> str:
-    """The stage whose backbone IRNet reads: the classifier's, where the method has one."""
-    return job.settings.learns[0]
-
-
 def trained_backbone(job: Job) -> Backbone:
     """The backbone that IRNet reads."""
     if backbone_stage(job) == "classify":
@@ -138,6 +134,22 @@ def tagged_inputs(
     return cache.inputs(samples, job.classes, flip=flip, planes=planes, by_tag=by_tag)
 
 
+def training_run(
+    job: Job, folder: Path, label: str, key: str, inputs: str = "input"
+) -> TrainingRun:
+    """Where and how a training of a job runs.
+
+    Args:
+        job: settings.
+        folder: for its files.
+        label: for progress.
+        key: of its ``Fit`` among the settings.
+        inputs: key of its ``Input``.
+    """
+    lighter = (f"{key}.batch", f"{inputs}.size")
+    return TrainingRun(folder, label, job.settings.seed, job.settings.machine, lighter)
+
+
 def classifier_groups(
     job: Job, backbone: nn.Module, head: Head, *more: nn.Module
 ) -> list[tuple[Iterable[nn.Parameter], float]]:
@@ -163,7 +175,7 @@ def fit_sampler(
 ) -> Mapping[str, float]:
     """Train Expansion or Shrinkage, a part of the localizer; returns what ``fit`` does."""
     inputs = tagged_inputs(job, model.backbone, of_classifier=True, tagged=tagged)
-    training = job.training_run(job.run.stage(stage), stage, f"{stage}.fit")
+    training = training_run(job, job.run.stage(stage), stage, f"{stage}.fit")
     return fit(model, losses, inputs, [(part.parameters(), 1.0)], optimisation, training)
 
 

@@ -10,9 +10,9 @@ from esol.errors import InputError, is_shortage, one_line
 from esol.method.classifier import Classifier
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
+from esol.networks.initial import weights_digest
 from esol.networks.segmenter import Segmenter
 from esol.networks.similarity import CellSimilarity
-from esol.networks.weights import weights_digest
 from esol.settings import Settings
 from esol.stages.fitting import new_peer
 from esol.system.progress import log
