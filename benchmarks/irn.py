@@ -12,8 +12,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from esol.data.images import load_image
+from esol.data.normalisation import IMAGENET
 from esol.data.sample import Sample
-from esol.data.transforms import IMAGENET, scaled
+from esol.data.transforms import scaled
 
 
 class Found(NamedTuple):

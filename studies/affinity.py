@@ -24,7 +24,8 @@ from esol.data.sample import Sample
 from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
 from esol.maps.localize import Reader, SizedSample
-from esol.masks.refine import crf_masks, similar_maps
+from esol.masks.crf import crf_masks
+from esol.masks.refine import similar_maps
 from esol.masks.threshold import choose_threshold, estimate_background
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import esol
-from esol.data.transforms import IMAGENET
+from esol.data.normalisation import IMAGENET
 from esol.errors import InputError
 from esol.networks.pretrained import normalisation_of
 from esol.report import percent

@@ -24,11 +24,11 @@ from esol.data.saliency import find_saliency, load_saliency
 from esol.data.sample import IGNORE
 from esol.data.selection import spaced
 from esol.maps.files import Maps, load_maps
+from esol.masks.background import Background
+from esol.masks.crf import crf_masks
 from esol.masks.pseudo import pseudo_mask
-from esol.masks.refine import crf_masks
 from esol.masks.seeds import strongest
 from esol.masks.threshold import (
-    Background,
     choose_threshold,
     estimate_background,
     threshold_of_share,

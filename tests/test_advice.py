@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from esol.masks.threshold import Background
+from esol.masks.background import Background
 from esol.report.advice import MOST, RULES, Advice, advice, main_list
 from esol.report.answer import answer, products, rows
 from esol.report.known import Known, Masks, Network, Threshold

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from esol.data.transforms import Normalisation
+from esol.data.normalisation import Normalisation
 from esol.errors import InputError, one_line
 from esol.networks.backbone import SIDE, Backbone, feature_map
 from esol.networks.dilation import dilate
 from esol.networks.identity import network_identity
-from esol.networks.weights import weights_digest
+from esol.networks.initial import weights_digest
 from esol.settings import BackboneSettings
 from esol.settings.load import load_settings
 from esol.stages.fitting import new_peer

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from esol.data.images import load_image
+from esol.data.normalisation import IMAGENET
 from esol.data.sample import Sample
-from esol.data.transforms import IMAGENET, reduced, scaled, squash, to_tensor
+from esol.data.transforms import reduced, scaled, squash, to_tensor
 from esol.maps.localize import SizedSample, batches_of_one_size, localize
 from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion

@@ -81,7 +81,7 @@ def refused(call):
         *stages, message = err.rstrip("\n").splitlines()
         told = re.compile(
             rf"(stage \d+ of \d+: )?({'|'.join(STAGES)}): .*|.*; working on it"
-            "|list 'train': too few photos.*"
+            "|to do: .*|list 'train': too few photos.*"
         )
         assert all(told.fullmatch(line) for line in stages), stages
         assert message.startswith("esol: ")

@@ -42,7 +42,7 @@ CHILDREN = ("photo: zero bytes", "settings: bomb of aliases in a setting", "mode
 PARSERS: dict[str, Parser] = {}
 
 PROGRESS = re.compile(
-    rf"(stage \d+ of \d+: )?({'|'.join(STAGES)}): .*|done before: .*|list '.*': .*"
+    rf"(stage \d+ of \d+: )?({'|'.join(STAGES)}): .*|(done before|to do): .*|list '.*': .*"
 )
 """What commands say on the way."""
 

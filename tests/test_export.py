@@ -13,7 +13,8 @@ from PIL import Image
 
 from esol.cli.main import main
 from esol.data.images import palette
-from esol.data.transforms import IMAGENET, to_tensor
+from esol.data.normalisation import IMAGENET
+from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter

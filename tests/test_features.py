@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 import esol.training.features as features
 from esol.data.images import load_image
+from esol.data.normalisation import IMAGENET
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
-from esol.data.transforms import IMAGENET, squash, to_tensor
+from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.networks.backbone import Backbone

@@ -11,9 +11,9 @@ import torch
 from esol.data.images import load_image, load_mask
 from esol.errors import InputError
 from esol.maps.files import load_maps
-from esol.masks.refine import crf_masks
+from esol.masks.background import Background, background_warning
+from esol.masks.crf import crf_masks
 from esol.masks.seeds import seed_mask
-from esol.masks.threshold import Background, background_warning
 from esol.report.summary import write_report
 from esol.runs.folder import RunFolder
 from esol.settings import Masks, source_parts

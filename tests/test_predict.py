@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from esol.data.images import load_image, load_mask, palette
-from esol.data.transforms import IMAGENET, to_tensor
+from esol.data.normalisation import IMAGENET
+from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.ops.grids import stretched

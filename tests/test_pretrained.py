@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 
 from esol.cli.main import main
 from esol.data.images import load_image
+from esol.data.normalisation import IMAGENET, Normalisation
 from esol.data.synthetic import write_synthetic
-from esol.data.transforms import IMAGENET, Normalisation, squash
+from esol.data.transforms import squash
 from esol.networks.backbone import Backbone
 from esol.networks.identity import network_identity
+from esol.networks.initial import weights_digest
 from esol.networks.pretrained import (
     licence_of,
     licensed,
@@ -25,7 +27,6 @@ from esol.networks.pretrained import (
     notes,
 )
 from esol.networks.segmenter import Segmenter
-from esol.networks.weights import weights_digest
 from esol.predict.bundle import KEY, load_bundle, save_bundle
 from esol.predict.model import Model
 from esol.predict.onnx import export_onnx, torch_is_too_old

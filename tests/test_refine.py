@@ -9,13 +9,8 @@ from PIL import Image
 
 from esol.data.transforms import reduced
 from esol.maps.files import Maps
-from esol.masks.refine import (
-    boundaries,
-    confident_labels,
-    crf_masks,
-    similar_maps,
-    spread_maps,
-)
+from esol.masks.crf import confident_labels, crf_masks
+from esol.masks.refine import boundaries, similar_maps, spread_maps
 from esol.masks.seeds import seed_mask
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone

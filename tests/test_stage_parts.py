@@ -17,7 +17,7 @@ from esol.runs.manifest import NOT_OUTPUTS, digest
 from esol.runs.stages import STAGES
 from esol.runs.work import Part, work_on
 from esol.settings.load import load_settings
-from esol.stages import refine, run, segment
+from esol.stages import reads, run
 
 SMOKE = Path(__file__).parent / "smoke.yaml"
 PARTS = (Part(("one.txt", "checkpoint-*"), ("a", "group.x")), Part(("two",), ("b", "group.y")))
@@ -290,7 +290,7 @@ def test_maps_by_affinities_are_made_again_where_what_they_read_changes(
     run(load_settings(str(SMOKE), *flags), photos, copy, first="refine", last="refine",
         overwrite=True)  # fmt: skip
     identity = json.loads((RunFolder(copy).stage("refine") / "identity.json").read_text())
-    parts = (refine._CRF, refine._AFFINITY, *refine._IRN)
+    parts = (reads._CRF, reads._AFFINITY, *reads._IRN)
     assert unread(identity, parts) == {"refine.methods"}
     for number, (flag, kept) in enumerate(
         [
@@ -370,17 +370,17 @@ def unread(identity: dict, parts: tuple) -> set[str]:
     ("stage", "parts", "left"),
     [
         # What is made; no output depends on what else is.
-        ("refine", (refine._CRF, *refine._IRN), {"refine.methods"}),
+        ("refine", (reads._CRF, *reads._IRN), {"refine.methods"}),
         # Only the training masks are read; they have a key.
-        ("segment", segment.PARTS, {"after.masks"}),
+        ("segment", reads._SEGMENT, {"after.masks"}),
     ],
 )
 def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, left):
     """A key that no part names could change without any output being made again."""
     identity = json.loads((RunFolder(done).stage(stage) / "identity.json").read_text())
     assert unread(identity, parts) == left
-    reads = {key for part in parts for key in part.reads}
-    assert {key.split(".")[0] for key in reads} <= {
+    keys = {key for part in parts for key in part.reads}
+    assert {key.split(".")[0] for key in keys} <= {
         *identity,
         *("truth", "corrected", "longest side"),
         "backbone",  # of the network "head"

@@ -11,8 +11,8 @@ from esol.data.scenes import HARD
 from esol.data.synthetic import draw_scene
 from esol.errors import InputError
 from esol.maps.files import Maps
+from esol.masks.background import Background
 from esol.masks.threshold import (
-    Background,
     choose_threshold,
     estimate_background,
     threshold_of_share,

@@ -15,6 +15,7 @@ from esol import __version__
 from esol.cli.arguments import OVERWRITE, RUN_PATHS, parse_call
 from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
+from esol.settings import Settings
 from esol.settings.load import Parser, load_settings, settings_parser
 from esol.system.distributed import (
     GoneError,
@@ -167,7 +168,7 @@ def _run(rest: list[str]) -> int:
     stages = {"first": parsed["from"], "last": parsed["until"]}
     run(settings, data, out, **stages, overwrite=parsed["overwrite"])
     if parsed["until"] == "evaluate":
-        _show(Path(out))
+        _show(Path(out), settings)
     return 0
 
 
@@ -181,7 +182,7 @@ def _stage(command: str, rest: list[str]) -> int:
 
     run(settings, data, out, first=command, last=command, overwrite=parsed["overwrite"])
     if command == "evaluate":
-        _show(Path(out))
+        _show(Path(out), settings)
     return 0
 
 
@@ -191,8 +192,9 @@ def _demo(rest: list[str]) -> int:
     out = Path(parser.parse_args(rest).out)
     from esol.cli.demo import demo
 
-    demo(out, load_settings("demo"))
-    _show(out)
+    settings = load_settings("demo")
+    demo(out, settings)
+    _show(out, settings)
     return 0
 
 
@@ -305,12 +307,12 @@ def _evaluate_masks(rest: list[str]) -> int:
     return evaluate_command(rest)
 
 
-def _show(run: Path) -> None:
+def _show(run: Path, settings: Settings) -> None:
     """Print the numbers of a run, if it has any, and where its report is."""
     from esol.report.summary import print_summary
 
     if main_process():
-        print_summary(run)
+        print_summary(run, settings)
 
 
 def _completion(rest: list[str]) -> int:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from esol.errors import InputError, one_line
-from esol.ops.grids import cells, resize, stretched
+from esol.ops.cells import cells
 from esol.system.files import write_atomic
 
 WHOLE = 1 << 24
@@ -45,6 +44,11 @@ class Maps:
         """The maps at photo size, (K', H, W) float32 in 0 .. 1: bilinear, edge to edge (IRN)."""
         if not len(self.classes):
             return np.zeros((0, *self.size), np.float32)
+        # Not above: the report and metrics import this module, and PyTorch takes seconds.
+        import torch
+
+        from esol.ops.grids import resize
+
         full = resize(torch.from_numpy(self.maps)[None], self.size)
         # Interpolation may leave the range by one unit in the last place.
         return full[0].clamp(0, 1).numpy()
@@ -58,6 +62,10 @@ class Maps:
         if len(self.classes) * math.prod(self.size) <= WHOLE:
             yield slice(0, self.size[0]), self.full()
             return
+        import torch
+
+        from esol.ops.grids import stretched
+
         for rows, values in stretched(torch.from_numpy(self.maps)[None], self.size):
             yield rows, values[0].clamp(0, 1).numpy()
 

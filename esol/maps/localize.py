@@ -13,8 +13,9 @@ from torch import Tensor
 
 from esol.data.batch import together
 from esol.data.images import image_size, load_image
+from esol.data.normalisation import IMAGENET, Normalisation
 from esol.data.sample import Sample
-from esol.data.transforms import IMAGENET, Normalisation, reduced, scaled, squash, to_tensor
+from esol.data.transforms import reduced, scaled, squash, to_tensor
 from esol.maps.files import grid
 from esol.networks.backbone import Backbone
 from esol.ops.grids import resize

@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from PIL import Image
 
 from esol.errors import InputError
 from esol.maps.files import Maps
-from esol.masks.refine import crf_seeds
+from esol.masks.background import Background
+from esol.masks.crf import crf_seeds
 from esol.masks.seeds import strongest
 from esol.settings import Refine
 
@@ -36,22 +36,6 @@ _REST, _CLEAR = 0.1, 0.2
 
 _NO_BACKGROUND = 0.02
 """Share of background below which there is taken to be none."""
-
-_STRONG = 0.4
-"""Difference between the shares of background in masks and by the CRF that is worth a warning."""
-
-
-@dataclass(frozen=True)
-class Background:
-    """An estimate of the share of the pixels that belong to no tagged class.
-
-    Attributes:
-        share: 0 .. 1.
-        certainty: how clear the evidence is, 0 .. 1; 0: there is none.
-    """
-
-    share: float
-    certainty: float
 
 
 def estimate_background(
@@ -85,24 +69,6 @@ def estimate_background(
         certainty = 1.0  # nothing is left that a CRF could move
     share = 1 / (1 + math.exp(-(start + _STRENGTH * (end - start))))
     return Background(share, min(max(certainty, 0.0), 1.0))
-
-
-def background_warning(masks: float, crf: Background) -> str:
-    """One sentence where a CRF clearly suggests another share of background than masks have."""
-    return ": ".join(background_finding(masks, crf))
-
-
-def background_finding(masks: float, crf: Background) -> tuple[str, ...]:
-    """The parts of :func:`background_warning`, what is odd and what to do; () where nothing is."""
-    if crf.certainty < 1 or abs(masks - crf.share) < _STRONG:
-        return ()
-    filled = max(1, round(100 - 100 * crf.share))
-    return (
-        f"background fills {100 * masks:.0f} % of the masks, but a CRF, which follows the photos'"
-        f" colours, suggests {100 * crf.share:.0f} %",
-        "look at the masks, and say how much of a photo the objects fill: masks.threshold"
-        f" {filled}%, or what you see",
-    )
 
 
 def choose_threshold(photos: Iterable[Maps], background: Background) -> float:

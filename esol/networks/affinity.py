@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from esol.data.batch import Batch, Losses, Mean
 from esol.errors import InputError, is_shortage
 from esol.networks.backbone import SIDE, Backbone
-from esol.ops.grids import cells, resize
+from esol.ops.cells import cells
+from esol.ops.grids import resize
 from esol.ops.pairs import pair_sums
 
 EDGE_STRIDE = 4

@@ -19,10 +19,10 @@ from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.dilation import dilate
 from esol.networks.downloads import announce_timm, refuse
 from esol.networks.folding import fold_batch_norm, hold_batch_norm
+from esol.networks.initial import NAMED
 from esol.networks.levels import PREFERRED, Levels, OneSizeError, OutOfReachError, find_levels
 from esol.networks.pretrained import classifier_prefixes, normalisation_of, without_weights
 from esol.networks.published import published, unreadable
-from esol.networks.weights import NAMED
 from esol.settings import BackboneSettings
 from esol.settings.inputs import STRIDES
 

@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 from typing import NoReturn
 
-import timm
 from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
@@ -14,13 +13,8 @@ from huggingface_hub import (
 from huggingface_hub.errors import EntryNotFoundError
 
 from esol.errors import InputError, is_shortage, one_line
+from esol.networks.initial import OLD_WEIGHTS, WEIGHTS
 from esol.system.progress import log
-
-WEIGHTS = "model.safetensors"
-"""File of a network's weights on the Hub."""
-
-OLD_WEIGHTS = "pytorch_model.bin"
-"""Of older networks there."""
 
 PATIENCE = 10.0
 """Seconds that the Hub has to answer."""
@@ -28,6 +22,8 @@ PATIENCE = 10.0
 
 def announce_timm(name: str, key: str) -> None:
     """Announce the weights that timm will download for a network; see :func:`announce`."""
+    import timm  # not above: networks of the Hub need only its client
+
     known = timm.is_model(name.split(".")[0])
     settings = timm.get_pretrained_cfg(name, allow_unregistered=False) if known else None
     if settings is not None and settings.hf_hub_id:

@@ -4,13 +4,10 @@ import functools
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
-from esol.data.transforms import IMAGENET
-from esol.networks.backbone import Backbone
+from esol.data.normalisation import IMAGENET
+from esol.networks.initial import weights_digest
 from esol.networks.pretrained import normalisation_of
 from esol.networks.published import CONFIG, published, unreadable
-from esol.networks.weights import weights_digest
 from esol.settings import BackboneSettings, Segment
 
 _NUMBERS = ("mean", "std")
@@ -70,5 +67,9 @@ def _of_published(settings: BackboneSettings, key: str) -> dict[str, str]:
 @functools.cache
 def _own_stride(settings: BackboneSettings, side: int) -> int:
     """What "auto" is, found by building the network; no random number is taken from others."""
+    import torch
+
+    from esol.networks.backbone import Backbone
+
     with torch.random.fork_rng(devices=[]):
         return Backbone.fixed(settings, side).stride

@@ -1,14 +1,13 @@
 """What is known of a network's weights without loading them: normalisation, licence, classifier."""
 
-from collections.abc import Iterator
+import importlib.metadata
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import timm
-
-from esol.data.transforms import IMAGENET, Normalisation
+from esol.data.normalisation import IMAGENET, Normalisation
 from esol.errors import InputError, is_shortage
 from esol.networks.published import CONFIG, published
 from esol.settings import HEAD, BackboneSettings, Segment, Settings
@@ -34,6 +33,9 @@ def pretrained_config(name: str) -> dict[str, Any]:
     ``name`` is one of timm's; without a tag it means timm's default weights. Of hf-hub:NAME and
     local-dir:FOLDER it is the file config.json there.
     """
+    # Not above: a finished run with random weights, or with a mean of its own, needs no timm.
+    import timm
+
     try:
         if (found := published(name, weights=False)) is not None:
             return dict(timm.models._hub.load_model_config_from_path(found.folder)[0])
@@ -76,13 +78,47 @@ def own_normalisation(settings: BackboneSettings | Segment) -> Normalisation:
             numbers for start, numbers in _LIBRARY.items() if settings.encoder.startswith(start)
         )
         return next(near, IMAGENET)
-    config = pretrained_config(name)
-    return Normalisation(
-        _numbers(config, "mean", MEAN, name), _numbers(config, "std", DEVIATION, name)
-    )
+    if name in _told:
+        return _told[name]
+    numbers = _described(pretrained_config(name), name)
+    # A published network's files may change.
+    if ":" not in name:
+        _told[name] = numbers
+    return numbers
 
 
-def _numbers(config: dict[str, Any], key: str, rule: Rule, name: str) -> tuple[float, ...]:
+_told: dict[str, Normalisation] = {}
+"""Normalisation by the name of one of timm's networks, as far as this process or a run asked."""
+
+
+def told(settings: Settings) -> dict[str, Any]:
+    """What timm said of a run's networks, and its version: for :func:`recall`."""
+    names = {timm_name(settings.backbone), timm_name(settings.segment)}
+    said = {name: asdict(numbers) for name, numbers in _told.items() if name in names}
+    return {"timm": importlib.metadata.version("timm"), "normalisation": said} if said else {}
+
+
+def recall(content: Mapping[str, Any]) -> None:
+    """Take what ``told`` returned, if this is the same timm: importing it, to ask, takes 4 s.
+
+    Anything else in its place is passed over.
+    """
+    said = content.get("normalisation")
+    if not isinstance(said, dict) or content.get("timm") != importlib.metadata.version("timm"):
+        return
+    for name, one in said.items():
+        match one:
+            case {"mean": [*_], "std": [*_]}:
+                with suppress(InputError):
+                    _told[name] = _described(one, name)
+
+
+def _described(config: Mapping[str, Any], name: str) -> Normalisation:
+    mean, std = _numbers(config, "mean", MEAN, name), _numbers(config, "std", DEVIATION, name)
+    return Normalisation(mean, std)
+
+
+def _numbers(config: Mapping[str, Any], key: str, rule: Rule, name: str) -> tuple[float, ...]:
     """The mean or the deviation in a description, ImageNet's where it says nothing."""
     said = config.get(key)
     if said is None:
@@ -139,9 +175,9 @@ def _named(settings: BackboneSettings | Segment) -> str:
 
 def _notes(settings: BackboneSettings | Segment, key: str) -> Iterator[str]:
     name = _named(settings)
-    used, own = normalisation_of(settings), own_normalisation(settings)
+    used = normalisation_of(settings)
     line = f"{key}: photos are normalised for {name} by {_shown(used)}"
-    if settings.weights != "none" and used != own:
+    if settings.weights != "none" and used != (own := own_normalisation(settings)):
         yield f"{line}, though its weights were learned with {_shown(own)}"
     elif used != IMAGENET:
         yield f"{line}, as its weights want it, not by ImageNet's"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from esol.errors import InputError, one_line
-from esol.networks.downloads import OLD_WEIGHTS, WEIGHTS, hub_folder
+from esol.networks.initial import OLD_WEIGHTS, WEIGHTS
 
 CONFIG = "config.json"
 """File that describes a network: its architecture, normalisation, licence."""
@@ -68,7 +68,13 @@ def published(name: str, *, weights: bool) -> Published | None:
     if (found := source_of(name)) is None:
         return None
     source, place = found
-    folder = hub_folder(place, weights=weights) if source == "hf-hub" else Path(place)
+    if source == "hf-hub":
+        # Not above: its client takes a fifth of a second, and few networks come from there.
+        from esol.networks.downloads import hub_folder
+
+        folder = hub_folder(place, weights=weights)
+    else:
+        folder = Path(place)
     if not (folder / CONFIG).is_file():
         raise OSError(f"no {CONFIG} lies in {folder}")
     return Published(source, place, folder)

@@ -24,8 +24,8 @@ from esol.networks.deeplab2 import DeepLabV2
 from esol.networks.downloads import announce, announce_timm, refuse
 from esol.networks.feature_head import FeatureHead
 from esol.networks.folding import hold_batch_norm
+from esol.networks.initial import NAMED
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
-from esol.networks.weights import NAMED
 from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, HEAD, BackboneSettings, Segment, requested_stride
 

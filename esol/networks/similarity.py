@@ -10,7 +10,8 @@ from torch import Tensor
 from esol.errors import InputError, is_shortage
 from esol.networks.backbone import Backbone
 from esol.ops.affinity import attention_affinity, feature_affinity, nearness
-from esol.ops.grids import cells, resize
+from esol.ops.cells import cells
+from esol.ops.grids import resize
 from esol.settings import Similarity
 
 _LAYERS = 8

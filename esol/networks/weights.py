@@ -1,4 +1,4 @@
-"""Weights that this program writes, in safetensors files; digests of files of weights."""
+"""Weights that this program writes, in safetensors files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,30 +8,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from esol.errors import InputError, is_shortage, one_line
-from esol.system.files import sha256_once, write_atomic
-
-NAMED = ("imagenet", "none")
-"""Initial weights that are no file."""
+from esol.system.files import write_atomic
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor with NaN or infinity, None if there is none."""
     return next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
-
-
-def weights_digest(weights: str, key: str = "backbone.weights") -> str:
-    """SHA-256 of the weights file; imagenet and none as they are.
-
-    Raises:
-        InputError: no such file; the message names the setting ``key``.
-    """
-    if weights in NAMED:
-        return weights
-    path = Path(weights)
-    if not path.is_file():
-        fault = "no such file; give a .safetensors or .pth file, imagenet or none"
-        raise InputError(f"{key} = {weights}: {fault}")
-    return sha256_once(path)  # every stage needs it
 
 
 def save_tensors(

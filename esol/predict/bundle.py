@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from esol.data.transforms import IMAGENET
+from esol.data.normalisation import IMAGENET
 from esol.errors import InputError, is_shortage, one_line
 from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter

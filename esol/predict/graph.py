@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esol.data.transforms import Normalisation
+from esol.data.normalisation import Normalisation
 
 OPSET = 20
 """Operator set of the graph, whose format is of version 10: ONNX Runtime reads both since 1.18."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esol.data.images import Photo, are_photos, open_photo
-from esol.data.transforms import IMAGENET, Normalisation, reduced, to_tensor
+from esol.data.normalisation import IMAGENET, Normalisation
+from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
 from esol.ops.grids import stretched

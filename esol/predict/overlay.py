@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from esol.data.images import colour, palette
-from esol.ops.grids import bands
+from esol.ops.cells import bands
 
 _LEAST, _SHARE = 12, 0.022
 """Height of the legend's letters: at least so many pixels, and this share of the longest side."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from esol.data.balance import tag_findings
-from esol.masks.threshold import background_finding
+from esol.masks.background import background_finding
 from esol.report.known import Known
 from esol.report.titles import named
 from esol.settings import REFINED_MAPS, source_parts

@@ -6,7 +6,7 @@ from typing import Any
 
 from esol.data import Dataset
 from esol.errors import InputError
-from esol.masks.threshold import Background
+from esol.masks.background import Background
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings import REFINED_MAPS, Fit, Settings, source_parts

@@ -50,8 +50,11 @@ _LEFT_OUT = "* without the classes that are never predicted; in brackets, how ma
 _CAPTION = "at: threshold; best: mIoU at the threshold that is best on this ground truth"
 
 
-def print_summary(folder: Path) -> None:
-    """Print the numbers of a run's evaluation, if it is finished, and where its files are."""
+def print_summary(folder: Path, settings: Settings) -> None:
+    """Print the numbers of a run's evaluation, if it is finished, and where its files are.
+
+    The settings are the run's; to read its file of them would take a third of a second.
+    """
     run = RunFolder(folder)
     if run.is_finished("evaluate"):
         content = run.metrics()
@@ -64,7 +67,7 @@ def print_summary(folder: Path) -> None:
             console.print(_table(title + content["mask_set"], kinds, _made(run)))
             for warning in kinds.get("warnings", ()):
                 console.print(Text(f"warning: {split}: {warning}", "yellow"))
-        for name, weights in _weights(run, run.settings()).items():
+        for name, weights in _weights(run, settings).items():
             print(f"{name}: {weights}")
     if run.is_finished("masks"):
         print(f"masks: {run.masks('masks')}")

@@ -1,5 +1,6 @@
 """Run folder: where a run keeps what, and what its finished stages say of themselves."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ SETTINGS = "settings.yaml"
 """File of a run, and of a stage, with all settings of the last command."""
 
 DESCRIPTION = "run.json"
-"""File that makes a folder that of a run: it names the data folder."""
+"""File that makes a folder that of a run: it names the data folder, and says what timm knows of the
+networks' weights."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,13 @@ class RunFolder:
         if not path.is_file():
             raise InputError(f"{path} is missing; run the last esol run command again")
         return stored_settings(path)
+
+    def description(self) -> dict[str, Any]:
+        """What its description holds; nothing where that is missing, or damaged."""
+        with suppress(InputError):
+            content = read_json(self.path / DESCRIPTION)
+            return content if isinstance(content, dict) else {}
+        return {}
 
     def data_root(self) -> Path:
         """Data folder that the run was made from; it may have moved since.

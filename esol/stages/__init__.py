@@ -1,52 +1,29 @@
 """The stages: settings and files in, files out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from esol.data import open_dataset
 from esol.errors import InputError
-from esol.networks.pretrained import notes
+from esol.networks.initial import NAMED
+from esol.networks.pretrained import notes, recall, told
 from esol.networks.published import source_of
-from esol.networks.weights import NAMED
 from esol.report.summary import write_report
-from esol.runs.folder import DESCRIPTION, SETTINGS, RunFolder
+from esol.runs.folder import DESCRIPTION, IDENTITY, SETTINGS, RunFolder
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import FolderLock
 from esol.settings import LEARNS, Settings
 from esol.settings.load import dump_settings, load_settings
-from esol.stages import (
-    cams,
-    classify,
-    evaluate,
-    expand,
-    masks,
-    peer,
-    refine,
-    seeds,
-    segment,
-    shrink,
-)
 from esol.stages.begun import as_begun
 from esol.stages.checks import check_input, check_others, check_places
 from esol.stages.job import Job
+from esol.stages.reads import READS
 from esol.system.distributed import all_from_main, all_wait, main_process
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import duration, log, whole_run
-
-BY_NAME: dict[str, Callable[[Job], None]] = {
-    "classify": classify.classify,
-    "peer": peer.peer,
-    "expand": expand.expand,
-    "shrink": shrink.shrink,
-    "cams": cams.cams,
-    "seeds": seeds.seeds,
-    "refine": refine.refine,
-    "masks": masks.masks,
-    "segment": segment.segment,
-    "evaluate": evaluate.evaluate,
-}
 
 
 def run(
@@ -77,12 +54,14 @@ def run(
     if isinstance(settings, str):
         settings = load_settings(settings)
     folder, given = RunFolder(Path(out)), settings
+    recall(folder.description())
     settings = all_from_main(lambda: as_begun(given, folder))
     method = _stages(settings, first, last)
     names = tuple(name for name in method if STAGES[name].is_on(settings))
     job = Job(settings, open_dataset(data, settings.data), folder, overwrite)
     plan = all_from_main(lambda: _plan(job, names))
-    for note in (*job.data.notes, *(notes(settings) if plan.to_do else ())):
+    trains = any(STAGES[name].weights for name in plan.to_do)
+    for note in (*job.data.notes, *(notes(settings) if trains else ())):
         log.info("%s", note)
     if not names:
         log.info("%s: off with these settings", first)
@@ -98,7 +77,7 @@ def run(
             with whole_run(plan.seconds(names)) as begin:
                 for name in names:
                     begin(name, STAGES[name].purpose)
-                    BY_NAME[name](job)
+                    _work(job, name)
         elif names:
             log.info("done before: %s", ", ".join(names))
         report = job.run.path / "report.html"
@@ -120,17 +99,34 @@ def _plan(job: Job, names: Sequence[str]) -> Plan:
     order = _stages(job.settings, next(iter(STAGES)), list(STAGES)[-1])
     order = tuple(name for name in order if STAGES[name].is_on(job.settings))
     check_others(job, names, order, idle=False)
+    # Said before PyTorch and timm are imported: for the networks below, of new stages already here.
+    new = not any((job.run.stage(name) / IDENTITY).is_file() for name in names)
+    if new and names:
+        _say_what_is_to_do(names)
     plan = Plan(job.run, job.overwrite)
     looking = replace(job, plan=plan)
     for name in names:
         if STAGES[name].renewed and plan.to_do:
             plan.expect(name)
         else:
-            BY_NAME[name](looking)
+            _work(looking, name)
     if not plan.to_do:
         check_others(job, names, order, idle=True)
+    elif not new:
+        _say_what_is_to_do(plan.to_do)
     check_input(job, plan)
     return plan
+
+
+def _work(job: Job, name: str) -> None:
+    """Do what is left of a stage. Its module is imported only then: PyTorch and timm take 4 s."""
+    with job.enter(name, READS[name](job)) as stage:
+        if stage is not None:
+            getattr(import_module(f"{__name__}.{name}"), name)(job, stage)
+
+
+def _say_what_is_to_do(names: Iterable[str]) -> None:
+    log.info("to do: %s; first a look at photos and networks", ", ".join(names))
 
 
 def _say_what_is_replaced(settings: Settings, plan: Plan, names: Sequence[str]) -> None:
@@ -149,7 +145,8 @@ def _say_what_is_replaced(settings: Settings, plan: Plan, names: Sequence[str]) 
 
 def _describe(job: Job, data: Path | str) -> None:
     write_atomic(job.run.path / SETTINGS, dump_settings(_from_anywhere(job.settings)))
-    write_json(job.run.path / DESCRIPTION, {"data": str(Path(data).resolve())})
+    description = {"data": str(Path(data).resolve()), **told(job.settings)}
+    write_json(job.run.path / DESCRIPTION, description)
 
 
 def _from_anywhere(settings: Settings) -> Settings:

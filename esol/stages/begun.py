@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from esol.data.transforms import IMAGENET
+from esol.data.normalisation import IMAGENET
 from esol.errors import InputError
 from esol.networks.pretrained import normalisation_of
 from esol.runs.folder import RunFolder, read_record
@@ -24,10 +24,13 @@ def as_begun(settings: Settings, run: RunFolder) -> Settings:
     """
     for group, stages in _TRAINED.items():
         network = getattr(settings, group)
-        if (network.mean, network.std) != ("auto", "auto") or normalisation_of(network) == IMAGENET:
+        if (network.mean, network.std) != ("auto", "auto"):
             continue
         stored = _stored(run, stages, group)
         if stored is None or "mean" in stored or not _is_same(stored, asdict(network)):
+            continue
+        # Asked last, as timm may have to be imported to know it.
+        if normalisation_of(network) == IMAGENET:
             continue
         log.warning(
             "%s: goes on with ImageNet's mean and deviation, with which it was begun, though the"

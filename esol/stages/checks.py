@@ -14,18 +14,16 @@ from esol.data.selection import evenly_spaced
 from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixels
 from esol.errors import InputError
 from esol.networks.identity import network_identity
-from esol.networks.weights import NAMED
+from esol.networks.initial import NAMED
 from esol.runs.manifest import OTHER_CONTENTS, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OtherSettingsError
 from esol.settings import Segment, Settings, source_parts
 from esol.stages.job import Job
-from esol.stages.networks import check_similarity, networks
 from esol.system.distributed import processes
 from esol.system.files import plain
 from esol.system.progress import log
-from esol.training.tracking import check_tracker
 
 LOOKED_AT = 100
 """Most masks of a list that are read before any work, unless these are wrong."""
@@ -40,6 +38,8 @@ def check_places(job: Job) -> None:
     if job.run.path.resolve() == job.data.root.resolve():
         raise InputError(f"{job.run.path} is the data folder; give another folder for the results")
     if job.settings.machine.track != "none":
+        from esol.training.tracking import check_tracker  # and Accelerate, which few need here
+
         check_tracker(job.settings.machine)
     lists = job.lists()
     if unknown := [name for name in lists if name not in job.data.splits]:
@@ -128,10 +128,8 @@ def check_input(job: Job, plan: Plan) -> None:
         job.check_saliency(job.settings.data.train)
     if "segment" in todo or "evaluate" in todo:
         job.run.corrections.check(job.data.classes)
-    if "refine" in todo:
-        check_similarity(job.settings)
-    for network in networks(job.settings, job.classes, lambda *of: _trains(job, plan, *of)):
-        del network  # one at a time
+    if any(STAGES[name].weights for name in todo):
+        _check_networks(job, plan)
     if "segment" in todo:
         _check_sizes(job.settings.segment)
     # What was said when the run began need not be said again when it goes on.
@@ -141,6 +139,17 @@ def check_input(job: Job, plan: Plan) -> None:
             log.warning("%s", line)
         for line in contradiction_warnings(job.data.samples(name) for name in job.lists()):
             log.warning("%s", line)
+
+
+def _check_networks(job: Job, plan: Plan) -> None:
+    """Build those that are still to be trained."""
+    # Not above: a command that trains nothing needs neither PyTorch nor timm, 4 s.
+    from esol.stages.networks import check_similarity, networks
+
+    if "refine" in plan.to_do:
+        check_similarity(job.settings)
+    for network in networks(job.settings, job.classes, lambda *of: _trains(job, plan, *of)):
+        del network  # one at a time
 
 
 def _trains(job: Job, plan: Plan, stage: str, kind: str) -> bool:

@@ -6,7 +6,8 @@ from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
 from esol.networks.backbone import features_of
 from esol.networks.pretrained import licensed
-from esol.stages.fitting import classifier_groups, finish, training_inputs
+from esol.runs.work import OpenStage
+from esol.stages.fitting import classifier_groups, finish, training_inputs, training_run
 from esol.stages.job import Job
 from esol.system.distributed import device_of
 from esol.system.progress import log
@@ -25,33 +26,30 @@ _PHOTOS = 4
 """So many are looked at: less than training needs memory for."""
 
 
-def classify(job: Job) -> None:
+def classify(job: Job, stage: OpenStage) -> None:
     """Train the classifier; writes classifier.safetensors."""
     settings = job.settings
-    with job.enter("classify", after=(), lists=(settings.data.train,)) as stage:
-        if stage is None:
-            return
-        torch.manual_seed(settings.seed)
-        model = Classifier.start(settings, job.classes).to(device_of(settings.machine.device))
-        inputs = training_inputs(job, model.backbone)
-        if model.backbone.frozen and model.backbone.makes_tokens and len(inputs) < _FEW:
-            log.warning(
-                "%d photos are few for a frozen transformer: with 120, maps showed the ground"
-                " beside the objects; compare with tags-folder-cpu (docs/backbones.md)",
-                len(inputs),
-            )
-        if model.backbone.frozen and "shrink" in settings.learns:
-            _warn_of_power(job, model, inputs)
-        stage.results |= fit(
-            model,
-            classify_losses,
-            inputs,
-            classifier_groups(job, model.backbone, model.head),
-            settings.classify.fit,
-            job.training_run(stage.path, "classify", "classify.fit"),
+    torch.manual_seed(settings.seed)
+    model = Classifier.start(settings, job.classes).to(device_of(settings.machine.device))
+    inputs = training_inputs(job, model.backbone)
+    if model.backbone.frozen and model.backbone.makes_tokens and len(inputs) < _FEW:
+        log.warning(
+            "%d photos are few for a frozen transformer: with 120, maps showed the ground"
+            " beside the objects; compare with tags-folder-cpu (docs/backbones.md)",
+            len(inputs),
         )
-        finish(model, job.run.weights("classify"))
-        stage.results |= licensed(settings.backbone)
+    if model.backbone.frozen and "shrink" in settings.learns:
+        _warn_of_power(job, model, inputs)
+    stage.results |= fit(
+        model,
+        classify_losses,
+        inputs,
+        classifier_groups(job, model.backbone, model.head),
+        settings.classify.fit,
+        training_run(job, stage.path, "classify", "classify.fit"),
+    )
+    finish(model, job.run.weights("classify"))
+    stage.results |= licensed(settings.backbone)
 
 
 @torch.no_grad()

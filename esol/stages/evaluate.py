@@ -13,49 +13,31 @@ from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
 from esol.metrics.histogram import Histogram, thresholds
 from esol.runs.stages import STAGES
-from esol.settings import REFINED_MAPS, source_parts
+from esol.runs.work import OpenStage
 from esol.stages.job import Job
+from esol.stages.reads import measured_maps, measured_masks
 from esol.system.distributed import all_gather, main_process, my_share
 from esol.system.files import plain, write_json
 from esol.system.progress import log, track
 
 
-def evaluate(job: Job) -> None:
+def evaluate(job: Job, stage: OpenStage) -> None:
     """Measure maps at every threshold, and finished masks; writes metrics.json."""
     lists = job.settings.data.evaluate
-    map_thresholds, mask_folders = _thresholds(job), job.run.mask_folders(job.settings)
-    corrected = job.run.corrections.of(sample.name for sample in job.data.samples(*lists))
-    if not corrected:
-        mask_folders.pop("corrected", None)
-    reads: dict[str, Any] = {
-        "threshold": job.settings.seeds.threshold,
-        "irn threshold": job.settings.refine.threshold,
-        "measured": [*map_thresholds, *mask_folders],
-        "truth": {split: job.truth_fingerprint(split) for split in lists},
-        **({"corrected": corrected} if corrected else {}),
+    maps, masks = measured_maps(job), measured_masks(job)
+    for name, one in STAGES.items():
+        if one.measured and job.run.is_finished(name) and not job.run.is_current(name):
+            log.warning("evaluate: %s is older than what it was made from; left out", name)
+    results = {split: _evaluate_list(job, split, maps, masks) for split in lists}
+    for split in (split for split, values in results.items() if not values):
+        log.warning("evaluate: no masks for %s, so nothing is measured there", split)
+    results = {split: values for split, values in results.items() if values}
+    if main_process():
+        write_json(stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results})
+    stage.results |= {
+        split: {k: v["fixed"]["miou"] for k, v in measured.items() if isinstance(v, dict)}
+        for split, measured in results.items()
     }
-    measured = [name for name, stage in STAGES.items() if stage.measured]
-    after = ("cams", *(name for name in measured if job.run.is_current(name)))
-    with job.enter("evaluate", after=after, lists=lists, reads=reads) as stage:
-        if stage is None:
-            return
-        for name in measured:
-            if job.run.is_finished(name) and not job.run.is_current(name):
-                log.warning("evaluate: %s is older than what it was made from; left out", name)
-        results = {
-            split: _evaluate_list(job, split, map_thresholds, mask_folders) for split in lists
-        }
-        for split in (split for split, values in results.items() if not values):
-            log.warning("evaluate: no masks for %s, so nothing is measured there", split)
-        results = {split: values for split, values in results.items() if values}
-        if main_process():
-            write_json(
-                stage.path / "metrics.json", {"mask_set": job.data.mask_set, "lists": results}
-            )
-        stage.results |= {
-            split: {k: v["fixed"]["miou"] for k, v in measured.items() if isinstance(v, dict)}
-            for split, measured in results.items()
-        }
 
 
 def _evaluate_list(
@@ -101,24 +83,3 @@ def _evaluate_list(
         total = np.sum(all_gather(counted), axis=0)
         results[kind] = {"fixed": plain(table(metrics(total), job.data.classes))}
     return results
-
-
-def _thresholds(job: Job) -> dict[str, float]:
-    """Kind of maps to measure -> its fixed threshold."""
-    threshold = job.settings.seeds.threshold
-    return {
-        kind: _refined_threshold(job, kind) if kind in REFINED_MAPS else threshold
-        for kind in job.run.map_folders(job.settings)
-    }
-
-
-def _refined_threshold(job: Job, kind: str) -> float:
-    """Where pseudo masks without saliency cut maps of this kind; otherwise refine.threshold."""
-    if job.run.is_current("masks"):
-        match job.run.manifest("masks"):
-            case {
-                "identity": {"masks": {"source": str(source), "saliency": ""}},
-                "results": {"threshold": float(threshold)},
-            } if source_parts(source)[0] == kind:
-                return threshold
-    return job.settings.refine.threshold

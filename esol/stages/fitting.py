@@ -18,9 +18,10 @@ from esol.peers.eps import SaliencyClassifier
 from esol.peers.sccam import SubcategoryClassifier
 from esol.settings import Fit, Settings
 from esol.stages.job import Job
+from esol.stages.reads import backbone_stage
 from esol.system.distributed import all_from_main, device_of
 from esol.training.features import compute_features
-from esol.training.fit import LossFunction, fit, forget_checkpoints
+from esol.training.fit import LossFunction, TrainingRun, fit, forget_checkpoints
 from esol.training.inputs import Inputs, Masks, Planes, photo_inputs
 from esol.training.steps import METRICS, read_steps
 
@@ -90,11 +91,6 @@ def _trained_peer(job: Job, kind: str, *, fold: bool = True) -> PeerNetwork:
     return network.to(device_of(job.settings.machine.device))
 
 
-def backbone_stage(job: Job) -> str:
-    """The stage whose backbone later stages read: the classifier's, where the method has one."""
-    return job.settings.learns[0]
-
-
 def trained_backbone(job: Job, *, fold: bool = True) -> Backbone:
     """The backbone that later stages read; a folded one is faster, and cannot be saved."""
     if backbone_stage(job) == "classify":
@@ -143,6 +139,22 @@ def training_inputs(
     return cache.inputs(samples, job.classes, flip=flip, masks=masks, planes=planes, by_tag=by_tag)
 
 
+def training_run(
+    job: Job, folder: Path, label: str, key: str, inputs: str = "input"
+) -> TrainingRun:
+    """Where and how a training of a job runs.
+
+    Args:
+        job: settings.
+        folder: for its files.
+        label: for progress.
+        key: of its ``Fit`` among the settings.
+        inputs: key of its ``Input``.
+    """
+    lighter = (f"{key}.batch", f"{inputs}.size")
+    return TrainingRun(folder, label, job.settings.seed, job.settings.machine, lighter)
+
+
 def classifier_groups(
     job: Job, backbone: nn.Module, head: Head, *more: nn.Module
 ) -> list[tuple[Iterable[nn.Parameter], float]]:
@@ -172,7 +184,7 @@ def fit_sampler(
     """
     samples = tuple(sample for sample in job.training_samples() if sample.tags or not tagged)
     inputs = training_inputs(job, model.backbone, of_classifier=True, samples=samples)
-    training = job.training_run(job.run.stage(stage), stage, f"{stage}.fit")
+    training = training_run(job, job.run.stage(stage), stage, f"{stage}.fit")
     return fit(model, losses, inputs, [(part.parameters(), 1.0)], optimisation, training)
 
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from esol.data import Dataset, Sample
 from esol.data.images import image_size
@@ -19,7 +19,22 @@ from esol.runs.work import OpenStage, Part, work_on
 from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
 from esol.system.files import sha256_once
-from esol.training.fit import TrainingRun
+
+
+class Reads(NamedTuple):
+    """What a stage reads besides the settings that :data:`STAGES` names."""
+
+    after: tuple[str, ...] = ()
+    """Earlier stages whose outputs it reads."""
+
+    lists: tuple[str, ...] = ()
+    """Photo lists."""
+
+    more: Mapping[str, Any] = {}
+    """Whatever else, by a name for messages."""
+
+    parts: Sequence[Part] = ()
+    """Of its outputs; see :func:`esol.runs.work.work_on`."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +94,6 @@ class Job:
         limited = (min(side, limit) if limit else side for side in sides)
         shown = next((inputs.shown(side) for side in limited if inputs.shown(side) < side), 0)
         return {"longest side": shown} if shown else {}
-
-    def training_run(
-        self, folder: Path, label: str, key: str, inputs: str = "input"
-    ) -> TrainingRun:
-        """Where and how a training of this job runs.
-
-        Args:
-            folder: for its files.
-            label: for progress.
-            key: of its ``Fit`` among the settings.
-            inputs: key of its ``Input``.
-        """
-        lighter = (f"{key}.batch", f"{inputs}.size")
-        return TrainingRun(folder, label, self.settings.seed, self.settings.machine, lighter)
 
     def saliency(self, sample: Sample) -> Path:
         """File of a photo's saliency map.
@@ -174,11 +175,7 @@ class Job:
     def enter(
         self,
         stage: str,
-        *,
-        after: tuple[str, ...],
-        lists: tuple[str, ...],
-        reads: Mapping[str, Any] | None = None,
-        parts: Sequence[Part] = (),
+        reads: Reads,
     ) -> AbstractContextManager[OpenStage | None]:
         """Open a stage's folder; see :func:`esol.runs.work.work_on`.
 
@@ -186,10 +183,7 @@ class Job:
 
         Args:
             stage: its name.
-            after: earlier stages whose outputs it reads.
-            lists: photo lists that it reads.
-            reads: whatever else it reads.
-            parts: passed on.
+            reads: what it reads.
         """
         settings = self.settings.resolved()
         groups = (key for key in STAGES[stage].reads(self.settings) if "." not in key)
@@ -199,11 +193,11 @@ class Job:
                 identity[group] = network_identity(
                     getattr(settings, group), group, settings.input.one_side
                 )
-        identity |= reads or {}
-        identity["after"] = {earlier: self._outputs_of(earlier) for earlier in after}
-        identity["data"] = self.data.fingerprint(*lists)
+        identity |= reads.more
+        identity["after"] = {earlier: self._outputs_of(earlier) for earlier in reads.after}
+        identity["data"] = self.data.fingerprint(*reads.lists)
         if self.plan is not None:
-            self.plan.look(stage, identity, parts)
+            self.plan.look(stage, identity, reads.parts)
             return nullcontext()
         return work_on(
             self.run,
@@ -211,5 +205,5 @@ class Job:
             identity,
             overwrite=self.overwrite,
             settings=dump_settings(self.settings),
-            parts=parts,
+            parts=reads.parts,
         )

@@ -18,21 +18,17 @@ from esol.data.saliency import load_saliency
 from esol.data.sample import Sample
 from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
+from esol.masks.background import Background, background_warning
+from esol.masks.crf import crf_masks
 from esol.masks.fusion import fuse
 from esol.masks.pseudo import PseudoMask, from_mask, pseudo_mask, statistics
-from esol.masks.refine import crf_masks
-from esol.masks.threshold import (
-    Background,
-    background_warning,
-    choose_threshold,
-    estimate_background,
-    threshold_of_share,
-)
-from esol.ops.grids import bands
+from esol.masks.threshold import choose_threshold, estimate_background, threshold_of_share
+from esol.ops.cells import bands
 from esol.runs.work import OpenStage
-from esol.settings import REFINED_MAPS, Masks, source_parts
+from esol.settings import Masks, source_parts
 from esol.settings.checks import percent
 from esol.stages.job import Job
+from esol.stages.reads import mask_maps
 from esol.system.distributed import all_from_main, all_in_order, device_of, my_share
 from esol.system.files import write_atomic, write_json
 from esol.system.progress import log, track
@@ -52,41 +48,29 @@ _SAMPLE = 200
 """Photos, evenly spaced, on which a CRF is asked for the share of background."""
 
 
-def masks(job: Job) -> None:
+def masks(job: Job, stage: OpenStage) -> None:
     """Make pseudo masks; writes NAME.png, confidence.csv and statistics.json."""
-    settings, lists, samples = job.settings.masks, job.lists(), job.samples()
-    after = ("cams", "refine") if _kind(job) in REFINED_MAPS else ("cams",)
-    reads = {
-        "train": job.settings.data.train,
-        "kind": job.settings.seed_kind,
-        "saliency files": job.saliency_digest(*lists),
-        **_crf_settings(job),
-        # The rule that chooses; a number needs none, so masks at a number stay valid.
-        **({} if isinstance(settings.threshold, float) else {"threshold rule": 2}),
+    settings, samples = job.settings.masks, job.samples()
+    background, threshold = all_from_main(lambda: _threshold(job))
+    mine, rows = my_share(samples), []
+    for sample in track(mine, "masks", total=len(mine), unit="photos"):
+        with enough_memory([sample.image]):
+            pseudo = _mask(job, sample, threshold)
+            save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
+        rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
+    rows = all_in_order(rows)
+    summary = all_from_main(lambda: _summed(job, stage, samples, rows))
+    tagged = {sample.name for sample in samples if sample.tags}
+    shares = [1 - row[2] - row[3] for row in rows if row[0] in tagged]
+    _report(settings, summary, shares, background)
+    stage.results |= {
+        "photos": len(samples),
+        "source": settings.source,
+        "threshold": threshold,
+        "estimated_background": {"share": background.share, "certainty": background.certainty},
+        "tagged_background": float(np.mean(shares)),
+        **{name: summary[name] for name in ("background", "ignored", "empty")},
     }
-    with job.enter("masks", after=after, lists=lists, reads=reads) as stage:
-        if stage is None:
-            return
-        background, threshold = all_from_main(lambda: _threshold(job))
-        mine, rows = my_share(samples), []
-        for sample in track(mine, "masks", total=len(mine), unit="photos"):
-            with enough_memory([sample.image]):
-                pseudo = _mask(job, sample, threshold)
-                save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
-            rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
-        rows = all_in_order(rows)
-        summary = all_from_main(lambda: _summed(job, stage, samples, rows))
-        tagged = {sample.name for sample in samples if sample.tags}
-        shares = [1 - row[2] - row[3] for row in rows if row[0] in tagged]
-        _report(settings, summary, shares, background)
-        stage.results |= {
-            "photos": len(samples),
-            "source": settings.source,
-            "threshold": threshold,
-            "estimated_background": {"share": background.share, "certainty": background.certainty},
-            "tagged_background": float(np.mean(shares)),
-            **{name: summary[name] for name in ("background", "ignored", "empty")},
-        }
 
 
 def _report(
@@ -127,24 +111,9 @@ def _summed(
     return summary
 
 
-def _kind(job: Job) -> str:
-    """Kind of the maps that become the mask."""
-    maps, _ = source_parts(job.settings.masks.source)
-    return job.settings.seed_kind if maps == "seeds" else maps
-
-
 def _maps(job: Job, sample: Sample) -> Maps:
     """The maps that become the mask."""
-    return load_maps(job.run.maps(_kind(job)) / f"{sample.name}.npz")
-
-
-def _crf_settings(job: Job) -> dict[str, Any]:
-    """The settings of the CRF, for the identity of masks that it refines."""
-    _, crf = source_parts(job.settings.masks.source)
-    if not crf:
-        return {}
-    group = job.settings.group("refine")
-    return {"crf": {name: group[name] for name in ("crf", "confidence", "longest")}}
+    return load_maps(job.run.maps(mask_maps(job)) / f"{sample.name}.npz")
 
 
 def _threshold(job: Job) -> tuple[Background, float]:

@@ -10,9 +10,9 @@ from esol.errors import InputError, is_shortage, one_line
 from esol.method.classifier import Classifier
 from esol.networks.affinity import AffinityNet
 from esol.networks.backbone import Backbone
+from esol.networks.initial import weights_digest
 from esol.networks.segmenter import Segmenter
 from esol.networks.similarity import CellSimilarity
-from esol.networks.weights import weights_digest
 from esol.settings import HEAD, Settings
 from esol.stages.fitting import new_peer
 from esol.system.progress import log
@@ -61,8 +61,8 @@ def networks(
         yield AffinityNet(backbone, displacement=False)
     if "segment" in wanted and segment.network != "none":
         is_head, side = segment.network == HEAD, settings.input.one_side
-        backbone = Backbone.fixed(settings.backbone, side) if is_head else None
-        segmenter = Segmenter(segment, classes + 1, backbone)
+        under = Backbone.fixed(settings.backbone, side) if is_head else None
+        segmenter = Segmenter(segment, classes + 1, under)
         if segment.stride not in ("auto", segmenter.actual_stride):
             log.warning(
                 "segment.stride = %s has no effect: %s with %s has stride %d; set it to auto",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from esol.stages.fitting import (
     trained_classifier,
     trained_localizer,
     training_inputs,
+    training_run,
 )
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_photos
@@ -45,20 +46,10 @@ from esol.training.fit import LossFunction, fit
 from esol.training.inputs import Inputs
 
 
-def peer(job: Job) -> None:
+def peer(job: Job, stage: OpenStage) -> None:
     """Train the networks of sccam, drs or eps; writes KIND.safetensors."""
-    settings = job.settings
-    method, train = settings.method, settings.data.train
-    after = settings.learns[:-1]
-    reads: dict[str, Any] = {}
-    if method != "eps":
-        reads |= job.longest_side(settings.input, job.training_samples())
-    else:
-        reads["saliency files"] = job.saliency_digest(train)
-    with job.enter("peer", after=after, lists=(train,), reads=reads) as stage:
-        if stage is not None:
-            {"sccam": _sccam, "drs": _drs, "eps": _eps}[method](job, stage)
-            stage.results |= licensed(settings.backbone)
+    {"sccam": _sccam, "drs": _drs, "eps": _eps}[job.settings.method](job, stage)
+    stage.results |= licensed(job.settings.backbone)
 
 
 class _Training(NamedTuple):
@@ -88,7 +79,7 @@ def _trained(
         make_folder(folder)
         groups = classifier_groups(job, network.backbone, network.head, *more)
         key = "drs.fit" if kind == "drs_refined" else "classify.fit"
-        run = job.training_run(folder, label, key)
+        run = training_run(job, folder, label, key)
         return fit(network, losses, inputs(network), groups, optimisation, run)
 
     stage.results |= train_once(network, weights, train)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,88 +12,38 @@ from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.maps.files import Maps, load_maps, save_maps
 from esol.maps.localize import Reader, SizedSample
+from esol.masks.crf import confident_labels, crf_masks
 from esol.masks.instances import instances
-from esol.masks.refine import boundaries, confident_labels, crf_masks, similar_maps, spread_maps
+from esol.masks.refine import boundaries, similar_maps, spread_maps
 from esol.masks.seeds import photo_seed
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.similarity import CellSimilarity
-from esol.runs.manifest import CHECKPOINT
-from esol.runs.work import OpenStage, Part
-from esol.stages.fitting import backbone_stage, train_once, trained_backbone
+from esol.runs.work import OpenStage
+from esol.stages.fitting import train_once, trained_backbone, training_run
 from esol.stages.job import Job
 from esol.stages.photo_maps import feature_cache, lighter
+from esol.stages.reads import backbone_stage
 from esol.system.distributed import all_in_order, all_wait, device_of, my_share
 from esol.system.progress import track
 from esol.training.features import FeatureCache
 from esol.training.fit import fit
 from esol.training.inputs import MaskFolder, photo_inputs
-from esol.training.steps import METRICS
-
-_CRF = Part(
-    ("crf",),
-    reads=("seeds", "refine.crf", "refine.confidence", "refine.longest", "after.cams", "data"),
-)
-_AFFINITY = Part(
-    ("affinity",),
-    reads=(
-        *("seeds.kind", "refine.similarity", "seed", "backbone", "input"),
-        *("after.classify", "after.peer", "after.cams", "data"),
-    ),
-)
-_LABELS = (
-    *("seeds.kind", "refine.crf", "refine.confidence", "refine.longest", "refine.affinity"),
-    *("train", "train maps"),
-)
-"""What the confident labels are made of."""
-_NETWORK = (
-    *_LABELS,
-    *("seed", "backbone", "head", "refine.instances", "after.classify", "after.peer"),
-    "longest side",
-)
-"""What IRNet is made of: it learns from the labels, on a backbone of an earlier stage."""
-_IRN = (
-    Part(("labels", "irn.safetensors", METRICS, f"{CHECKPOINT}*"), reads=_NETWORK),
-    Part(("irn",), reads=(*_NETWORK, "refine.walk", "after.cams", "data")),
-    Part(
-        ("instances",),
-        reads=(*_NETWORK, "refine.walk", "refine.threshold", "after.cams", "data"),
-    ),
-)
 
 
-def refine(job: Job) -> None:
+def refine(job: Job, stage: OpenStage) -> None:
     """Refine seeds; writes crf/NAME.png, affinity/NAME.npz, labels/NAME.png, irn.safetensors and
     irn/NAME.npz.
     """
-    settings, lists = job.settings, job.lists()
+    settings = job.settings
     crf, irn, affinity = (name in settings.refine.methods for name in ("crf", "irn", "affinity"))
-    with job.enter(
-        "refine",
-        after=(backbone_stage(job), "cams"),
-        lists=lists,
-        reads=_reads(job) if irn else {},
-        # Those of a method that is off are not kept.
-        parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn),
-    ) as stage:
-        if stage is None:
-            return
-        samples = job.samples()
-        _crf(job, stage, samples if crf else (), job.training_samples() if irn else ())
-        if affinity:
-            _affinity(job, stage, samples)
-        if irn:
-            network = _network(job, stage)
-            _walk(job, stage, samples, network)
-        stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
-
-
-def _reads(job: Job) -> dict[str, Any]:
-    """What IRNet's training reads, for the identity."""
-    settings, folder = job.settings.refine, job.run.maps(job.settings.seed_kind)
-    maps = (folder / f"{sample.name}.npz" for sample in job.training_samples())
-    train = job.data.fingerprint(job.settings.data.train)
-    shown = job.longest_side(settings.affinity.input, job.samples(), settings.longest)
-    return {"train": train, "train maps": job.contents("cams", maps), **shown}
+    samples = job.samples()
+    _crf(job, stage, samples if crf else (), job.training_samples() if irn else ())
+    if affinity:
+        _affinity(job, stage, samples)
+    if irn:
+        network = _network(job, stage)
+        _walk(job, stage, samples, network)
+    stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
 
 
 def seed_maps(job: Job, sample: Sample) -> Maps:
@@ -183,8 +132,8 @@ def _train(job: Job, stage: OpenStage, network: AffinityNet) -> dict[str, float]
             (network.displacement_parameters(), settings.affinity.displacement_lr),
         ],
         settings.affinity.fit,
-        job.training_run(
-            stage.path, "refine: IRNet", "refine.affinity.fit", "refine.affinity.input"
+        training_run(
+            job, stage.path, "refine: IRNet", "refine.affinity.fit", "refine.affinity.input"
         ),
     )
     if settings.instances:

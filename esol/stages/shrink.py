@@ -3,24 +3,20 @@
 from functools import partial
 
 from esol.method.losses import shrink_losses
+from esol.runs.work import OpenStage
 from esol.stages.fitting import finish, fit_sampler, trained_localizer
 from esol.stages.job import Job
 
 
-def shrink(job: Job) -> None:
+def shrink(job: Job, stage: OpenStage) -> None:
     """Train Shrinkage on the frozen classifier and Expansion; writes shrinkage.safetensors.
 
     Photos of background take part in L_cls, and have no area.
     """
-    settings, train = job.settings.shrink, job.settings.data.train
-    with job.enter("shrink", after=("classify", "expand"), lists=(train,)) as stage:
-        if stage is None:
-            return
-        model = trained_localizer(job, "expand")
-        model.expansion.requires_grad_(False)
-        losses = partial(shrink_losses, area=settings.area)
-        if settings.learn != "nothing":
-            stage.results |= fit_sampler(
-                job, model, model.shrinkage, losses, settings.fit, "shrink"
-            )
-        finish(model.shrinkage, job.run.weights("shrink"))
+    settings = job.settings.shrink
+    model = trained_localizer(job, "expand")
+    model.expansion.requires_grad_(False)
+    losses = partial(shrink_losses, area=settings.area)
+    if settings.learn != "nothing":
+        stage.results |= fit_sampler(job, model, model.shrinkage, losses, settings.fit, "shrink")
+    finish(model.shrinkage, job.run.weights("shrink"))

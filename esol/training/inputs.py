@@ -15,15 +15,9 @@ from torch.utils.data import DataLoader
 from esol.data.batch import Batch
 from esol.data.images import load_image, load_mask
 from esol.data.memory import enough_memory
+from esol.data.normalisation import Normalisation
 from esol.data.sample import Sample
-from esol.data.transforms import (
-    Normalisation,
-    draw_crop,
-    squash,
-    squash_mask,
-    squash_planes,
-    to_tensor,
-)
+from esol.data.transforms import draw_crop, squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
 from esol.settings import Input
 from esol.system.distributed import processes, rank

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from esol.data.normalisation import IMAGENET
 from esol.data.sample import Sample
-from esol.data.transforms import IMAGENET
 from esol.settings import Input
 from esol.training.features import FeatureCache
 from esol.training.inputs import photo_inputs

@@ -5,14 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from esol.data.transforms import (
-    IMAGENET,
-    draw_crop,
-    scaled,
-    squash,
-    squash_mask,
-    to_tensor,
-)
+from esol.data.normalisation import IMAGENET
+from esol.data.transforms import draw_crop, scaled, squash, squash_mask, to_tensor
 
 
 def photo(height: int, width: int) -> Image.Image:
