@@ -27,6 +27,7 @@ from esol.networks.pretrained import classifier_prefixes, normalisation_of
 from esol.networks.weights import NAMED
 from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, BackboneSettings, Segment, requested_stride
+from esol.system.precision import single
 
 NETWORKS = (
     "DPT",
@@ -109,9 +110,9 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images, H and W at least 32 -> (N, L, H, W) logits."""
         if isinstance(self.body, DeepLabV2):
-            return self.body.forward(images)
+            return single(self.body.forward(images))
         height, width = images.shape[-2:]
-        return self.body(padded(images, self._multiple))[..., :height, :width]
+        return single(self.body(padded(images, self._multiple))[..., :height, :width])
 
     def all_logits(self, images: Tensor) -> list[Tensor]:
         """Outputs whose cross-entropies training averages, each at its own resolution.
@@ -120,7 +121,7 @@ class Segmenter(nn.Module):
         maximum (s = 1). All others: the (N, L, H, W) result of ``forward``.
         """
         if isinstance(self.body, DeepLabV2):
-            return self.body.all_logits(images)
+            return [single(logits) for logits in self.body.all_logits(images)]
         return [self(images)]
 
     def encoder_parameters(self) -> list[nn.Parameter]:

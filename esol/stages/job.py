@@ -13,6 +13,7 @@ from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.identity import network_identity
 from esol.runs.folder import RunFolder
+from esol.runs.manifest import UNSAID
 from esol.runs.plan import PENDING, Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OpenStage, Part, work_on
@@ -20,6 +21,11 @@ from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
 from esol.system.files import sha256_once
 from esol.training.fit import TrainingRun
+
+
+def computes(identity: Mapping[str, Any]) -> bool:
+    """Whether the stage of an identity computes with a network, in some precision."""
+    return "backbone" in identity or "segment" in identity
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,9 @@ class Job:
                 identity[group] = network_identity(
                     getattr(settings, group), group, settings.input.one_side
                 )
+        machine = settings.group("machine")
+        if computes(identity) and machine != UNSAID["machine"]:
+            identity["machine"] = machine
         identity |= reads or {}
         identity["after"] = {earlier: self._outputs_of(earlier) for earlier in after}
         identity["data"] = self.data.fingerprint(*lists)

@@ -37,7 +37,7 @@ _CRF = Part(
 _AFFINITY = Part(
     ("affinity",),
     reads=(
-        *("seeds.kind", "refine.similarity", "seed", "backbone", "input"),
+        *("seeds.kind", "refine.similarity", "seed", "backbone", "input", "machine"),
         *("after.classify", "after.peer", "after.cams", "data"),
     ),
 )
@@ -49,7 +49,7 @@ _LABELS = (
 _NETWORK = (
     *_LABELS,
     *("seed", "backbone", "head", "refine.instances", "after.classify", "after.peer"),
-    "longest side",
+    *("longest side", "machine"),
 )
 """What IRNet is made of: it learns from the labels, on a backbone of an earlier stage."""
 _IRN = (
@@ -147,7 +147,8 @@ def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
         if not path.exists():
             maps = seed_maps(job, sample)
             with enough_memory([sample.image], lighter(settings)):
-                reader = Reader([SizedSample(sample, maps.size)], settings.input, cache)
+                photo = [SizedSample(sample, maps.size)]
+                reader = Reader(photo, settings.input, cache, settings.machine.precision)
                 spread = similar_maps(maps, similarity, reader, settings.refine.similarity)
             save_maps(path, spread, maps.classes, maps.size)
 
@@ -207,8 +208,8 @@ def _centre(job: Job, network: AffinityNet, samples: Sequence[Sample]) -> None:
 def _boundaries(
     job: Job, network: AffinityNet, photo: Image.Image
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    settings = job.settings.refine
-    return boundaries(network, photo, settings.affinity.input, settings.longest)
+    settings, precision = job.settings.refine, job.settings.machine.precision
+    return boundaries(network, photo, settings.affinity.input, settings.longest, precision)
 
 
 def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: AffinityNet) -> None:

@@ -27,7 +27,7 @@ from esol.training.steps import METRICS
 _NETWORK = (
     *(f"segment.{key}" for key in ("network", "encoder", "weights", "stride", "norm")),
     *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "truth")),
-    *("seed", "train", "truth", "train masks", "corrected"),
+    *("seed", "train", "truth", "train masks", "corrected", "machine"),
 )
 """What the network is made of: masks of the training list, not of others."""
 _TESTING = tuple(f"segment.{key}" for key in ("longest", "scales", "flip", "crf"))
@@ -137,7 +137,8 @@ def _description(job: Job, corrected: int) -> dict[str, Any]:
 def _predict(job: Job, stage: OpenStage) -> None:
     """Masks of the evaluated lists, from the photos alone."""
     samples = my_share(job.data.samples(*job.settings.data.evaluate))
-    model = load(job.run.weights("segment"), job.settings.machine.device)
+    machine = job.settings.machine
+    model = load(job.run.weights("segment"), machine.device, machine.precision)
     for sample in track(samples, "segment: predict", total=len(samples), unit="photos"):
         path = job.run.masks("segmentation") / f"{sample.name}.png"
         if path.exists():
