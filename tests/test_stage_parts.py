@@ -382,5 +382,5 @@ def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, left):
     reads = {key for part in parts for key in part.reads}
     assert {key.split(".")[0] for key in reads} <= {
         *identity,
-        *("truth", "corrected", "longest side"),
+        *("truth", "corrected", "longest side", "machine"),
     }

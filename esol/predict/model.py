@@ -308,8 +308,11 @@ class Model:
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         padding = (0, max(0, 32 - width), 0, max(0, 32 - height))
+        images = F.pad(images, padding) if any(padding) else images
+        if self.precision == "bf16":  # the layout in which convolutions are computed
+            images = images.contiguous(memory_format=torch.channels_last)
         with half(self.device, self.precision):
-            logits = self.network(F.pad(images, padding) if any(padding) else images)
+            logits = self.network(images)
         return single(logits)[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
