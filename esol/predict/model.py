@@ -80,6 +80,7 @@ class Model:
         device: torch.device | str = "cpu",
         source: Path | None = None,
         tile: int = TILE,
+        *,
         precision: Asked = "no",
     ) -> None:
         self.device = torch.device(device)
