@@ -1,6 +1,7 @@
 """Fixtures that any test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared material at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _float32() -> Iterator[None]:
+    """No processor computes bfloat16 natively: what tests compare is of float32, unless they say
+    otherwise.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("esol.system.precision.computes_bfloat16", lambda: False)
+        yield

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-NAMES = ["cache", "cams", "crf", "deform", "evaluate", "pipeline", "soak", "train", "walk"]
+NAMES = [
+    "cache",
+    "cams",
+    "crf",
+    "deform",
+    "evaluate",
+    "pipeline",
+    "precision",
+    "soak",
+    "train",
+    "walk",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -123,6 +123,27 @@ def test_two_processes_make_what_one_makes(photos, tmp_path):
     assert all(Path(path).suffix in (".png", ".npz") for path in written[1])
 
 
+@pytest.mark.slow  # where bfloat16 is emulated
+def test_two_processes_train_what_one_trains_in_bfloat16(photos, tmp_path):
+    flags = [*FLAGS, "--machine.precision=bf16", "--input.size=32", "--classify.fit.steps=3"]
+    run(load_settings(str(SMOKE), *flags), photos, tmp_path / "one", last="cams")
+    command = ["-m", "esol", "run", str(SMOKE), str(photos), str(tmp_path / "two"), "--until=cams"]
+    done = start(*command, *flags)
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    compared = Counter()
+    for name in files(tmp_path / "one"):
+        limit = {".safetensors": 5e-5, ".npz": 16}.get(Path(name).suffix)
+        if limit:
+            ours, theirs = read(tmp_path / "two" / name), read(tmp_path / "one" / name)
+            for key, value in theirs.items():
+                difference = np.abs(ours[key].astype(float) - value.astype(float))
+                assert difference.size == 0 or difference.max() <= limit, (name, key)
+                assert difference.size == 0 or difference.mean() < 0.5, (name, key)
+            compared[Path(name).suffix] += 1
+    assert compared == {".safetensors": 3, ".npz": 3 * 22}
+
+
 @pytest.mark.parametrize("case", ["all", "one"])
 def test_an_error_ends_both_and_is_told_once(case, photos, tmp_path):
     data, flags = photos, ["--classify.fit.batch=7"]

@@ -382,6 +382,6 @@ def test_every_key_of_an_identity_is_read_by_a_part(done, stage, parts, left):
     keys = {key for part in parts for key in part.reads}
     assert {key.split(".")[0] for key in keys} <= {
         *identity,
-        *("truth", "corrected", "longest side"),
+        *("truth", "corrected", "longest side", "machine"),
         "backbone",  # of the network "head"
     }

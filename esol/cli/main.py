@@ -237,11 +237,17 @@ def _predict(rest: list[str]) -> int:
     )
     parser.add_argument("--batch", type=int, default=8, help="photos at a time")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "no", "bf16"],
+        default="auto",
+        help="no: float32; auto: bfloat16 where the processor computes it natively",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing masks")
     parsed = parser.parse_args(rest)
     from esol.predict.model import load
 
-    counts = load(Path(parsed.run), parsed.device).predict_folder(
+    counts = load(Path(parsed.run), parsed.device, parsed.precision).predict_folder(
         parsed.images,
         Path(parsed.out),
         soft=parsed.soft,

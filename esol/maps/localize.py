@@ -20,6 +20,7 @@ from esol.maps.files import grid
 from esol.networks.backbone import Backbone
 from esol.ops.grids import resize
 from esol.settings import Cams, Input
+from esol.system.precision import Asked, half, single
 from esol.training.features import FeatureCache
 
 Located = tuple[Sample, tuple[int, int], dict[str, NDArray[np.float32]]]
@@ -84,6 +85,7 @@ def localize(
     settings: Cams,
     inputs: Input,
     cache: FeatureCache | None,
+    precision: Asked = "no",
 ) -> Iterator[Located]:
     """Maps of a batch of photos of one size.
 
@@ -97,13 +99,16 @@ def localize(
         settings: scales and flip.
         inputs: resize and size.
         cache: features at scale 1, or None.
+        precision: in which the networks compute.
     """
     sums: list[dict[str, Tensor]] = [{} for _ in photos]
-    reader = Reader(photos, inputs, cache)
+    reader = Reader(photos, inputs, cache, precision)
     mirrored = (False, True) if settings.flip else (False,)
     for view in (View(scale, mirror) for scale in settings.scales for mirror in mirrored):
         for network in networks:
-            maps = network.maps(reader.features(network.backbone, view))
+            features = reader.features(network.backbone, view)
+            with half(features.device, precision):
+                maps = network.maps(features)
             for row, (photo, total) in enumerate(zip(photos, sums, strict=True)):
                 for kind, values in maps.items():
                     tagged = values[row, list(photo.sample.tags)].relu()[None]
@@ -121,9 +126,13 @@ class Reader:
     """
 
     def __init__(
-        self, photos: list[SizedSample], inputs: Input, cache: FeatureCache | None
+        self,
+        photos: list[SizedSample],
+        inputs: Input,
+        cache: FeatureCache | None,
+        precision: Asked = "no",
     ) -> None:
-        self.photos, self.inputs, self.cache = photos, inputs, cache
+        self.photos, self.inputs, self.cache, self.precision = photos, inputs, cache, precision
         self.images: list[Image.Image] = []
         self._last = (0.0, IMAGENET, torch.empty(0))
 
@@ -137,8 +146,9 @@ class Reader:
         batch = (batch.flip(3) if view.mirrored else batch).to(device)
         pixels = batch.shape[2] * batch.shape[3]
         count = len(batch) if device.type != "cpu" else max(1, PIECE // pixels)
-        parts = [backbone(part) for part in torch.split(batch, count)]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        with half(device, self.precision):
+            parts = [backbone(part) for part in torch.split(batch, count)]
+        return single(torch.cat(parts) if len(parts) > 1 else parts[0])
 
     def pixels(self, scale: float, normalisation: Normalisation) -> Tensor:
         """(N, 3, H, W) photos at a scale; those of the last scale are stored for the mirror."""

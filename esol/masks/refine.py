@@ -15,11 +15,12 @@ from esol.ops.affinity import in_boxes, spread
 from esol.ops.grids import resize
 from esol.ops.walk import random_walk
 from esol.settings import Input, Similarity, Walk
+from esol.system.precision import Asked, half
 
 
 @torch.no_grad()
 def boundaries(
-    net: AffinityNet, photo: Image.Image, inputs: Input, longest: int
+    net: AffinityNet, photo: Image.Image, inputs: Input, longest: int, precision: Asked = "no"
 ) -> tuple[Tensor, Tensor | None]:
     """Edge map and displacement field of a photo.
 
@@ -29,6 +30,7 @@ def boundaries(
         inputs: "squash" resizes the photo as in training, "crop" keeps its size up to the largest
             of the training.
         longest: for "crop", longest side of the network's input, pixels; 0: the photo's.
+        precision: in which the network computes.
 
     Returns:
         (h, w) edge probabilities on the stride-4 grid of the network's input, from the mean logits
@@ -41,7 +43,8 @@ def boundaries(
         small = reduced(photo, inputs.shown(min(max(photo.size), longest or max(photo.size))))
     image = to_tensor(small, net.backbone.normalisation)
     image = image.to(next(net.branches.parameters()).device)
-    edges, displacement = net(torch.stack([image, image.flip(2)]))
+    with half(image.device, precision):
+        edges, displacement = net(torch.stack([image, image.flip(2)]))
     edge = torch.sigmoid((edges[0] + edges[1].flip(1)) / 2)
     return edge, None if displacement is None else displacement[0]
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from esol.networks.backbone import Backbone
 from esol.networks.weights import load_weights
 from esol.settings import HeadSettings, Settings
+from esol.system.precision import single
 
 
 class Head(nn.Module):
@@ -43,7 +44,7 @@ class Head(nn.Module):
 
     def after_w1(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) activations of W1 -> (N, K, h, w) maps, before ReLU."""
-        return self.v(F.relu(self.w2(x1)))
+        return single(self.v(F.relu(self.w2(x1))))
 
     def scores(self, maps: Tensor) -> Tensor:
         """(N, K, h, w) maps, before ReLU -> (N, K) class scores."""

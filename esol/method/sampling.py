@@ -7,6 +7,7 @@ from torchvision.ops import deform_conv2d
 
 from esol.ops.deform import deform_conv2d_frozen
 from esol.settings import Sampler
+from esol.system.precision import single, whole
 
 
 class OffsetBranch(nn.Module):
@@ -37,7 +38,9 @@ class OffsetBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 2 * taps, h, w) offsets in cells, (y, x) per tap."""
-        offset = self.predict(x)
+        # A bfloat16 tells positions a quarter of a cell apart where a map has 64.
+        with whole(x.device):
+            offset = self.predict(single(x))
         if self.settings.centre:
             offset = offset - offset.mean(dim=(2, 3), keepdim=True)
         if (bound := self.settings.bound) > 0:
@@ -74,4 +77,5 @@ def sampled_convolution(x: Tensor, weight: Tensor, sampler: OffsetBranch | None)
     offset = sampler(x)
     if not weight.requires_grad:
         return deform_conv2d_frozen(x, offset, weight, padding=padding)
-    return deform_conv2d(x, offset, weight, padding=padding)
+    with whole(x.device):  # torchvision has no other on CPUs
+        return deform_conv2d(single(x), offset, weight, padding=padding)

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from esol.method.sampling import OffsetBranch, sampled_convolution
 from esol.settings import Shrink
+from esol.system.precision import single
 
 
 class Shrinkage(nn.Module):
@@ -34,4 +35,5 @@ class Shrinkage(nn.Module):
 
     def forward(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) expanded activations -> (N, K, h, w) maps, before ReLU."""
-        return F.conv2d(F.relu(sampled_convolution(x1, self.w2, self.sampler)), self.v)
+        x2 = F.relu(sampled_convolution(x1, self.w2, self.sampler))
+        return single(F.conv2d(x2, self.v))

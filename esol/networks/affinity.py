@@ -16,6 +16,7 @@ from esol.networks.backbone import SIDE, Backbone
 from esol.ops.cells import cells
 from esol.ops.grids import resize
 from esol.ops.pairs import pair_sums
+from esol.system.precision import single
 
 EDGE_STRIDE = 4
 """Photo pixels per cell of the edge and displacement maps, in each direction."""
@@ -102,10 +103,10 @@ class Branches(nn.Module):
         self, features: list[Tensor], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
         """Stage features of photos of ``size`` (H, W) -> edge logits and displacement."""
-        edge = self.edge(features, size)
+        edge = single(self.edge(features, size))
         if self.displacement is None:
             return edge, None
-        displacement = self.displacement(features, size)
+        displacement = single(self.displacement(features, size))
         if not self.training:
             displacement = displacement - self.mean_shift.view(1, 2, 1, 1)
         return edge, displacement

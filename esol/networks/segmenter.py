@@ -28,6 +28,7 @@ from esol.networks.initial import NAMED
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
 from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, HEAD, BackboneSettings, Segment, requested_stride
+from esol.system.precision import single
 
 NETWORKS = (
     "DPT",
@@ -117,9 +118,9 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images, H and W at least 32 -> (N, L, H, W) logits."""
         if isinstance(self.body, DeepLabV2):
-            return self.body.forward(images)
+            return single(self.body.forward(images))
         height, width = images.shape[-2:]
-        return self.body(padded(images, self._multiple))[..., :height, :width]
+        return single(self.body(padded(images, self._multiple))[..., :height, :width])
 
     def all_logits(self, batch: Batch) -> list[Tensor]:
         """Outputs whose cross-entropies training averages, each at its own resolution.
@@ -129,9 +130,9 @@ class Segmenter(nn.Module):
         others: the (N, L, H, W) result of ``forward``.
         """
         if isinstance(self.body, DeepLabV2):
-            return self.body.all_logits(batch.inputs)
+            return [single(logits) for logits in self.body.all_logits(batch.inputs)]
         if isinstance(self.body, FeatureHead):
-            return [self.body.logits(features_of(self.body.encoder, batch))]
+            return [single(self.body.logits(features_of(self.body.encoder, batch)))]
         return [self(batch.inputs)]
 
     def encoder_parameters(self) -> list[nn.Parameter]:

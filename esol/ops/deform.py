@@ -50,7 +50,9 @@ def deform_conv2d_frozen(
         )
     rows = _project(input, weight)
     index, coefficient = _bilinear(offset, h, w, k, padding)
-    out = F.embedding_bag(index, rows, per_sample_weights=coefficient.to(rows.dtype), mode="sum")
+    # Projected in bfloat16, rows are still summed in the precision of their positions.
+    kind = torch.promote_types(rows.dtype, offset.dtype)
+    out = F.embedding_bag(index, rows.to(kind), per_sample_weights=coefficient.to(kind), mode="sum")
     return out.view(n, out_h, out_w, o).permute(0, 3, 1, 2)
 
 

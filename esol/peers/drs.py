@@ -12,6 +12,7 @@ from esol.method.classifier import Classifier, Head
 from esol.method.expansion import clip_features
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone, features_of
+from esol.system.precision import single
 
 _PROBE = 64
 """Side in pixels of the image that traces a network's ReLUs; two cells at stride 32."""
@@ -81,7 +82,7 @@ class SuppressedClassifier(nn.Module):
         """(N, C, h, w) features of this backbone -> "drs": (N, K, h, w) maps, before ReLU."""
         x1 = self.suppressors[0](F.relu(self.head.w1(features)))
         x2 = self.suppressors[1](F.relu(self.head.w2(x1)))
-        return {"drs": self.head.v(x2)}
+        return {"drs": single(self.head.v(x2))}
 
 
 def _relus(backbone: Backbone) -> dict[nn.Module, set[int]]:

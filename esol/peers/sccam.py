@@ -12,6 +12,7 @@ from esol.data.batch import Batch, Losses
 from esol.method.classifier import Head
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone, features_of
+from esol.system.precision import single
 
 
 class BothMaps(NamedTuple):
@@ -43,7 +44,7 @@ class SubcategoryClassifier(nn.Module):
     def both(self, features: Tensor) -> BothMaps:
         """(N, C, h, w) features -> maps of classes and of sub-categories."""
         x2 = self._activations(features)
-        return BothMaps(self.head.v(x2), self.sub(x2))
+        return BothMaps(single(self.head.v(x2)), single(self.sub(x2)))
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> "sccam": (N, K, h, w) maps of the K-way head, before ReLU."""
@@ -51,7 +52,7 @@ class SubcategoryClassifier(nn.Module):
 
     def vectors(self, features: Tensor) -> Tensor:
         """(N, C, h, w) features -> (N, D) means over the map of the activations that V reads."""
-        return self._activations(features).mean(dim=(2, 3))
+        return single(self._activations(features)).mean(dim=(2, 3))
 
     def _activations(self, features: Tensor) -> Tensor:
         return F.relu(self.head.w2(F.relu(self.head.w1(features))))

@@ -25,6 +25,7 @@ from esol.predict.overlay import draw_overlay
 from esol.predict.tiles import labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
 from esol.system.files import atomic, plain, visible_files, write_atomic, write_json
+from esol.system.precision import Precision
 from esol.system.progress import log, track
 from esol.system.read import read_json
 
@@ -34,6 +35,7 @@ class _Network(Protocol):
 
     classes: tuple[str, ...]
     tile: int
+    precision: Precision
 
     @property
     def digest(self) -> str: ...
@@ -242,6 +244,8 @@ def _describe(model: _Network, out: Path, jobs: list[_Task], options: FolderOpti
             "model": model.digest,
             "longest": model.longest(options.longest),
             "crf": model.crf_settings(options.crf) is not None,
+            # Folders of earlier versions say nothing, and are of float32.
+            **({} if model.precision == "no" else {"precision": model.precision}),
         }
     )
     path = out / CLASSES

@@ -28,6 +28,7 @@ from esol.runs.folder import DESCRIPTION, RunFolder
 from esol.settings.masks import Crf
 from esol.system.distributed import device_of
 from esol.system.files import sha256
+from esol.system.precision import Asked, half, resolved, single
 from esol.system.progress import log
 
 TILE = 1024
@@ -57,6 +58,7 @@ class Model:
     Attributes:
         classes: K names, without the background: mask value v is ``classes[v - 1]``.
         device: where the network computes.
+        precision: in which it computes, "no" (float32) or "bf16"; probabilities are float32.
         network: the segmenter as prediction computes it, with batch norms folded where possible.
         description: the network's settings and the test settings, as stored in its file.
         source: its file; None if it was not read from one.
@@ -69,6 +71,7 @@ class Model:
         device: where to compute.
         source: the network's file.
         tile: side of a tile, pixels; an eighth of it is the least overlap.
+        precision: in which to compute, as the setting machine.precision says it.
     """
 
     def __init__(
@@ -78,8 +81,11 @@ class Model:
         device: torch.device | str = "cpu",
         source: Path | None = None,
         tile: int = TILE,
+        *,
+        precision: Asked = "no",
     ) -> None:
         self.device = torch.device(device)
+        self.precision = resolved(precision, self.device)
         self.segmenter = segmenter.to(self.device).eval()
         folded = copy.deepcopy(self.segmenter)  # the segmenter itself may be saved
         self.network = folded if fold_batch_norm(folded) else self.segmenter
@@ -304,8 +310,12 @@ class Model:
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         padding = (0, max(0, 32 - width), 0, max(0, 32 - height))
-        logits = self.network(F.pad(images, padding) if any(padding) else images)
-        return logits[..., :height, :width].softmax(1)
+        images = F.pad(images, padding) if any(padding) else images
+        if self.precision == "bf16":  # the layout in which convolutions are computed
+            images = images.contiguous(memory_format=torch.channels_last)
+        with half(self.device, self.precision):
+            logits = self.network(images)
+        return single(logits)[..., :height, :width].softmax(1)
 
     def _tiled(self, photos: Sequence[Image.Image]) -> Tensor:
         """As ``_mirrored``, tile by tile, blended linearly where tiles overlap."""
@@ -322,16 +332,23 @@ class Model:
         return total
 
 
-def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> Model:
+def load(
+    path: Path | str,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Asked = "auto",
+) -> Model:
     """Load a trained segmentation network.
 
     Args:
         path: a model file, or a run folder whose stage 8 (segment) is done; logs a warning if the
             masks that the network learned from have been replaced since.
         device: auto: a GPU if there is one.
+        precision: no: float32. bf16: bfloat16. auto: bfloat16 on a processor that computes it
+            natively, else float32. Probabilities are float32 in any case.
 
     Raises:
-        InputError: no such file, not a model file, damaged, of a newer version; no such device.
+        InputError: no such file, not a model file, damaged, of a newer version; no such device, or
+            not of this precision.
 
     Examples:
         >>> model = load("runs/mine")
@@ -357,4 +374,4 @@ def load(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> M
                 path,
             )
     segmenter, description = load_bundle(path)
-    return Model(segmenter, description, device_of(device), path)
+    return Model(segmenter, description, device_of(device), path, precision=precision)

@@ -48,7 +48,7 @@ _LICENCE = (
 
 
 def export_onnx(model: Model, path: Path | str) -> dict[str, Any]:
-    """Write prediction as one ONNX file, and compare it with ``model.predict``.
+    """Write prediction as one ONNX file, and compare it with ``model.predict``, both in float32.
 
     Input "photo": (H, W, 3) uint8, RGB, upright, of any size. Outputs "mask": (H, W) uint8;
     "scores": (K + 1, H, W) float32 probabilities, background first. The graph resizes and

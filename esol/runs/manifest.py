@@ -23,6 +23,9 @@ SIZES = "sizes.json"
 OTHER_CONTENTS = "other contents of "
 """Begins a difference of digests."""
 
+UNSAID: dict[str, Any] = {"machine": {"precision": "no"}}
+"""What an identity without such a group means: versions up to 0.1.0 did this, and said nothing."""
+
 NOT_OUTPUTS = ("identity.json", "manifest.json", "settings.yaml", "log.txt", SIZES)
 
 # With what is in them, at any depth. Photos, too, may be called checkpoint-3.jpg.
@@ -66,7 +69,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
     ``new``: settings, which a user changed, before what follows from them.
     """
     for key in dict.fromkeys([*new, *old]):
-        before, after = old.get(key, "nothing"), new.get(key, "nothing")
+        before, after = (one.get(key, UNSAID.get(key, "nothing")) for one in (old, new))
         if before == after:
             continue
         if _other_contents(before, after):

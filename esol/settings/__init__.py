@@ -210,6 +210,8 @@ class Settings:
             del plain["similarity"]
         elif name == "refine" and self.refine.similarity.common == 0:
             del plain["similarity"]["common"]
+        if name == "machine":
+            plain = {"precision": self.machine.precision}
         if name == "head" and self.head.decay == 1:
             # Nor this one.
             del plain["decay"]

@@ -17,6 +17,7 @@ from esol.settings.checks import (
     named,
     one_of,
 )
+from esol.system.precision import Asked
 
 
 @dataclass(frozen=True)
@@ -175,13 +176,15 @@ class Fit:
 
 @dataclass(frozen=True)
 class Machine:
-    """What belongs to this computer; changes no number beyond rounding, enters no identity."""
+    """What belongs to this computer. Only precision changes numbers, and enters identities."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live."""
 
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision of training, where the device has it."""
+    precision: Asked = "auto"
+    """What networks compute in. no: float32. bf16: bfloat16, where that is safe. fp16: in training
+    alone, on GPUs alone. auto: bf16 on a processor that computes it natively, else no; a run goes
+    on as it was begun (docs/speed.md)."""
 
     workers: Annotated[int, NOT_NEGATIVE] = 0
     """Processes that load photos; 0: the main one."""

@@ -15,12 +15,12 @@ from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixe
 from esol.errors import InputError
 from esol.networks.identity import network_identity
 from esol.networks.initial import NAMED
-from esol.runs.manifest import OTHER_CONTENTS, first_difference
+from esol.runs.manifest import OTHER_CONTENTS, UNSAID, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OtherSettingsError
 from esol.settings import Segment, Settings, source_parts
-from esol.stages.job import Job
+from esol.stages.job import Job, computes
 from esol.system.distributed import processes
 from esol.system.files import plain
 from esol.system.progress import log
@@ -75,6 +75,8 @@ def check_others(job: Job, names: Sequence[str], order: Sequence[str], *, idle: 
             continue
         identity = job.run.manifest(name)["identity"]
         groups = [key for key in identity if not idle or key == name]
+        if computes(identity) and not idle and "machine" not in groups:
+            groups.append("machine")
         old, new = _comparable(job, identity, groups)
         if difference := first_difference(old, new):
             call = f"esol run {job.run.path}"
@@ -93,7 +95,8 @@ def _comparable(
     new: dict[str, Any] = {}
     for key in groups:
         if key in known:
-            old[key], new[key] = identity[key], plain(settings.group(key))
+            old[key] = identity.get(key, UNSAID.get(key))
+            new[key] = plain(settings.group(key))
         elif key == "data" and isinstance(identity[key], dict):
             lists = [name for name in identity[key] if name in job.data.splits]
             new[key] = plain(job.data.fingerprint(*lists))

@@ -13,12 +13,15 @@ from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.identity import network_identity
 from esol.runs.folder import RunFolder
+from esol.runs.manifest import UNSAID
 from esol.runs.plan import PENDING, Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OpenStage, Part, work_on
 from esol.settings import Input, Settings
 from esol.settings.load import dump_settings
+from esol.system.distributed import device_of
 from esol.system.files import sha256_once
+from esol.system.precision import resolved
 
 
 class Reads(NamedTuple):
@@ -35,6 +38,11 @@ class Reads(NamedTuple):
 
     parts: Sequence[Part] = ()
     """Of its outputs; see :func:`esol.runs.work.work_on`."""
+
+
+def computes(identity: Mapping[str, Any]) -> bool:
+    """Whether the stage of an identity computes with a network, in some precision."""
+    return "backbone" in identity or "segment" in identity
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,15 @@ class Job:
             return PENDING
         return self.run.outputs_of(stage)
 
+    @cached_property
+    def _machine(self) -> dict[str, Any]:
+        """The group of settings machine as identities have it."""
+        machine = self.settings.machine
+        if machine.precision != "auto":
+            return {"precision": machine.precision}
+        # Of a new run alone, as PyTorch has to be imported to know it.
+        return {"precision": resolved("auto", device_of(machine.device))}
+
     def enter(
         self,
         stage: str,
@@ -193,6 +210,8 @@ class Job:
                 identity[group] = network_identity(
                     getattr(settings, group), group, settings.input.one_side
                 )
+        if computes(identity) and (machine := self._machine) != UNSAID["machine"]:
+            identity["machine"] = machine
         identity |= reads.more
         identity["after"] = {earlier: self._outputs_of(earlier) for earlier in reads.after}
         identity["data"] = self.data.fingerprint(*reads.lists)

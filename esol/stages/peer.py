@@ -40,6 +40,7 @@ from esol.stages.job import Job
 from esol.stages.photo_maps import map_photos
 from esol.system.distributed import all_from_main, all_gather, device_of, my_share
 from esol.system.files import make_folder
+from esol.system.precision import half
 from esol.system.progress import track
 from esol.training.features import compute_features
 from esol.training.fit import LossFunction, fit
@@ -140,15 +141,17 @@ def _sublabels(
 @torch.no_grad()
 def _vectors(job: Job, network: SubcategoryClassifier, samples: tuple[Sample, ...]) -> Tensor:
     """(N, D) vectors of whole photos at scale 1, in the order of ``samples``."""
-    settings, cache = job.settings, None
+    settings, cache, precision = job.settings, None, job.settings.machine.precision
     if (key := job.cache_key(of_classifier=False)) is not None:
         cache = compute_features(network.backbone, samples, settings, job.run.path, key)
     batches = my_share(batches_of_one_size(samples, same=settings.input.resize == "squash"))
     vectors: dict[str, Tensor] = {}
     for batch in track(batches, "peer: sub-categories", total=len(batches), unit="batches"):
-        reader = Reader(batch, settings.input, cache)
+        reader = Reader(batch, settings.input, cache, precision)
         with enough_memory([photo.sample.image for photo in batch], "input.longest", "input.size"):
-            found = network.vectors(reader.features(network.backbone, View(1.0, False))).cpu()
+            features = reader.features(network.backbone, View(1.0, False))
+            with half(features.device, precision):
+                found = network.vectors(features).cpu()
         for photo, vector in zip(batch, found, strict=True):
             vectors[photo.sample.name] = vector
     vectors = {name: vector for part in all_gather(vectors) for name, vector in part.items()}

@@ -55,7 +55,8 @@ def map_photos(
         with enough_memory(
             [photo.sample.image for photo in batch], "cams.scales", lighter(settings)
         ):
-            located = localize(networks, batch, settings.cams, settings.input, cache)
+            precision = settings.machine.precision
+            located = localize(networks, batch, settings.cams, settings.input, cache, precision)
             for sample, size, maps in located:
                 tags = np.asarray(sample.tags, np.int64)
                 for kind in kinds:

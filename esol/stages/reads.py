@@ -53,7 +53,7 @@ _CRF = Part(
 _AFFINITY = Part(
     ("affinity",),
     reads=(
-        *("seeds.kind", "refine.similarity", "seed", "backbone", "input"),
+        *("seeds.kind", "refine.similarity", "seed", "backbone", "input", "machine"),
         *("after.classify", "after.peer", "after.cams", "data"),
     ),
 )
@@ -65,7 +65,7 @@ _LABELS = (
 _IRNET = (
     *_LABELS,
     *("seed", "backbone", "head", "refine.instances", "after.classify", "after.peer"),
-    "longest side",
+    *("longest side", "machine"),
 )
 """What IRNet is made of: it learns from the labels, on a backbone of an earlier stage."""
 _IRN = (
@@ -130,7 +130,7 @@ def _masks(job: Job) -> Reads:
 _NETWORK = (
     *(f"segment.{key}" for key in ("network", "encoder", "weights", "stride", "norm")),
     *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "truth")),
-    *("seed", "train", "truth", "train masks", "corrected"),
+    *("seed", "train", "truth", "train masks", "corrected", "machine"),
     *("backbone", "after.classify", "after.peer"),
 )
 """What the segmentation network is made of: masks of the training list, not of others."""

@@ -96,7 +96,8 @@ def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
         if not path.exists():
             maps = seed_maps(job, sample)
             with enough_memory([sample.image], lighter(settings)):
-                reader = Reader([SizedSample(sample, maps.size)], settings.input, cache)
+                photo = [SizedSample(sample, maps.size)]
+                reader = Reader(photo, settings.input, cache, settings.machine.precision)
                 spread = similar_maps(maps, similarity, reader, settings.refine.similarity)
             save_maps(path, spread, maps.classes, maps.size)
 
@@ -156,8 +157,8 @@ def _centre(job: Job, network: AffinityNet, samples: Sequence[Sample]) -> None:
 def _boundaries(
     job: Job, network: AffinityNet, photo: Image.Image
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    settings = job.settings.refine
-    return boundaries(network, photo, settings.affinity.input, settings.longest)
+    settings, precision = job.settings.refine, job.settings.machine.precision
+    return boundaries(network, photo, settings.affinity.input, settings.longest, precision)
 
 
 def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: AffinityNet) -> None:

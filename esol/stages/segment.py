@@ -93,7 +93,8 @@ def _description(job: Job, corrected: int) -> dict[str, Any]:
 def _predict(job: Job, stage: OpenStage) -> None:
     """Masks of the evaluated lists, from the photos alone."""
     samples = my_share(job.data.samples(*job.settings.data.evaluate))
-    model = load(job.run.weights("segment"), job.settings.machine.device)
+    machine = job.settings.machine
+    model = load(job.run.weights("segment"), machine.device, machine.precision)
     for sample in track(samples, "segment: predict", total=len(samples), unit="photos"):
         path = job.run.masks("segmentation") / f"{sample.name}.png"
         if path.exists():

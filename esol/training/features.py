@@ -20,8 +20,9 @@ from esol.errors import InputError
 from esol.networks.backbone import Backbone
 from esol.networks.identity import network_identity
 from esol.settings import Settings
-from esol.system.distributed import all_from_main, all_wait, my_share
+from esol.system.distributed import all_from_main, all_wait, device_of, my_share
 from esol.system.files import atomic, make_folder
+from esol.system.precision import half, resolved
 from esol.system.progress import log, track
 from esol.training.inputs import Example, Inputs, Masks, Planes, mirrored
 
@@ -100,6 +101,7 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
         run: run folder.
         trained: digest of the backbone's weights if it has learned.
     """
+    precision = resolved(settings.machine.precision, device_of(settings.machine.device))
     depends = {
         **network_identity(settings.backbone, "backbone", settings.input.one_side),
         "size": settings.input.size,
@@ -107,6 +109,7 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
         "seed": settings.seed if settings.backbone.weights == "none" else None,
         "version": 1,
         **({"trained": trained} if trained else {}),
+        **({"precision": precision} if precision == "bf16" else {}),
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     parent = Path(settings.machine.cache) if settings.machine.cache else run / "cache"
@@ -154,7 +157,8 @@ def compute_features(
             images += [images[-1]] * (BATCH - len(group))
             tensors = [to_tensor(image, backbone.normalisation) for image in images]
             batch = torch.stack(tensors).to(device)
-            both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
+            with half(device, settings.machine.precision):
+                both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
         for sample, pair in zip(group, both.half().cpu().numpy()[: len(group)], strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)

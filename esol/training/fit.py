@@ -37,6 +37,7 @@ from esol.system.distributed import (
     rank,
 )
 from esol.system.files import append, remove_folder, sync_folder, write_atomic
+from esol.system.precision import Precision, half, resolved
 from esol.system.progress import log, track
 from esol.training.inputs import Inputs
 from esol.training.steps import METRICS, parse_step
@@ -57,13 +58,20 @@ LossFunction = Callable[[Any, Batch], Losses]
 class _Step(nn.Module):
     """Model and loss as one module, so that data-parallel wrappers see one forward call."""
 
-    def __init__(self, model: nn.Module, losses: LossFunction) -> None:
+    def __init__(self, model: nn.Module, losses: LossFunction, precision: Precision) -> None:
         super().__init__()
         self.model = model
         self.losses = losses
+        self.precision: Precision = precision
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return all_divided(self.losses(self.model, batch))
+        if self.precision == "bf16":
+            # The layout in which convolutions are computed. In float32, where it would move last
+            # bits, training keeps the other one, and runs go on as they were begun.
+            inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
+            batch = batch._replace(inputs=inputs)
+        with half(batch.inputs.device, self.precision):
+            return all_divided(self.losses(self.model, batch))
 
 
 def all_divided(losses: Losses) -> dict[str, Tensor]:
@@ -139,12 +147,13 @@ def fit(
     """
     all_wait()
     folder, label, machine = run.folder, run.label, run.machine
-    accelerator = _accelerator(machine, folder)
+    precision = resolved(machine.precision, device_of(machine.device))
+    accelerator = _accelerator(machine, precision, folder)
     # Dropout differs between the parts of a batch.
     set_seed(run.seed + rank())
     steps, batch_size = total_steps(optimisation, len(inputs)), optimisation.batch
     optimizer = _optimizer(groups, optimisation)
-    step_module, optimizer = accelerator.prepare(_Step(model, losses), optimizer)
+    step_module, optimizer = accelerator.prepare(_Step(model, losses, precision), optimizer)
     done = _all_resume(accelerator, folder)
     metrics = _Metrics.open(folder / METRICS, accelerator, keep=done, steps=steps)
     saved, files = time.monotonic(), {sample.name: sample.image for sample in inputs.samples}
@@ -181,11 +190,12 @@ def _tracks(machine: Machine) -> bool:
     return machine.track != "none"
 
 
-def _accelerator(machine: Machine, folder: Path) -> Accelerator:
+def _accelerator(machine: Machine, precision: Precision, folder: Path) -> Accelerator:
     return Accelerator(
         # Parameters that the loss does not reach are found once, not at every step.
         kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
-        mixed_precision=machine.precision if torch.cuda.is_available() else "no",
+        # For what scales the losses; one process may train in bf16 and in float32.
+        mixed_precision="fp16" if precision == "fp16" else "no",
         cpu=device_of(machine.device).type == "cpu",
         **(tracker_arguments(machine, folder) if _tracks(machine) else {}),
     )
