@@ -551,7 +551,7 @@ def test_an_overlay_is_the_same_in_bands(monkeypatch):
     image, rng = noise(80, 64), np.random.default_rng(0)
     mask = rng.choice([0, 1, 2, 255], (64, 80)).astype(np.uint8)
     whole = np.asarray(draw_overlay(image, mask))
-    monkeypatch.setattr("esol.ops.grids.BAND", 7)
+    monkeypatch.setattr("esol.ops.cells.BAND", 7)
     assert np.array_equal(draw_overlay(image, mask), whole)
     plain, kept = np.asarray(image), ((mask == 0) | (mask == 255))
     assert np.array_equal(whole[kept], plain[kept])

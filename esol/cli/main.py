@@ -26,6 +26,7 @@ from esol.system.distributed import (
 )
 from esol.system.files import encodable
 from esol.system.progress import abandon_output, console, open_closed_streams
+from esol.system.threads import choose_threads
 
 USAGE = f"""usage: esol COMMAND ...
 
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if the reader of the output has gone.
     """
     open_closed_streams()
+    choose_threads()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:
         # A shell asks what may come next.
