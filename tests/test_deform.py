@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.nn.functional import conv2d
 from torchvision.ops import deform_conv2d
 
-from esol.ops.deform import deform_conv2d_frozen
+from esol.ops.deform import Projected, deform_conv2d_frozen
 
 
 def outputs(spread: float, k: int, padding: int, shape=(2, 5, 6, 7), out_channels=4):
@@ -31,6 +32,15 @@ def test_equals_torchvision(spread, k, padding):
     (theirs, their_gradient), (ours, our_gradient) = outputs(spread, k, padding)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0), (5, 2), (5, 1), (3, 2)])
+def test_products_sum_to_the_plain_convolution(k, padding):
+    generator = torch.Generator().manual_seed(k)
+    features = torch.randn(2, 5, 6, 7, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 5, k, k, generator=generator, dtype=torch.float64)
+    plain = Projected(features, weight, padding).plain()
+    torch.testing.assert_close(plain, conv2d(features, weight, padding=padding))
 
 
 def test_gradient_is_the_numerical_one():

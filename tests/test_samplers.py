@@ -119,3 +119,26 @@ def test_clamped_centres_stay_on_the_map():
         assert (base + move).max() == length - 1
     inside = torch.zeros(1, 18, 5, 7)
     assert torch.equal(keep_on_map(inside), inside)
+
+
+@pytest.mark.parametrize("learn", ["offsets", "offsets+w1", "w1", "nothing"])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_maps_of_all_kinds_are_those_of_each_alone(learn, kernel):
+    one = head(kernel)
+    expansion = Expansion(one.w1.weight, Expand(learn=learn, sampler=sampler(), clip=0.5))
+    shrinkage = Shrinkage(one.w2.weight, one.v.weight, Shrink(sampler=sampler()))
+    for part in (expansion, shrinkage):
+        if part.sampler is not None:
+            nn.init.normal_(part.sampler.predict.weight, std=0.5)
+    with torch.no_grad():
+        expansion.w1 += 0.1 * ("w1" in learn)
+        x1 = expansion(features())
+        expected = {
+            "cam": one(features()),
+            "expansion": one.after_w1(x1),
+            "shrinkage": shrinkage(x1),
+        }
+    maps = Localizer(Classifier(nn.Identity(), one), expansion, shrinkage).maps(features())
+    for kind, values in expected.items():
+        torch.testing.assert_close(maps[kind], values)
+    assert not torch.allclose(maps["expansion"], maps["shrinkage"])

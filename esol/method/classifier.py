@@ -44,7 +44,11 @@ class Head(nn.Module):
 
     def after_w1(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) activations of W1 -> (N, K, h, w) maps, before ReLU."""
-        return single(self.v(F.relu(self.w2(x1))))
+        return self.after_w2(F.relu(self.w2(x1)))
+
+    def after_w2(self, x2: Tensor) -> Tensor:
+        """(N, D, h, w) activations of W2 -> (N, K, h, w) maps, before ReLU."""
+        return single(self.v(x2))
 
     def scores(self, maps: Tensor) -> Tensor:
         """(N, K, h, w) maps, before ReLU -> (N, K) class scores."""

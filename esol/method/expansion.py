@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.method.sampling import OffsetBranch, sampled_convolution
+from esol.method.sampling import OffsetBranch, plain_and_sampled, sampled_convolution
 from esol.settings import Expand
 
 
@@ -37,6 +37,11 @@ class Expansion(nn.Module):
         """(N, C, h, w) features -> (N, D, h, w) clipped activations, 0 or more."""
         x1 = F.relu(sampled_convolution(features, self.w1, self.sampler))
         return clip_features(x1, self.clip)
+
+    def beside_plain(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """ReLU of the plain W1 * F, and what ``forward`` gives; together little more than one."""
+        plain, x1 = plain_and_sampled(features, self.w1, self.sampler)
+        return F.relu(plain), clip_features(F.relu(x1), self.clip)
 
 
 def clip_features(x: Tensor, share: float | Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from esol.method.classifier import Classifier
 from esol.method.expansion import Expansion
@@ -43,9 +44,13 @@ class Localizer(nn.Module):
     @torch.no_grad()
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> the (N, K, h, w) maps by their kind, before ReLU."""
-        head, x1 = self.classifier.head, self.expansion(features)
+        head = self.classifier.head
+        activations, x1 = self.expansion.beside_plain(features)
+        if self.expansion.w1.requires_grad:  # it is no longer the classifier's
+            activations = F.relu(head.w1(features))
+        x2, shrinkage = self.shrinkage.beside_plain(x1)
         return {
-            "cam": head(features),
-            "expansion": head.after_w1(x1),
-            "shrinkage": self.shrinkage(x1),
+            "cam": head.after_w1(activations),
+            "expansion": head.after_w2(x2),
+            "shrinkage": shrinkage,
         }

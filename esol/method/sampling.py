@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
-from esol.ops.deform import deform_conv2d_frozen
+from esol.ops.deform import Projected, deform_conv2d_frozen
 from esol.settings import Sampler
 from esol.system.precision import single, whole
 
@@ -79,3 +79,15 @@ def sampled_convolution(x: Tensor, weight: Tensor, sampler: OffsetBranch | None)
         return deform_conv2d_frozen(x, offset, weight, padding=padding)
     with whole(x.device):  # torchvision has no other on CPUs
         return deform_conv2d(single(x), offset, weight, padding=padding)
+
+
+def plain_and_sampled(
+    x: Tensor, weight: Tensor, sampler: OffsetBranch | None
+) -> tuple[Tensor, Tensor]:
+    """The plain convolution of x, and :func:`sampled_convolution`, which share their products."""
+    padding = weight.shape[-1] // 2
+    if sampler is None or weight.requires_grad:
+        plain = F.conv2d(x, weight, padding=padding)
+        return plain, plain if sampler is None else sampled_convolution(x, weight, sampler)
+    products = Projected(x, weight, padding)
+    return products.plain(), products.at(sampler(x))

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.method.sampling import OffsetBranch, sampled_convolution
+from esol.method.sampling import OffsetBranch, plain_and_sampled, sampled_convolution
 from esol.settings import Shrink
 from esol.system.precision import single
 
@@ -35,5 +35,12 @@ class Shrinkage(nn.Module):
 
     def forward(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) expanded activations -> (N, K, h, w) maps, before ReLU."""
-        x2 = F.relu(sampled_convolution(x1, self.w2, self.sampler))
-        return single(F.conv2d(x2, self.v))
+        return self._map(sampled_convolution(x1, self.w2, self.sampler))
+
+    def beside_plain(self, x1: Tensor) -> tuple[Tensor, Tensor]:
+        """ReLU of the plain W2 * X1, and what ``forward`` gives; together little more than one."""
+        plain, x2 = plain_and_sampled(x1, self.w2, self.sampler)
+        return F.relu(plain), self._map(x2)
+
+    def _map(self, x2: Tensor) -> Tensor:
+        return single(F.conv2d(F.relu(x2), self.v))

@@ -6,6 +6,8 @@ matrix product without a gradient; what remains is a weighted sum of gathered ro
 gradient is that of the sampling positions.
 """
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,19 +43,60 @@ def deform_conv2d_frozen(
         tensor([[[[1., 2., 3., 0.]]]])
     """
     n, c, h, w = input.shape
-    o, _, k, k2 = weight.shape
+    k, k2 = weight.shape[2:]
     out_h, out_w = h + 2 * padding - k + 1, w + 2 * padding - k2 + 1
     if weight.shape[1] != c or k != k2 or offset.shape != (n, 2 * k * k, out_h, out_w):
         raise ValueError(
             f"input {tuple(input.shape)}, weight {tuple(weight.shape)}, padding {padding} need an"
             f" offset of shape {(n, 2 * k * k, out_h, out_w)}, not {tuple(offset.shape)}"
         )
-    rows = _project(input, weight)
-    index, coefficient = _bilinear(offset, h, w, k, padding)
-    # Projected in bfloat16, rows are still summed in the precision of their positions.
-    kind = torch.promote_types(rows.dtype, offset.dtype)
-    out = F.embedding_bag(index, rows.to(kind), per_sample_weights=coefficient.to(kind), mode="sum")
-    return out.view(n, out_h, out_w, o).permute(0, 3, 1, 2)
+    return Projected(input, weight, padding).at(offset)
+
+
+class Projected:
+    """What every tap of a fixed convolution adds, wherever it is read: multiplied once, summed at
+    as many positions as wanted.
+
+    Args:
+        input: (N, C, H, W) features.
+        weight: (O, C, k, k).
+        padding: zero cells added on every side.
+    """
+
+    def __init__(self, input: Tensor, weight: Tensor, padding: int) -> None:
+        self.rows = _project(input, weight)
+        n, _, h, w = input.shape
+        self.shape, self.kernel, self.padding = (n, h, w), weight.shape[-1], padding
+
+    def at(self, offset: Tensor) -> Tensor:
+        """(N, O, H', W') of the deformable convolution; ``offset`` as in
+        :func:`deform_conv2d_frozen`.
+        """
+        n, h, w = self.shape
+        index, coefficient = _bilinear(offset, h, w, self.kernel, self.padding)
+        # Projected in bfloat16, rows are still summed in the precision of their positions.
+        kind = torch.promote_types(self.rows.dtype, offset.dtype)
+        rows, coefficient = self.rows.to(kind), coefficient.to(kind)
+        out = F.embedding_bag(index, rows, per_sample_weights=coefficient, mode="sum")
+        return out.view(n, *offset.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def plain(self) -> Tensor:
+        """(N, O, H', W') of the convolution itself."""
+        (n, h, w), k = self.shape, self.kernel
+        taps = self.rows.view(n, h, w, k, k, -1)
+        shrink = k - 1 - 2 * self.padding
+        out = taps.new_zeros(n, h - shrink, w - shrink, taps.shape[-1])
+        for y, x in itertools.product(range(k), repeat=2):
+            up, down = _overlap(out.shape[1], h, y - self.padding)
+            left, right = _overlap(out.shape[2], w, x - self.padding)
+            out[:, up, left] += taps[:, down, right, y, x]
+        return out.permute(0, 3, 1, 2)
+
+
+def _overlap(length: int, other: int, shift: int) -> tuple[slice, slice]:
+    """Where a row and another one, that lies ``shift`` cells before it, cover each other."""
+    start, stop = max(0, -shift), min(length, other - shift)
+    return slice(start, stop), slice(start + shift, stop + shift)
 
 
 @torch.no_grad()
