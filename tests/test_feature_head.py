@@ -108,6 +108,14 @@ def test_it_learns_from_cached_features_as_from_photos(with_head, photos, tmp_pa
     cached = run(settings, photos, tmp_path / "run")
     folders = list((cached / "cache").iterdir())
     assert len(folders) == 1
+    # Predictions come from the cache too, and are those of the model but for 16 bits.
+    model, folder = esol.load(cached), RunFolder(cached)
+    different = []
+    for path in sorted((photos / "images").iterdir()):
+        mask = load_mask(next(folder.masks("segmentation").rglob(f"{path.stem}.png")))
+        different.append((model.predict(path).mask != mask).mean())
+    assert max(different) < 0.02
+    assert len(list(folders[0].iterdir())) == 40
     losses = [
         RunFolder(folder).manifest("segment")["results"]["loss"] for folder in (with_head, cached)
     ]

@@ -19,7 +19,7 @@ from esol.data.normalisation import IMAGENET, Normalisation
 from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
-from esol.ops.grids import stretched
+from esol.ops.grids import resize, stretched
 from esol.predict.bundle import LARGEST, load_bundle
 from esol.predict.folder import FolderOptions, predict_folder
 from esol.predict.prediction import Prediction
@@ -163,11 +163,18 @@ class Model:
             return [self._predicted(open_photo(one, name), crf, longest) for one, name in named]
         return self._predicted(open_photo(cast(Photo, image)), crf, longest)
 
-    def mask(self, photo: Image.Image) -> NDArray[np.uint8]:
+    def mask(self, photo: Image.Image, features: Tensor | None = None) -> NDArray[np.uint8]:
         """The mask that :meth:`predict` gives of an RGB photo, without the scores at the photo's
         size: those of 20 classes take 1 GB for 12 megapixels.
+
+        ``features``: of a head on a backbone, what that makes of the photo and of its mirror image,
+        (2, C, h, w), in place of the backbone. They are of ``resize`` "squash" and one scale.
         """
-        probabilities = self.refined(self.probabilities([photo]), photo)
+        if features is None:
+            probabilities = self.probabilities([photo])
+        else:
+            probabilities = self._of_features(features)
+        probabilities = self.refined(probabilities, photo)
         return labelled(probabilities, (photo.height, photo.width), with_scores=False)[0]
 
     def predict_folder(
@@ -306,6 +313,16 @@ class Model:
             result += self._softmax(images.flip(3)).flip(3)
             result /= 2
         return result
+
+    @torch.inference_mode()
+    def _of_features(self, features: Tensor) -> Tensor:
+        """(1, K + 1, side, side) averaged probabilities of one photo; see :meth:`mask`."""
+        body: Any = self.network.body
+        with half(self.device, self.precision):
+            logits = body.logits(features.to(self.device, torch.float32))
+        side = self.description["size"]
+        plain, mirrored = resize(single(logits), (side, side)).softmax(1)
+        return ((plain + mirrored.flip(2)) / 2 if self.description["flip"] else plain)[None]
 
     def _softmax(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]

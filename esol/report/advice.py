@@ -8,7 +8,7 @@ from esol.data.balance import tag_findings
 from esol.masks.background import background_finding
 from esol.report.known import Known
 from esol.report.titles import named
-from esol.settings import REFINED_MAPS, source_parts
+from esol.settings import HEAD, REFINED_MAPS, source_parts
 
 MOST = 2
 """Pieces of advice on the page."""
@@ -169,7 +169,8 @@ def weak_network(known: Known) -> Iterator[Advice]:
         return
     fit = network.fit
     steps = f"steps {2 * fit.steps}" if fit.steps else f"epochs {2 * fit.epochs}"
-    start = " and start from pretrained weights: segment.weights imagenet"
+    group = "backbone" if network.name == HEAD else "segment"
+    start = f" and start from pretrained weights: {group}.weights imagenet"
     yield Advice(
         f"Train the network longer: segment.fit.{steps}{start * (network.weights == 'none')}",
         f"on {name} it has mIoU {100 * reached:.1f}, the masks that it learned from"

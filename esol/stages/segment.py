@@ -17,9 +17,11 @@ from esol.runs.work import OpenStage
 from esol.settings import HEAD
 from esol.stages.fitting import last_losses, trained_backbone, training_inputs, training_run
 from esol.stages.job import Job
+from esol.stages.photo_maps import feature_cache
 from esol.stages.reads import backbone_stage, segment_corrected, segment_photos
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.system.progress import track
+from esol.training.features import FeatureCache
 from esol.training.fit import fit, forget_checkpoints
 from esol.training.inputs import MaskFolder, photo_inputs
 
@@ -92,12 +94,22 @@ def _description(job: Job, corrected: int) -> dict[str, Any]:
 
 def _predict(job: Job, stage: OpenStage) -> None:
     """Masks of the evaluated lists, from the photos alone."""
-    samples = my_share(job.data.samples(*job.settings.data.evaluate))
-    machine = job.settings.machine
+    photos, machine = job.data.samples(*job.settings.data.evaluate), job.settings.machine
     model = load(job.run.weights("segment"), machine.device, machine.precision)
-    for sample in track(samples, "segment: predict", total=len(samples), unit="photos"):
+    cache, mine = _features(job, photos), my_share(photos)
+    for sample in track(mine, "segment: predict", total=len(mine), unit="photos"):
         path = job.run.masks("segmentation") / f"{sample.name}.png"
         if path.exists():
             continue
         with enough_memory([sample.image], "segment.longest", "segment.scales"):
-            save_mask(model.mask(load_image(sample.image)), path)
+            seen = None if cache is None else cache.both(sample)
+            save_mask(model.mask(load_image(sample.image), seen), path)
+
+
+def _features(job: Job, samples: tuple[Sample, ...]) -> FeatureCache | None:
+    """What a head on the backbone sees of the photos, where it is cached."""
+    settings = job.settings.segment
+    if settings.network != HEAD or settings.scales != (1.0,):
+        return None
+    own = backbone_stage(job) == "classify"
+    return feature_cache(job, trained_backbone(job), samples, of_classifier=own)

@@ -47,6 +47,13 @@ class FeatureCache:
 
     def read(self, sample: Sample, mirrored: bool) -> Tensor:
         """(C, h, w) float16 features of the photo, or of its mirror image."""
+        return torch.from_numpy(np.array(self._stored(sample)[int(mirrored)]))
+
+    def both(self, sample: Sample) -> Tensor:
+        """(2, C, h, w) float16 features of the photo and of its mirror image."""
+        return torch.from_numpy(np.array(self._stored(sample)))
+
+    def _stored(self, sample: Sample) -> NDArray[np.float16]:
         path = self.path(sample)
         try:
             array: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -54,7 +61,7 @@ class FeatureCache:
                 raise ValueError("other features")
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path} cannot be read; delete it and run again") from error
-        return torch.from_numpy(np.array(array[int(mirrored)]))
+        return array
 
     def inputs(
         self,
