@@ -1,4 +1,4 @@
-"""segment.network: head, two convolutions on the classifier's backbone."""
+"""segment.network: head, a few convolutions on the classifier's backbone."""
 
 import shutil
 from pathlib import Path
@@ -58,8 +58,11 @@ def test_logits_cover_the_photo(size):
     images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     logits = network(images)
     assert logits.shape == (1, 3, *size)
-    whole = torch.nn.functional.pad(images, (0, -size[1] % 8, 0, -size[0] % 8))
-    torch.testing.assert_close(logits, network(whole)[..., : size[0], : size[1]])
+    # What is learned from features lies on the same grid as what is predicted.
+    batch = Batch(images, torch.zeros(1, 2), ("a",), cached=False)
+    (learned,) = network.all_logits(batch)
+    wide = torch.nn.functional.interpolate(learned, size, mode="bilinear")
+    torch.testing.assert_close(logits, wide)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +142,16 @@ def test_a_damaged_description_is_told(tmp_path):
     path = tmp_path / "one.safetensors"
     save_bundle(path, network, described())
     content = path.read_bytes()
-    path.write_bytes(content.replace(b'\\"backbone\\"', b'\\"backbean\\"'))
-    with pytest.raises(InputError, match="backbone is missing"):
-        load_bundle(path)
+    for old, new, said in (
+        (b'\\"backbone\\"', b'\\"backbean\\"', "damaged description .*backbone"),
+        (b'\\"power\\"', b'\\"pawer\\"', "damaged description .*power"),
+        (b'\\"test_resnet\\"', b'\\"hf-hub:some\\"', "damaged description .*hf-hub:some"),
+    ):
+        changed = content.replace(old, new)
+        assert changed != content
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match=said):
+            load_bundle(path)
 
 
 def test_mirrored_photos_have_mirrored_masks(photos, tmp_path):  # noqa: F811

@@ -20,7 +20,7 @@ from esol.predict.model import Model, load
 from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
 from esol.stages import run
-from esol.stages.begun import as_begun, check_precision
+from esol.stages.begun import as_begun, with_precision
 from esol.system import precision
 from esol.system.precision import half, resolved, whole
 from esol.training.features import cache_folder
@@ -216,7 +216,7 @@ def test_auto_goes_on_as_the_run_was_begun(begun, fits, runs, photos, monkeypatc
     assert RunFolder(runs[begun]).settings().machine.precision == begun
     assert not caplog.messages  # there is nothing to do
     given, folder = settings("auto"), RunFolder(runs[begun])
-    check_precision(given, as_begun(given, folder), folder)
+    assert with_precision(given, as_begun(given, folder), folder).machine.precision == begun
     said = f"goes on with machine.precision = {begun}, with which it was begun; auto is {here} here"
     assert (said in caplog.text) == (begun != here)
 

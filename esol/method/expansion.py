@@ -25,7 +25,8 @@ class Expansion(nn.Module):
 
     def __init__(self, w1: Tensor, settings: Expand) -> None:
         super().__init__()
-        self.w1 = nn.Parameter(w1.detach().clone(), requires_grad="w1" in settings.learn)
+        self.learns_w1 = "w1" in settings.learn
+        self.w1 = nn.Parameter(w1.detach().clone(), requires_grad=self.learns_w1)
         self.sampler = (
             OffsetBranch(w1.shape[1], w1[0, 0].numel(), settings.sampler)
             if "offsets" in settings.learn

@@ -46,7 +46,7 @@ class Localizer(nn.Module):
         """(N, C, h, w) features -> the (N, K, h, w) maps by their kind, before ReLU."""
         head = self.classifier.head
         activations, x1 = self.expansion.beside_plain(features)
-        if self.expansion.w1.requires_grad:  # it is no longer the classifier's
+        if self.expansion.learns_w1:  # it is no longer the classifier's
             activations = F.relu(head.w1(features))
         x2, shrinkage = self.shrinkage.beside_plain(x1)
         return {

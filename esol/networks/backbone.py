@@ -166,7 +166,7 @@ class Backbone(nn.Module):
             raise InputError(
                 f"backbone.name = {self.name!r}: takes photos of {self.side} x {self.side} pixels"
                 f" (input.size) only, not of {' x '.join(map(str, images.shape[-2:]))}; set"
-                f" cams.scales: [1.0], or {_ADVICE}"
+                f" cams.scales and segment.scales: [1.0], or {_ADVICE}"
             )
 
 

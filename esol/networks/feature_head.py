@@ -37,7 +37,10 @@ class FeatureHead(nn.Module):
         return F.interpolate(logits, scale_factor=FINER, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised images, sides multiples of the stride -> (N, L, H, W) logits."""
+        """(N, 3, H, W) normalised images -> (N, L, H, W) logits.
+
+        As in training, and as maps are read, features cover the photo from edge to edge.
+        """
         logits = self.logits(self.encoder(images))
         return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
 

@@ -101,7 +101,7 @@ class Segmenter(nn.Module):
             self.body = DeepLabV2(encoder, self.stride, labels)
         elif network == HEAD:
             assert backbone is not None
-            self.stride = self._multiple = backbone.stride
+            self.stride = backbone.stride
             self.normalisation = backbone.normalisation
             self.body = FeatureHead(backbone, labels)
         else:
@@ -117,7 +117,7 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images, H and W at least 32 -> (N, L, H, W) logits."""
-        if isinstance(self.body, DeepLabV2):
+        if isinstance(self.body, DeepLabV2 | FeatureHead):
             return single(self.body.forward(images))
         height, width = images.shape[-2:]
         return single(self.body(padded(images, self._multiple))[..., :height, :width])

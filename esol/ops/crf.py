@@ -40,7 +40,8 @@ def dense_crf(
     """Mean field marginals of the dense CRF with Potts compatibility.
 
     Computes what pydensecrf does by default; memory is linear in pixels times labels. Several
-    unaries of one photo share its lattice: each gets what it would get alone, in less time.
+    unaries of one photo share its lattice: each gets what it would get alone, in less time, and
+    their labels add up.
 
     Args:
         unary: (L, H, W) or (S, L, H, W) float32, negative log-probabilities in nats.

@@ -85,7 +85,9 @@ class Projected:
         (n, h, w), k = self.shape, self.kernel
         taps = self.rows.view(n, h, w, k, k, -1)
         shrink = k - 1 - 2 * self.padding
-        out = taps.new_zeros(n, h - shrink, w - shrink, taps.shape[-1])
+        # As in ``at``, what bfloat16 has multiplied is summed in float32.
+        kind = torch.promote_types(taps.dtype, torch.float32)
+        out = taps.new_zeros(n, h - shrink, w - shrink, taps.shape[-1], dtype=kind)
         for y, x in itertools.product(range(k), repeat=2):
             up, down = _overlap(out.shape[1], h, y - self.padding)
             left, right = _overlap(out.shape[2], w, x - self.padding)

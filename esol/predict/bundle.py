@@ -152,18 +152,28 @@ def _backbone(settings: Segment, description: dict[str, Any]) -> Backbone | None
     """The backbone under a head, without its weights."""
     if settings.network != HEAD:
         return None
-    stride = description["stride"]
-    backbone = BackboneSettings(
-        name=settings.encoder,
+    side = description["size"] if description["resize"] == "squash" else 0
+    return Backbone.fixed(_under_head(settings, description), side)
+
+
+def _under_head(settings: Segment, description: dict[str, Any]) -> BackboneSettings:
+    """Settings of the backbone under a head.
+
+    Raises:
+        KeyError, TypeError: the description lacks some.
+        InputError: its name would have to be looked up elsewhere.
+    """
+    stride, name = description["stride"], settings.encoder
+    if ":" in name:  # a stranger's model file must not name what is then read
+        raise InputError(f"encoder is {name}")
+    return BackboneSettings(
+        name=name,
         weights="none",
         stride=stride if stride in STRIDES else "auto",  # of a transformer it is the patch's side
         mean=settings.mean,
         std=settings.std,
         **{key: description["backbone"][key] for key in _OF_HEAD},
     )
-    check_ranges(backbone)
-    side = description["size"] if description["resize"] == "squash" else 0
-    return Backbone.fixed(backbone, side)
 
 
 def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +207,6 @@ def _fault(description: dict[str, Any]) -> str | None:
     for key, kind in _REQUIRED.items():
         if not isinstance(description.get(key), kind):
             return f"{key} is missing or not of type {kind.__name__}"
-    if description["network"] == HEAD and not isinstance(description.get("backbone"), dict):
-        return "backbone is missing"
     if not all(isinstance(name, str) for name in description["classes"]):
         return "classes must be strings"
     if description["resize"] not in ("crop", "squash"):
@@ -209,8 +217,11 @@ def _fault(description: dict[str, Any]) -> str | None:
     if not all(32 <= description[key] <= LARGEST for key in ("size", "longest")):
         return f"size or longest not in 32 .. {LARGEST}"
     try:
-        check_ranges(_network_settings(description))
+        settings = _network_settings(description)
+        check_ranges(settings)
+        if settings.network == HEAD:
+            check_ranges(_under_head(settings, description), "backbone.")
         check_ranges(Crf(**description["crf"]), "crf.")
-    except (TypeError, InputError) as error:
+    except (TypeError, KeyError, InputError) as error:
         return one_line(error)
     return None

@@ -28,7 +28,7 @@ from esol.runs.folder import DESCRIPTION, RunFolder
 from esol.settings.masks import Crf
 from esol.system.distributed import device_of
 from esol.system.files import sha256
-from esol.system.precision import Asked, half, resolved, single
+from esol.system.precision import Asked, Precision, half, resolved, single
 from esol.system.progress import log
 
 TILE = 1024
@@ -85,7 +85,8 @@ class Model:
         precision: Asked = "no",
     ) -> None:
         self.device = torch.device(device)
-        self.precision = resolved(precision, self.device)
+        wanted: Precision = resolved(precision, self.device)
+        self.precision: Precision = "no" if wanted == "fp16" else wanted  # fp16 is of training
         self.segmenter = segmenter.to(self.device).eval()
         folded = copy.deepcopy(self.segmenter)  # the segmenter itself may be saved
         self.network = folded if fold_batch_norm(folded) else self.segmenter

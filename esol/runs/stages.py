@@ -8,7 +8,7 @@ from esol.settings import HEAD, Fit, Settings, source_parts
 Fits = Mapping[str, Fit]
 """Key of the settings -> the optimisation of a training."""
 
-Reads = Callable[[Settings], tuple[str, ...]]
+Keys = Callable[[Settings], tuple[str, ...]]
 """Some settings -> the keys of those that a stage then reads."""
 
 
@@ -16,7 +16,7 @@ def _no_training(settings: Settings) -> Fits:
     return {}
 
 
-def _always(*keys: str) -> Reads:
+def _always(*keys: str) -> Keys:
     return lambda settings: keys
 
 
@@ -47,7 +47,7 @@ class Stage:
     name: str
     folder: str
     purpose: str
-    reads: Reads
+    reads: Keys
     weights: str = ""
     fits: Callable[[Settings], Fits] = _no_training
     measured: bool = False

@@ -194,6 +194,11 @@ class Settings:
             input=self.input,
         )
 
+    @property
+    def key_of_segment_input(self) -> str:
+        """Key of the inputs that the last network learns from."""
+        return "input" if self.segment.network == HEAD else "segment.input"
+
     def resolved(self) -> "Settings":
         """The same with what "auto" stands for, as far as that is known before a run."""
         segment = self.segmenter

@@ -208,8 +208,10 @@ class Masks:
     """Saliency from which a pixel counts as foreground."""
 
 
-AUTO_STRIDE = 8
 HEAD = "head"
+"""The value of segment.network that names a head on the classifier's backbone."""
+
+AUTO_STRIDE = 8
 """What auto means for segment.stride where the stride can be chosen."""
 
 

@@ -17,7 +17,7 @@ from esol.runs.stages import STAGES
 from esol.runs.work import FolderLock
 from esol.settings import LEARNS, Settings
 from esol.settings.load import dump_settings, load_settings
-from esol.stages.begun import as_begun, check_precision
+from esol.stages.begun import as_begun, with_precision
 from esol.stages.checks import check_input, check_others, check_places
 from esol.stages.job import Job
 from esol.stages.reads import READS
@@ -55,13 +55,16 @@ def run(
         settings = load_settings(settings)
     folder, given = RunFolder(Path(out)), settings
     recall(folder.description())
-    settings = all_from_main(lambda: as_begun(given, folder))
+    begun = all_from_main(lambda: as_begun(given, folder, overwrite=overwrite))
+    settings = begun
     method = _stages(settings, first, last)
     names = tuple(name for name in method if STAGES[name].is_on(settings))
     job = Job(settings, open_dataset(data, settings.data), folder, overwrite)
     plan = all_from_main(lambda: _plan(job, names))
     if plan.to_do:
-        check_precision(given, settings, folder)
+        # Once, for processes on unlike machines too.
+        settings = all_from_main(lambda: with_precision(given, begun, folder))
+        job = replace(job, settings=settings)
     trains = any(STAGES[name].weights for name in plan.to_do)
     for note in (*job.data.notes, *(notes(settings) if trains else ())):
         log.info("%s", note)

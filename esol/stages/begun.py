@@ -22,14 +22,14 @@ _TRAINED = {"backbone": ("classify", "peer"), "segment": ("segment",)}
 """Group of settings -> the stages that train its network first."""
 
 
-def as_begun(settings: Settings, run: RunFolder) -> Settings:
+def as_begun(settings: Settings, run: RunFolder, *, overwrite: bool = False) -> Settings:
     """The settings, with the precision in which the run was begun, and with ImageNet's mean and
     deviation for a network that has learned with these.
 
     Identities leave these out, and versions up to 0.1.0 knew no others. So a run whose weights want
     others, and whose stages or else settings say nothing, goes on as it was begun.
     """
-    machine = replace(settings.machine, precision=_precision(settings, run))
+    machine = replace(settings.machine, precision=_precision(settings, run, overwrite))
     settings = replace(settings, machine=machine)
     for group, stages in _TRAINED.items():
         network = getattr(settings, group)
@@ -50,7 +50,7 @@ def as_begun(settings: Settings, run: RunFolder) -> Settings:
     return settings
 
 
-def _precision(settings: Settings, run: RunFolder) -> Asked:
+def _precision(settings: Settings, run: RunFolder, overwrite: bool) -> Asked:
     """What machine.precision is: of auto, what the run was begun in; auto for a new one."""
     asked, stage = settings.machine.precision, _first_network(run)
     if stage is None:
@@ -59,7 +59,8 @@ def _precision(settings: Settings, run: RunFolder) -> Asked:
     begun: Any = (_group(identity, "machine") or UNSAID["machine"]).get("precision")
     if asked == "auto":
         return begun
-    if begun == "no" and asked == _said(path / SETTINGS) != "no":
+    said = {_said(place / SETTINGS) for place in (path, run.path)}
+    if begun == "no" != asked and asked in said and not overwrite:
         log.warning(
             "%s: goes on in float32: it was begun by a version whose machine.precision = %s was of"
             " training on GPUs alone, and in no identity; a new folder takes it",
@@ -69,8 +70,9 @@ def _precision(settings: Settings, run: RunFolder) -> Asked:
     return asked
 
 
-def check_precision(asked: Settings, settings: Settings, run: RunFolder) -> None:
-    """Say where a run goes on in another precision than a new one would have here.
+def with_precision(asked: Settings, settings: Settings, run: RunFolder) -> Settings:
+    """The settings with what auto is here; says where a run goes on in another precision than a
+    new one would have.
 
     Args:
         asked: settings as the user gave them.
@@ -81,12 +83,13 @@ def check_precision(asked: Settings, settings: Settings, run: RunFolder) -> None
         InputError: the device has no such precision, or there is no such device.
     """
     device = device_of(settings.machine.device)
-    here, used = (resolved(one.machine.precision, device) for one in (asked, settings))
-    if asked.machine.precision == "auto" and here != used:
+    used = resolved(settings.machine.precision, device)
+    if asked.machine.precision == "auto" and (here := resolved("auto", device)) != used:
         log.warning(
             "%s: goes on with machine.precision = %s, with which it was begun; auto is %s here",
             *(run.path, used, here),
         )
+    return replace(settings, machine=replace(settings.machine, precision=used))
 
 
 def _first_network(run: RunFolder) -> tuple[Path, dict[str, Any]] | None:

@@ -19,7 +19,7 @@ from esol.runs.manifest import OTHER_CONTENTS, UNSAID, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
 from esol.runs.work import OtherSettingsError
-from esol.settings import Segment, Settings, source_parts
+from esol.settings import Settings, source_parts
 from esol.stages.job import Job, computes
 from esol.system.distributed import processes
 from esol.system.files import plain
@@ -134,7 +134,7 @@ def check_input(job: Job, plan: Plan) -> None:
     if any(STAGES[name].weights for name in todo):
         _check_networks(job, plan)
     if "segment" in todo:
-        _check_sizes(job.settings.segment)
+        _check_sizes(job.settings)
     # What was said when the run began need not be said again when it goes on.
     if job.settings.learns[0] in todo:
         tags = [sample.tags for sample in job.training_samples()]
@@ -194,14 +194,15 @@ def _check_batches(job: Job, todo: Sequence[str]) -> None:
             )
 
 
-def _check_sizes(segment: Segment) -> None:
+def _check_sizes(settings: Settings) -> None:
     """Maps never show a network more than it has learned from; here the setting decides."""
-    low, high = segment.input.longest
+    segment = settings.segmenter
+    key, (low, high) = settings.key_of_segment_input, segment.input.longest
     if segment.input.resize == "crop" and segment.longest > high:
         log.warning(
             "segment.longest = %d: the network is tested on photos larger than those it learns from"
-            " (segment.input.longest: [%d, %d]); lower it, or widen that range",
-            *(segment.longest, low, high),
+            " (%s.longest: [%d, %d]); lower it, or widen that range",
+            *(segment.longest, key, low, high),
         )
 
 

@@ -72,12 +72,16 @@ def networks(
 
 
 def _check_scales(settings: Settings, backbone: Backbone) -> None:
-    """A network for photos of one size makes maps at one scale."""
-    if backbone.side and set(settings.cams.scales) != {1}:
-        raise InputError(
-            f"cams.scales = {list(settings.cams.scales)}: {backbone.name} takes photos of one size"
-            " only; set cams.scales: [1.0], or take another network"
-        )
+    """A network for photos of one size makes maps, and a head on it masks, at one scale."""
+    groups = {"cams": settings.cams.scales}
+    if settings.segment.network == HEAD:
+        groups["segment"] = settings.segment.scales
+    for group, scales in groups.items():
+        if backbone.side and set(scales) != {1}:
+            raise InputError(
+                f"{group}.scales = {list(scales)}: {backbone.name} takes photos of one size only;"
+                f" set {group}.scales: [1.0], or take another network"
+            )
 
 
 def check_similarity(settings: Settings) -> None:
@@ -117,8 +121,7 @@ def try_networks(settings: Settings, classes: int) -> str:
     for network in networks(offline, classes, lambda *of: True):
         if isinstance(network, Segmenter):
             side = segment.input.size
-            key = "input.size" if segment.network == HEAD else "segment.input.size"
-            _shown(network, side, key, segment.encoder)
+            _shown(network, side, f"{settings.key_of_segment_input}.size", segment.encoder)
             what = f"{segment.network} of {segment.encoder}, stride {network.actual_stride}"
             told["segmentation"] = f"{what}, {side} x {side} pixels, {_weights(segment.weights)}"
         elif not isinstance(network, AffinityNet):

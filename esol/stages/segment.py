@@ -66,7 +66,7 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
         inputs,
         [(network.encoder_parameters(), 1.0), (network.head_parameters(), settings.head_lr)],
         settings.fit,
-        training_run(job, stage.path, "segment", "segment.fit", "segment.input"),
+        training_run(job, stage.path, "segment", "segment.fit", job.settings.key_of_segment_input),
     )
     return network.eval()
 

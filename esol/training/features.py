@@ -12,19 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from esol.data.images import load_image
+from esol.data.images import image_size, load_image
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
+from esol.networks.feature_head import FINER
 from esol.networks.identity import network_identity
 from esol.settings import Settings
 from esol.system.distributed import all_from_main, all_wait, device_of, my_share
 from esol.system.files import atomic, make_folder
 from esol.system.precision import half, resolved
 from esol.system.progress import log, track
-from esol.training.inputs import Example, Inputs, Masks, Planes, mirrored
+from esol.training.inputs import Example, Inputs, Masks, Planes, check_mask, mirrored
 
 BATCH = 8
 
@@ -73,8 +74,8 @@ class FeatureCache:
         planes: Planes | None = None,
         by_tag: bool = False,
     ) -> Inputs:
-        """Training inputs from the cache; planes have the features' resolution, masks four times
-        that.
+        """Training inputs from the cache; planes have the features' resolution, masks that of
+        :class:`esol.networks.feature_head.FeatureHead`.
         """
         load = _Cached(self, flip, masks, planes)
         return Inputs(samples, classes, load, cached=True, by_tag=by_tag)
@@ -94,10 +95,17 @@ class _Cached:
         features = self.cache.read(sample, is_mirrored)
         # Cached features are those of a square input.
         side = features.shape[-1]
-        mask = squash_mask(self.masks(sample), 4 * side) if self.masks else None
+        mask = self._mask(sample, FINER * side)
         planes = squash_planes(self.planes(sample), side) if self.planes else None
         example = Example(features, mask, planes)
         return mirrored(example)._replace(input=features) if is_mirrored else example
+
+    def _mask(self, sample: Sample, side: int) -> Tensor | None:
+        if self.masks is None:
+            return None
+        mask = self.masks(sample)
+        check_mask(sample, mask, image_size(sample.image))
+        return squash_mask(mask, side)
 
 
 def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:

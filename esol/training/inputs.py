@@ -168,11 +168,8 @@ class _Augmented:
         image, settings = load_image(sample.image), self.settings
         mask = self.masks(sample) if self.masks else None
         planes = self.planes(sample) if self.planes else None
-        if mask is not None and mask.shape != (image.height, image.width):
-            raise InputError(
-                f"{sample.name}: a mask of {mask.shape} pixels for a photo of"
-                f" {(image.height, image.width)}; make the masks again"
-            )
+        if mask is not None:
+            check_mask(sample, mask, (image.height, image.width))
         if settings.resize == "crop":
             crop = draw_crop(image.size, settings.size, settings.longest, rng, settings.flip)
             return Example(
@@ -186,6 +183,15 @@ class _Augmented:
             None if planes is None else squash_planes(planes, -(-settings.size // 4)),
         )
         return mirrored(whole) if settings.flip and rng.random() < 0.5 else whole
+
+
+def check_mask(sample: Sample, mask: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    """Refuse a mask of another size than its photo's (H, W)."""
+    if mask.shape != size:
+        raise InputError(
+            f"{sample.name}: a mask of {mask.shape} pixels for a photo of {size}; make the masks"
+            " again"
+        )
 
 
 def _quarter(planes: Tensor) -> Tensor:
