@@ -25,6 +25,7 @@ from esol.predict.overlay import draw_overlay
 from esol.predict.tiles import labelled
 from esol.system.distributed import all_from_main, all_gather, all_wait, my_share
 from esol.system.files import atomic, plain, visible_files, write_atomic, write_json
+from esol.system.precision import Precision
 from esol.system.progress import log, track
 from esol.system.read import read_json
 
