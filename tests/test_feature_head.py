@@ -1,5 +1,6 @@
 """segment.network: head, a few convolutions on the classifier's backbone."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_pipeline import SMOKE, done, photos  # noqa: F401
+from test_stage_parts import unread
 
 import esol
 from esol.data.batch import Batch
@@ -21,7 +23,7 @@ from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 from esol.settings import BackboneSettings, Segment
 from esol.settings.load import load_settings
-from esol.stages import run
+from esol.stages import reads, run
 from esol.training.features import FeatureCache
 
 FLAGS = ("--segment.network=head", "--segment.fit.steps=20")
@@ -103,6 +105,13 @@ def test_a_run_ends_with_a_head_on_its_classifier(with_head, photos):  # noqa: F
         assert np.array_equal(model.predict(path).mask, mask)
     measured = folder.metrics()["lists"]["val"]["segmentation"]
     assert measured["fixed"]["miou"] > 0
+
+
+def test_every_key_of_its_identity_is_read_by_a_part(with_head):
+    identity = json.loads((RunFolder(with_head).stage("segment") / "identity.json").read_text())
+    assert identity["backbone"]["name"] == identity["segment"]["encoder"] == "test_resnet"
+    assert identity["after"].keys() == {"masks", "classify"}
+    assert unread(identity, reads._SEGMENT) == {"after.masks"}
 
 
 def test_it_learns_from_cached_features_as_from_photos(with_head, photos, tmp_path):  # noqa: F811

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_stage_parts import unread
 
 import esol.training.fit
 from esol.data.synthetic import write_synthetic
@@ -19,7 +20,7 @@ from esol.method.localizer import Localizer
 from esol.predict.model import Model, load
 from esol.runs.folder import RunFolder
 from esol.settings.load import load_settings
-from esol.stages import run
+from esol.stages import reads, run
 from esol.stages.begun import as_begun, with_precision
 from esol.system import precision
 from esol.system.precision import half, resolved, whole
@@ -178,6 +179,19 @@ def test_every_stage_computes_in_the_precision_of_its_identity(runs):
         ]
         for one, two in zip(*(map(json.loads, some) for some in lines), strict=True):
             assert two == pytest.approx(one, rel=0.2, abs=0.01), stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts", "left"),
+    [
+        ("refine", (reads._CRF, reads._AFFINITY, *reads._IRN), {"refine.methods"}),
+        ("segment", reads._SEGMENT, {"after.masks"}),
+    ],
+)
+def test_outputs_of_another_precision_are_made_again(stage, parts, left, runs):
+    assert unread(identity(runs["bf16"], stage), parts) == left
+    networks = [part for part in parts if part.files != ("crf",)]
+    assert all("machine" in part.reads for part in networks)
 
 
 def test_stopped_in_every_training_it_ends_in_the_same_bytes(runs, photos, tmp_path, monkeypatch):
