@@ -25,7 +25,7 @@ from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.ops.grids import stretched
-from esol.predict.bundle import KEY, load_bundle, redescribe, save_bundle
+from esol.predict.bundle import KEY, VERSION, load_bundle, redescribe, save_bundle
 from esol.predict.folder import photos_by_name
 from esol.predict.model import Model, load
 from esol.predict.overlay import draw_overlay
@@ -140,7 +140,7 @@ def test_files_that_are_no_models_are_named(bundle, tmp_path):
     with pytest.raises(InputError, match="not a segmentation model"):
         load(bad)
     for changes, message in (
-        ({"version": 3}, "newer esol.*upgrade"),
+        ({"version": VERSION + 1}, "newer esol.*upgrade"),
         ({"version": "?"}, "damaged description"),
         ({"scales": 1}, "damaged description"),
         ({"scales": []}, "scales"),

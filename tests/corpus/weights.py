@@ -16,7 +16,7 @@ from torch import Tensor
 
 from corpus import Command, Kind, Place
 from corpus.images import JPEG, SMOKE
-from esol.predict.bundle import BUNDLE, KEY
+from esol.predict.bundle import BUNDLE, KEY, VERSION
 from esol.runs.folder import RunFolder
 
 
@@ -164,7 +164,7 @@ MODELS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "of zero bytes": (lambda path: b"", "copy or make the file again"),
     "cut off": (lambda path: path.read_bytes()[:-999], "copy or make the file again"),
     "a backbone's weights": (lambda path: save(network()), "stage segment writes"),
-    "of a newer version": (partial(described, {"version": 3}), "upgrade esol"),
+    "of a newer version": (partial(described, {"version": VERSION + 1}), "upgrade esol"),
     "of a version that is a text": (partial(described, {"version": "new"}), "copy or make"),
     "description no JSON": (partial(raw, "{"), "copy or make"),
     "description too deep": (partial(raw, "[" * 99_999), "copy or make"),
