@@ -1,14 +1,19 @@
 """``esol run`` on real photos: seconds, peak memory and disk of each stage, and how they grow.
 
     python benchmarks/pipeline.py DATA CONFIG [--photos 100 200 400 800] [--price 2.5] [FLAGS]
+    python benchmarks/pipeline.py DATA CONFIG --photos 800 --against REVISION [--theirs FLAGS]
 
-Further flags are settings, as of ``esol run``. Every stage runs in a process of its own, so that
+Further flags are settings, as of ``esol run``. With --against each run is made first with the code
+and the configuration of another revision of this repository, all stages, and the settings --theirs
+in place of the others. Every stage runs in a process of its own, so that
 its peak memory is its own; seconds and memory are those of the manifests, without the start of the
 process. The ratio is seconds a photo of the smallest run over those of the largest: 1 where time
 is linear, more where it grows less. Projections to larger sets take the straight line through the
 two largest runs; for segmentation and IRNet they hold for these settings alone.
 """
 
+import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,7 +27,8 @@ from esol.data.images import load_mask
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
 
-SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
+ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "tests" / "smoke.yaml"
 SETS = {
     "VOC 2012 (10,582 photos)": 10_582,
     "COCO 2014 (82,081 photos)": 82_081,
@@ -44,6 +50,8 @@ def main() -> None:
     parser.add_argument("config", nargs="?", default=str(SMOKE), help="settings")
     parser.add_argument("--photos", type=int, nargs="+", default=[100, 200, 400, 800])
     parser.add_argument("--price", type=float, help="of an hour on this machine, in any currency")
+    parser.add_argument("--against", metavar="REVISION", help="of git, to run in turns with")
+    parser.add_argument("--theirs", default="", metavar="FLAGS", help="its settings, one text")
     options, flags = parser.parse_known_args()
     report = Report("pipeline", options)
     with tempfile.TemporaryDirectory() as name:
@@ -51,16 +59,26 @@ def main() -> None:
         if options.data is None:
             write_synthetic(Path(data), photos=24, size=64, seed=0, hard=True)
             counts = [8, 16]
-        found = {}
+        found, theirs = {}, options.against and checked_out(options.against, Path(name))
         for count in counts:
             run = Path(name, str(count))
-            given = [options.config, data, str(run), f"--data.limit={count}", *flags]
-            found[count] = measured(given, run, count, together=options.quick)
+            given = [options.config, data, str(run), f"--data.limit={count}"]
+            if theirs:
+                before = Path(name, f"{count}-{options.against}")
+                words = [options.config, data, str(before), given[-1]]
+                words += shlex.split(options.theirs) or flags
+                old = total(measured(words, before, count, together=options.quick, code=theirs))
+            found[count] = measured([*given, *flags], run, count, together=options.quick)
             report.peak = max(cost.memory for cost in found[count].values())
             for stage, cost in found[count].items():
                 each = f"{cost.seconds:.1f} s | {cost.memory} MB | {cost.disk / count / 1e3:.1f} kB"
                 print(f"| {count} photos | {stage} | {each} a photo |", flush=True)
-            report.add(f"{count} photos, all stages", total(found[count]).seconds, 0.0)
+            ours = total(found[count]).seconds
+            if theirs:
+                case = f"{count} photos, all stages, against {options.against}"
+                report.add(case, Taken(old.seconds, ours, old.seconds / ours), None)
+            else:
+                report.add(f"{count} photos, all stages", ours, 0.0)
     for stage in found[counts[0]]:
         print(f"{stage}: " + growth(counts, [found[count][stage] for count in counts]))
     totals = {count: total(found[count]).seconds for count in counts}
@@ -76,14 +94,24 @@ def main() -> None:
     report.finish(report.add(case, Taken(first, last, first / last), 0.0))
 
 
-def measured(given: list[str], run: Path, count: int, *, together: bool) -> dict[str, Cost]:
+def checked_out(revision: str, folder: Path) -> Path:
+    """Clone of this repository at a revision."""
+    path = folder / "code"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(path)], check=True)
+    subprocess.run(["git", "-C", str(path), "checkout", "-q", revision], check=True)
+    return path
+
+
+def measured(
+    given: list[str], run: Path, count: int, *, together: bool, code: Path = ROOT
+) -> dict[str, Cost]:
     """Stage -> what it cost, and the feature cache's disk; every photo must have got its mask.
 
     ``together``: all stages in one process, which is quicker, but peaks are then those so far.
     """
     stages = [stage for stage in STAGES if stage != "peer"]
     for command in ["run"] if together else stages:
-        call([command, *given])
+        call([command, *given], code)
     found = {}
     for stage in stages:
         if not RunFolder(run).is_finished(stage):
@@ -100,13 +128,15 @@ def measured(given: list[str], run: Path, count: int, *, together: bool) -> dict
     return found
 
 
-def call(arguments: list[str]) -> None:
+def call(arguments: list[str], code: Path = ROOT) -> None:
     """The command line, in a process of its own."""
     subprocess.run(
         [sys.executable, "-m", "esol", *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # Not the package that may be installed, which is of one revision.
+        env={**os.environ, "PYTHONPATH": str(code)},
     )
 
 
