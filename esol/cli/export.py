@@ -35,6 +35,7 @@ def export_command(rest: list[str]) -> int:
 
     model = load(Path(parsed.run), "cpu")
     if parsed.to == "onnx":
+        log.info("building the graph, and comparing it with esol predict: a few minutes")
         checked = export_onnx(model, out)
         for sentence in checked["not_contained"]:
             log.warning("%s: %s", out, sentence)

@@ -25,7 +25,7 @@ from esol.system.distributed import (
     processes,
 )
 from esol.system.files import encodable
-from esol.system.progress import abandon_output, console, open_closed_streams
+from esol.system.progress import abandon_output, console, log, open_closed_streams
 from esol.system.threads import choose_threads
 
 USAGE = f"""usage: esol COMMAND ...
@@ -248,8 +248,12 @@ def _predict(rest: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace existing masks")
     parsed = parser.parse_args(rest)
     from esol.predict.model import load
+    from esol.system.precision import slow
 
-    counts = load(Path(parsed.run), parsed.device, parsed.precision).predict_folder(
+    model = load(Path(parsed.run), parsed.device, parsed.precision)
+    if warning := slow(model.precision, model.device):
+        log.warning("--precision %s: %s", model.precision, warning)
+    counts = model.predict_folder(
         parsed.images,
         Path(parsed.out),
         soft=parsed.soft,

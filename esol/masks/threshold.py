@@ -138,4 +138,6 @@ def _log_odds(share: float) -> float:
 
 
 def _nothing(state: str) -> InputError:
-    return InputError(f"masks.threshold = auto: {state}; give a number")
+    return InputError(
+        f"masks.threshold = auto: {state}; train longer (classify.fit), or give a number"
+    )

@@ -85,7 +85,9 @@ class Segmenter(nn.Module):
         network = settings.network
         if network not in NETWORKS:
             known = ", ".join(NETWORKS)
-            raise InputError(f"segment.network = {network!r}: no such network; there are: {known}")
+            raise InputError(
+                f"segment.network = {network!r}: no such network; there are: {known}, none"
+            )
         if ":" in settings.encoder:  # a stranger's model file must not name what is then read
             raise InputError(
                 f"segment.encoder = {settings.encoder!r}: no such encoder; hf-hub: and local-dir:"

@@ -14,7 +14,7 @@ from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.stages.job import computes
 from esol.system.distributed import device_of
-from esol.system.precision import Asked, resolved
+from esol.system.precision import Asked, resolved, slow
 from esol.system.progress import log
 from esol.system.read import read_yaml
 
@@ -84,6 +84,8 @@ def with_precision(asked: Settings, settings: Settings, run: RunFolder) -> Setti
     """
     device = device_of(settings.machine.device)
     used = resolved(settings.machine.precision, device)
+    if warning := slow(used, device):
+        log.warning("machine.precision = %s: %s", used, warning)
     if asked.machine.precision == "auto" and (here := resolved("auto", device)) != used:
         log.warning(
             "%s: goes on with machine.precision = %s, with which it was begun; auto is %s here",

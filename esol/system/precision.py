@@ -56,6 +56,13 @@ def resolved(asked: Asked, device: "torch.device") -> Precision:
     return asked
 
 
+def slow(precision: Precision, device: "torch.device") -> str:
+    """A warning where a processor has to emulate a precision; "" elsewhere."""
+    if precision != "bf16" or device.type != "cpu" or computes_bfloat16():
+        return ""
+    return "bfloat16 is several times slower than float32 on this processor; auto takes the faster"
+
+
 def half(device: "torch.device", precision: Asked) -> AbstractContextManager[object]:
     """Around the forward pass of a network: inside, it computes in bfloat16 if that is asked for.
 

@@ -161,7 +161,8 @@ def fit(
     batches = inputs.batches(
         batch_size, seed=run.seed, start=done, stop=steps, workers=machine.workers
     )
-    tracking = tracked(accelerator, machine, folder, done) if _tracks(machine) else nullcontext()
+    tracks = machine.track != "none"
+    tracking = tracked(accelerator, machine, folder, done) if tracks else nullcontext()
     with _stop_signals() as stop, tracking:
         for batch in track(batches, label, total=steps, start=done, unit="steps"):
             # A process whose photo cannot be read is missed here, not amid a backward pass.
@@ -186,10 +187,6 @@ def fit(
     return {"steps": steps, **metrics.last}
 
 
-def _tracks(machine: Machine) -> bool:
-    return machine.track != "none"
-
-
 def _accelerator(machine: Machine, precision: Precision, folder: Path) -> Accelerator:
     return Accelerator(
         # Parameters that the loss does not reach are found once, not at every step.
@@ -197,7 +194,7 @@ def _accelerator(machine: Machine, precision: Precision, folder: Path) -> Accele
         # For what scales the losses; one process may train in bf16 and in float32.
         mixed_precision="fp16" if precision == "fp16" else "no",
         cpu=device_of(machine.device).type == "cpu",
-        **(tracker_arguments(machine, folder) if _tracks(machine) else {}),
+        **(tracker_arguments(machine, folder) if machine.track != "none" else {}),
     )
 
 
