@@ -16,6 +16,7 @@ NAMES = [
     "crf",
     "deform",
     "evaluate",
+    "heads",
     "pipeline",
     "precision",
     "soak",
