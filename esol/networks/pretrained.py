@@ -92,8 +92,12 @@ _told: dict[str, Normalisation] = {}
 
 
 def told(settings: Settings) -> dict[str, Any]:
-    """What timm said of a run's networks, and its version: for :func:`recall`."""
-    names = {timm_name(settings.backbone), timm_name(settings.segment)}
+    """What timm said of a run's networks, and its version: for :func:`recall`.
+
+    Of random weights nothing, which want nothing: a run says the same whatever else was asked.
+    """
+    groups = (settings.backbone, settings.segment)
+    names = {timm_name(group) for group in groups if group.weights != "none"}
     said = {name: asdict(numbers) for name, numbers in _told.items() if name in names}
     return {"timm": importlib.metadata.version("timm"), "normalisation": said} if said else {}
 
