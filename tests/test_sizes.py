@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_maps_of_an_older_version_are_not_taken_for_those_of_reduced_photos(phot
 )
 def test_a_segmentation_tested_above_its_training_is_reported(segment, said, caplog):
     with caplog.at_level(logging.WARNING):
-        _check_sizes(segment)
+        _check_sizes(replace(load_settings(SMOKE), segment=segment))
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == said
     assert all("segment.input.longest: [250, 750]" in message for message in messages)

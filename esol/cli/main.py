@@ -105,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(str(error))
     except BrokenPipeError:
         # The reader closed the pipe.
-        abandon_output()
+        abandon_output(sys.stdout)
         return 141
     except OSError as error:
-        abandon_output()
+        abandon_output(sys.stdout)
         # Only errors of standard output lack a file name.
         name = error.filename or "standard output, or a file that is read"
         return _refused(shortage(error) or f"{name}: {error.strerror or error}")
@@ -120,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if main_process():
             print("esol: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+    finally:
+        # Whoever read the lines of progress may be gone, which is no failure.
+        abandon_output(sys.stderr)
 
 
 def _refused(message: str) -> int:

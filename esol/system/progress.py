@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -210,15 +210,15 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
 
 
-def abandon_output() -> None:
-    """Turn standard output to the null device if it can no longer be written to.
+def abandon_output(stream: TextIO) -> None:
+    """Turn standard output or error to the null device if it can no longer be written to.
 
-    What is left in its buffer would otherwise fail once more at exit.
+    What is left in its buffer would otherwise fail once more at exit, with exit code 120.
     """
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Screen(Console):
