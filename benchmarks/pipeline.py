@@ -55,7 +55,8 @@ def main() -> None:
     options, flags = parser.parse_known_args()
     report = Report("pipeline", options)
     with tempfile.TemporaryDirectory() as name:
-        data, counts = options.data or f"{name}/photos", sorted(options.photos)
+        data = str(Path(options.data).resolve()) if options.data else f"{name}/photos"
+        counts = sorted(options.photos)
         if options.data is None:
             write_synthetic(Path(data), photos=24, size=64, seed=0, hard=True)
             counts = [8, 16]
@@ -135,7 +136,8 @@ def call(arguments: list[str], code: Path = ROOT) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        # Not the package that may be installed, which is of one revision.
+        # Not the package that is installed, or lies in the current folder.
+        cwd=code,
         env={**os.environ, "PYTHONPATH": str(code)},
     )
 
