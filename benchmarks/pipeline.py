@@ -57,6 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         data = str(Path(options.data).resolve()) if options.data else f"{name}/photos"
         counts = sorted(options.photos)
+        if Path(options.config).is_file():
+            options.config = str(Path(options.config).resolve())
         if options.data is None:
             write_synthetic(Path(data), photos=24, size=64, seed=0, hard=True)
             counts = [8, 16]
