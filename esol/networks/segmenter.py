@@ -95,7 +95,7 @@ class Segmenter(nn.Module):
             )
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
         self.stride, self.labels = requested_stride(settings), labels
-        self.normalisation = normalisation_of(settings)
+        self.normalisation = backbone.normalisation if backbone else normalisation_of(settings)
         self.body: Any
         if network == "DeepLabV2":
             encoder = _backbone(settings)
@@ -104,7 +104,6 @@ class Segmenter(nn.Module):
         elif network == HEAD:
             assert backbone is not None
             self.stride = backbone.stride
-            self.normalisation = backbone.normalisation
             self.body = FeatureHead(backbone, labels)
         else:
             self.body = _library_network(settings, labels)
