@@ -29,6 +29,8 @@ from esol.settings.inputs import STRIDES
 _ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """For a network that does not fit; docs/backbones.md has more."""
 
+_TRANSFORMER = "a transformer has its own recipe, the configuration tags-folder-vit"
+
 
 SIDE = 64
 """Side of the photo that strides are measured on, pixels; twice the coarsest stride."""
@@ -268,7 +270,11 @@ def _levels(settings: BackboneSettings, keys: Keys, side: int, refusal: InputErr
         levels = find_levels(_make(settings, keys), settings.stride, norm, side)
     except OutOfReachError as error:
         if near := [stride for stride in error.strides if stride in STRIDES]:
-            raise _out_of_reach(near, settings, keys) from error
+            fault = _out_of_reach(near, settings, keys)
+            # Levels of one stride are a plain transformer's.
+            if keys == _KEYS and len(set(error.strides)) == 1:
+                fault = StrideError(f"{fault}; {_TRANSFORMER}")
+            raise fault from error
         raise refusal from error
     except OneSizeError as error:
         # A segmentation network reads its photos at several sizes.
