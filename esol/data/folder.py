@@ -27,6 +27,9 @@ MASKS = "masks"
 NO_TAG = "_background"
 """Folder beside the folders of tags whose photos show none of the classes."""
 
+UNTAGGED = f"photos in the folder `{NO_TAG}` are negative"
+"""What ``data.untagged: auto`` makes of photos without a tag, for docs/data.md."""
+
 CLASS_NAMES = "classes.txt"
 
 _NO_TAGS = ("images", "masks", "labels", "annotations", "photos")

@@ -91,6 +91,15 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     return tuple(rows), tuple(problems)
 
 
+def is_labels(path: Path) -> bool:
+    """Whether the first line of a file is the header of a labels file."""
+    try:
+        next(_fields(path), None)
+    except InputError:
+        return False
+    return True
+
+
 def split_cells(cells: Iterable[str]) -> list[tuple[str, ...] | str]:
     """Tags of each cell of a table, sorted, each once; a text instead says what is wrong with it.
 

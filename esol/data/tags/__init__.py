@@ -3,32 +3,50 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-from esol.data.reading import LISTS, Row, folder_of, read_labels
-from esol.data.tags import coco, cvat, imagefolder, labelstudio, onehot, voc
+from esol.data.reading import LISTS, Row, folder_of
+from esol.data.tags import coco, cvat, imagefolder, labels, labelstudio, onehot, voc
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import json_or_xml
 
 LABELS = "labels.csv"
 
-_READERS = {
-    "Hugging Face image folder": imagefolder,
-    "Roboflow multi-label": onehot,
-    "Label Studio": labelstudio,
-    "CVAT for images 1.1": cvat,
-    "COCO annotations": coco,
-    "VOC annotations": voc,
-}
-"""Title of a format -> its module."""
+
+class Reader(Protocol):
+    """A format of tags: what each module here has. docs/make/formats.py writes its tables of them.
+
+    Attributes:
+        TITLE: name of the format, as ``esol check`` says it.
+        FILE: how the file is called and what makes it known, in Markdown.
+        TAGS: what gives the tags.
+        UNTAGGED: what ``data.untagged: auto`` makes of photos without a tag.
+        ANYWHERE: paths may lack folders at their beginning, or have too many.
+    """
+
+    TITLE: str
+    FILE: str
+    TAGS: str
+    UNTAGGED: str
+    ANYWHERE: bool
+
+    def recognise(self, path: Path, content: Any) -> bool:
+        """Whether a file or folder is of this format; ``content`` as of ``json_or_xml``."""
+
+    def read(self, path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
+        """A row or a problem for each photo; an InputError if the file is damaged."""
+
+
+READERS: tuple[Reader, ...] = (labels, labelstudio, cvat, coco, voc, onehot, imagefolder)
+"""All formats; the first that recognises a file reads it."""
 
 
 @dataclass(frozen=True)
 class Tags:
     """Content of tags files: ``source`` names them and their format, a row is a photo.
 
-    There is one problem for each faulty entry. ``anywhere``: paths may lack folders at their
-    beginning, or have too many.
+    There is one problem for each faulty entry. ``anywhere`` as in a :class:`Reader`.
     """
 
     source: str
@@ -50,8 +68,8 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
     forms = {path: recognise(path) for path in inside if path.is_file()}
-    for form in _READERS:
-        files = tuple(path for path, name in forms.items() if name == form)
+    for reader in READERS:
+        files = tuple(path for path, form in forms.items() if form is reader)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
         elif files:
@@ -62,26 +80,23 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     return candidates[0] if candidates else ()
 
 
-def recognise(path: Path) -> str:
-    """Format of a tags file other than labels.csv, "" if unknown."""
+def recognise(path: Path) -> Reader | None:
+    """Format of a tags file, None if unknown."""
     content = json_or_xml(path)
-    return next((form for form, m in _READERS.items() if m.recognise(path, content)), "")
+    return next((reader for reader in READERS if reader.recognise(path, content)), None)
 
 
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     """Read the files that :func:`find_tags` names; an InputError if one is missing or damaged."""
     if not files[0].exists():
         raise InputError(f"{files[0]}: no such file: correct data.labels")
-    form = "" if files[0].name == LABELS else recognise(files[0])
+    reader = recognise(files[0]) or labels
     names = ", ".join(str(folder_of(file, root) / file.name) for file in files)
-    if not form:
-        rows, problems = read_labels(files[0])
-        return Tags(names, rows, problems, anywhere=False)
-    reader = _READERS[form]
+    source = names if reader is labels else f"{names} ({reader.TITLE})"
     items = [item for file in files for item in reader.read(file, root, settings)]
     rows = tuple(item for item in items if isinstance(item, Row))
     problems = tuple(item for item in items if isinstance(item, str))
-    return Tags(f"{names} ({form})", rows, problems, reader.ANYWHERE)
+    return Tags(source, rows, problems, reader.ANYWHERE)
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -11,11 +11,18 @@ from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import entry, leads_out, open_text
 
+TITLE = "Hugging Face image folder"
+FILE = "`metadata.csv` or `metadata.jsonl` with `file_name`"
+TAGS = (
+    "the column `label` or `tag` (one tag), or `labels` or `tags` (as in `labels.csv`, where "
+    "one separator decides for all rows, or a JSON list); exactly one of them"
+)
+UNTAGGED = "negative; in `metadata.jsonl`, `null` is left out"
+ANYWHERE = False
+
 FILES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("label", "labels", "tag", "tags")
 """Columns of tags; the plural ones hold several, separated as in labels.csv."""
-
-ANYWHERE = False
 
 
 def recognise(path: Path, content: Any) -> bool:

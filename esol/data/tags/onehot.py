@@ -9,16 +9,20 @@ from esol.data.tags.imagefolder import records
 from esol.settings import Data
 from esol.system.read import entry, leads_out
 
-FILE = "_classes.csv"
+TITLE = "Roboflow multi-label"
+FILE = "`_classes.csv` with `filename` and a column of 0 and 1 for each class"
+TAGS = "the columns with 1"
+UNTAGGED = "negative"
+ANYWHERE = False
+
+_NAME = "_classes.csv"
 
 _VALUES = ("0", "1")
-
-ANYWHERE = False
 
 
 def recognise(path: Path, content: Any) -> bool:
     """Whether it is such a file, by its fixed name."""
-    return path.name == FILE and path.is_file()
+    return path.name == _NAME and path.is_file()
 
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:

@@ -8,6 +8,12 @@ from esol.data.reading import Row, list_of
 from esol.settings import Data
 from esol.system.read import entry, json_or_xml, read_xml
 
+TITLE = "VOC annotations"
+FILE = "a folder of `.xml` files, each named after its photo"
+TAGS = "names of the objects; boxes are enough; `--data.difficult false` drops difficult ones"
+UNTAGGED = (
+    "negative if the XML file has no object; left out if `--data.difficult false` drops all it has"
+)
 ANYWHERE = True
 
 
