@@ -21,7 +21,7 @@ from esol.data.tags import (
 )
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import structured
+from esol.system.read import parsed, structured
 
 LABELS = "labels.csv"
 
@@ -116,6 +116,8 @@ def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     if not files[0].exists():
         raise InputError(f"{files[0]}: no such file: correct data.labels")
     reader = recognise(files[0], settings) or labels
+    if reader is labels and parsed(files[0]) is not None:
+        raise InputError(f"{files[0]}: of no format in docs/data.md: give another with data.labels")
     if settings.columns and reader is not table:
         raise InputError(
             f"{files[0]}: data.columns is for tables, .csv or .tsv: remove the setting"
