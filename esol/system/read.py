@@ -127,7 +127,7 @@ def read_yaml(path: Path) -> Any:
     try:
         size = path.stat().st_size
         if size > YAML_BYTES:
-            raise ValueError(f"{size:,} bytes, more than {YAML_BYTES:,}")
+            raise ValueError(f"{size:,} bytes, at most {YAML_BYTES:,} are read")
         return _Loader(path.read_text(encoding="utf-8-sig")).get_single_data()
     # PyYAML also lets errors of int(), float() and date() through, for values that look like such.
     except (
