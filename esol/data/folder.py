@@ -18,7 +18,7 @@ from esol.data.reading import (
     require_lists,
     wanted_lists,
 )
-from esol.data.tags import LABELS, find_tags, read_tags
+from esol.data.tags import LABELS, find_tags, read_tags, unknown_tables
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import visible_files
@@ -202,7 +202,9 @@ def _from_folders(
     if splits and len(wrong) == len(tags) and not problems:
         names = f"folders called {', '.join(wrong)} are no tags, and there is " if wrong else ""
         neither = f"neither {LABELS} nor a sub-folder per tag"
-        raise InputError(f"{root}: {names}{neither}: add one of them (docs/data.md)")
+        raise InputError(
+            f"{root}: {names}{neither}: add one of them (docs/data.md){unknown_tables(root)}"
+        )
     for tag in wrong:
         # Beside tags, train may well be the vehicle.
         fix = f"move its photos, or name it in {CLASS_NAMES} or data.classes if it is a class"

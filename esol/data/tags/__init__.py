@@ -111,6 +111,12 @@ def recognise(path: Path, settings: Data) -> Reader | None:
     return next((reader for reader in READERS if reader.recognise(path, content)), None)
 
 
+def unknown_tables(root: Path) -> str:
+    """What to do about tables in a data folder whose columns are not known; "" without any."""
+    names = [path.name for path in _visible(root) if sheet.is_sheet(path)]
+    return f"; or name the columns of {names[0]} with data.columns" if names else ""
+
+
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     """Read the files that :func:`find_tags` names; an InputError if one is missing or damaged."""
     if not files[0].exists():
