@@ -51,6 +51,8 @@ def read_folder(root: Path, settings: Data) -> Reading:
             problems.append(f"{files[0]}: no rows: add one per photo")
         splits = _from_rows(root, tags.rows, index, tags.anywhere, problems)
         unlisted = _unlisted(root, index, {e.image for split in splits.values() for e in split})
+    elif settings.columns:
+        raise InputError(f"{root}: data.columns, but no table of tags: name it with data.labels")
     else:
         problems, source, unlisted = [], "sub-folders", ()
         splits = _from_folders(root, index, settings, problems, warnings)

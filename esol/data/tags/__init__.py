@@ -98,7 +98,7 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
         elif files:
             candidates.append(files)
     if len(candidates) > 1:
-        names = ", ".join(files[0].relative_to(root).as_posix() for files in candidates)
+        names = ", ".join(files[0].relative_to(root).as_posix() for files in candidates[:5])
         raise InputError(f"{root}: tags may be in any of {names}: name one with data.labels")
     return candidates[0] if candidates else ()
 
