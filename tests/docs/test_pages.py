@@ -33,6 +33,13 @@ def test_settings_page_is_up_to_date():
     )
 
 
+def test_tables_of_formats_are_up_to_date():
+    script = made("formats")
+    assert script.page() == script.PAGE.read_text(encoding="utf-8"), (
+        "docs/data.md is not what the readers say: run python docs/make/formats.py"
+    )
+
+
 def test_picture_of_the_packages_is_up_to_date():
     script = made("architecture")
     assert script.picture() == script.PICTURE.read_text(encoding="utf-8"), (

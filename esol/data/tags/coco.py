@@ -8,6 +8,10 @@ from esol.data.reading import Row, folder_of, list_of
 from esol.settings import Data
 from esol.system.read import entry, leads_out, listed, read_json
 
+TITLE = "COCO annotations"
+FILE = "`.json` with `images`, `annotations`, `categories`"
+TAGS = "categories of the annotations; boxes are enough"
+UNTAGGED = "negative"
 ANYWHERE = True
 
 _GROUPS = {"images", "annotations", "categories"}

@@ -11,6 +11,13 @@ from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import entry, leads_out, read_xml
 
+TITLE = "CVAT for images 1.1"
+FILE = "`.xml`; not CVAT for video"
+TAGS = "image tags, and labels of shapes; `subset` is the list"
+UNTAGGED = (
+    "negative if the image has the tag `background`; else left out, as the file does not say "
+    "which images are finished"
+)
 ANYWHERE = True
 
 

@@ -10,6 +10,16 @@ from esol.data.reading import Row, list_of
 from esol.settings import Data
 from esol.system.read import entry, leads_out, read_json
 
+TITLE = "Label Studio"
+FILE = "the JSON export (not JSON-MIN)"
+TAGS = (
+    "choices of the annotation, and labels of its regions (ratings, texts, relations and "
+    "other controls are passed over); annotations of one task must agree"
+)
+UNTAGGED = (
+    "negative if the task has an annotation without any result; without annotation, skipped, "
+    "or with no more than a rating or text, it is left out"
+)
 ANYWHERE = True
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
