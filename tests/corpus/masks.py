@@ -80,7 +80,7 @@ def is_ones(place: Place) -> None:
 
 def of_other_names(place: Place) -> Command:
     for path in [*(place.data / "masks").iterdir()]:
-        path.rename(path.with_name(f"{path.stem}_mask.png"))
+        path.rename(path.with_name(f"mask_{path.stem}.png"))
     return ["check", place.data]
 
 
