@@ -52,6 +52,7 @@ class CheckReport:
         tag_set: source of the tags, "" if the layout fixes it.
         untagged: what becomes of photos without a tag, and how many each list has.
         networks: what the networks of a run are, "" if they were not tried.
+        colours: the table that says what the masks' colours mean, None where they have numbers.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class CheckReport:
     tag_set: str = ""
     untagged: str = ""
     networks: str = ""
+    colours: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckR
         ),
         tag_set=reading.tag_set,
         untagged=_untagged(reading, settings, classes),
+        colours=reading.colours,
     )
 
 
@@ -313,7 +316,11 @@ def _truth_findings(reading: Reading, photos: Mapping[str, _Photo]) -> tuple[lis
 
 def render(report: CheckReport) -> RenderableType:
     """The report for people, to be printed by a rich console; problems that are alike are one."""
-    masks = ", ".join(f"{split} {n}" for split, n in report.masks.items())
+    masks = "masks: none"
+    if report.mask_set:
+        numbers = ", ".join(f"{split} {n}" for split, n in report.masks.items())
+        table = f", colours by {report.colours}" if report.colours else ""
+        masks = f"masks: {report.mask_set} ({numbers}){table}"
     sides = [
         _text(f"{which} side, pixels: {' / '.join(map(str, values))} (min, 5 %, half, 95 %, max)")
         for which, values in (("longest", report.longest), ("shortest", report.shortest))
@@ -325,7 +332,7 @@ def render(report: CheckReport) -> RenderableType:
         _text(f"photos without a tag: {report.untagged}"),
         _class_table(report),
         *sides,
-        _text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),
+        _text(masks),
         _together_table(report),
         *((_text(f"networks: {report.networks}"),) if report.networks else ()),
         *(_text(f"warning: {line}", style="yellow") for line in report.warnings),

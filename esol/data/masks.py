@@ -26,9 +26,40 @@ ENDINGS = ("mask", "gt", "label")
 """What the names of masks may have after their photos' names and ``_`` or ``-``, in any case."""
 
 _ENDING = re.compile(rf"(?P<photo>.*[^/])[_-](?:{'|'.join(ENDINGS)})", re.IGNORECASE)
-COLOURED = ("P", "RGB", "RGBA")
-"""Modes of images whose colours count where there is a table of them."""
 
+
+@dataclass(frozen=True)
+class Kind:
+    """Images of some modes as masks, as docs/data.md shows them.
+
+    Attributes:
+        title: what they are.
+        modes: Pillow's names.
+        alone: what is read of them, "" if they are refused.
+        by_table: the same where there is a table of colours.
+    """
+
+    title: str
+    modes: tuple[str, ...]
+    alone: str
+    by_table: str
+
+
+COLOURS = "colours"
+KINDS = (
+    Kind("palette image", ("P",), "numbers", COLOURS),
+    Kind(
+        "grey image of 1, 8 or 16 bits",
+        ("1", "L", "I;16"),
+        "numbers",
+        "numbers; colours if all colours of the table are grey. Where both would do and differ, it"
+        " is refused",
+    ),
+    Kind("RGB image, RGBA image without transparency", ("RGB", "RGBA"), "", COLOURS),
+    Kind("grey image with alpha, CMYK image, floating-point image", ("LA", "CMYK", "F"), "", ""),
+)
+
+_COLOURED = tuple(mode for kind in KINDS if kind.by_table == COLOURS for mode in kind.modes)
 _SMOOTH = 3
 """So many colours that are not in the table come from mixing colours, not from a missing line."""
 
@@ -127,7 +158,7 @@ class MaskReader:
             return load_mask(path)
         with reading(path) as image:
             require_exact(image, path)
-            if image.mode in COLOURED:
+            if image.mode in _COLOURED:
                 return by_colour(image, path, self.table, self.known)
             white = 255 if image.mode == "1" else 1
         numbers = load_mask(path)
@@ -173,7 +204,7 @@ def by_colour(
     Raises:
         InputError: the image has no colours, or a pixel is transparent or of an unknown one.
     """
-    if image.mode not in COLOURED:
+    if image.mode not in _COLOURED:
         raise InputError(f"{path}: a mask in mode {image.mode}: save it as an RGB or palette PNG")
     if image.mode == "RGBA" and np.asarray(image)[..., 3].min(initial=255) < 255:
         raise InputError(f"{path}: transparent pixels, which mean no class: save it without alpha")

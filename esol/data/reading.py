@@ -165,7 +165,8 @@ def read_classes(path: Path, used: Collection[str] = ()) -> tuple[str, ...]:
         if value is not None and colour is None and (name.lower() == BACKGROUND or "_" in name):
             raise InputError(f"{where}: remove {name!r}, which is value {value} in any case")
         if value is None or colour is None:
-            names.append(name)
+            # Several colours of a class are several lines.
+            names += [name] * (colour is None or name not in names)
     return _distinct(path, names)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from esol.data import open_dataset
 from esol.data.colours import FORMS, find_colours
 from esol.data.images import palette, save_mask
-from esol.data.masks import MaskReader
+from esol.data.masks import KINDS, Kind, MaskReader
 from esol.errors import InputError
 from esol.settings import Data
 
@@ -255,3 +255,34 @@ def test_a_jpeg_is_no_mask_whatever_its_name(tmp_path: Path) -> None:
     Image.new("L", (4, 2), 1).save(root / "masks" / "a.png", format="JPEG")
     with pytest.raises(InputError, match="JPEG inside, which may not keep"):
         read(root)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind in KINDS for mode in kind.modes])
+@pytest.mark.parametrize("table", [False, True])
+def test_every_kind_is_read_as_the_page_says(
+    tmp_path: Path, kind: Kind, mode: str, table: bool
+) -> None:
+    values = np.array([[0, 1], [1, 0]], np.uint8)
+    colours = np.array([[0, 0, 0], [128, 0, 0]], np.uint8)
+    numbers = Image.fromarray(values * np.uint8(255)) if mode == "1" else Image.fromarray(values)
+    image = Image.fromarray(colours[values]) if mode in ("RGB", "RGBA", "CMYK") else numbers
+    if mode == "P":
+        # By its numbers, a palette image shows the opposite.
+        image = Image.fromarray(1 - values)
+        image.putpalette(colours[::-1].tobytes())
+    elif mode == "I;16":
+        image = Image.fromarray(values.astype(np.uint16))
+    else:
+        image = image.convert(mode)
+    assert image.mode == mode
+    image.save(tmp_path / "a.tif")
+    if table:
+        (tmp_path / "labelmap.txt").write_text("background:0,0,0::\ndog:128,0,0::")
+    reader = MaskReader(("dog",), find_colours(tmp_path, tmp_path))
+    said = kind.by_table if table else kind.alone
+    if not said:
+        with pytest.raises(InputError, match=r"a\.tif"):
+            reader(tmp_path / "a.tif")
+    else:
+        inverted = mode == "P" and not table
+        assert reader(tmp_path / "a.tif").tolist() == (1 - values if inverted else values).tolist()
