@@ -101,7 +101,7 @@ def mask_files(folder: Path | None, photos: Collection[str] = ()) -> dict[str, P
         count = f" ({len(lossy)} such files)" if len(lossy) > 1 else ""
         raise InputError(
             f"{folder / lossy[0]}: not read as a mask, since {lossy[0].suffix} files may not keep"
-            f" its values{count}: export masks as PNG"
+            f" its values{count}: export masks as PNG, or name their folder"
         )
     return found
 
