@@ -56,6 +56,9 @@ def read_folder(root: Path, settings: Data) -> Reading:
     table = find_colours(mask_root, root) if mask_root else None
     needs_order = mask_root is not None and table is None
     known = _class_order(root, settings, used, needs_order, problems)
+    ordered = (root / CLASS_NAMES).exists() or set(used) <= set(map(composed, settings.classes))
+    # Where a table names classes in another order, the alphabet's is no more than a guess.
+    numbered = table is None or ordered or table.classes == known
     masks = mask_files(mask_root, {_name(file) for files in index.values() for file in files})
     # A list may be missing because its rows are wrong: their problems are the answer then.
     lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
@@ -73,7 +76,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
         splits=with_masks,
         problems=tuple(problems),
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
-        stored=MaskReader(known, table) if mask_root else None,
+        stored=MaskReader(known, table, numbered) if mask_root else None,
         colours=table.file if table else None,
         own_classes=True,
         unlisted=unlisted,

@@ -209,8 +209,9 @@ def by_colour(
     if image.mode == "RGBA" and np.asarray(image)[..., 3].min(initial=255) < 255:
         raise InputError(f"{path}: transparent pixels, which mean no class: save it without alpha")
     values = {_code(colour): value for colour, value in table.values(known).items()}
-    ordered = np.array(sorted(values))
-    codes = np.asarray(image.convert("RGB")).astype(np.int64) @ (1 << np.array([16, 8, 0]))
+    ordered = np.array(sorted(values), np.int32)
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")), 2, 0).astype(np.int32)
+    codes = red << 16 | green << 8 | blue
     places = np.searchsorted(ordered, codes).clip(max=len(ordered) - 1)
     strange = ordered[places] != codes
     if strange.any():
@@ -222,7 +223,7 @@ def _code(colour: Colour) -> int:
     return colour[0] << 16 | colour[1] << 8 | colour[2]
 
 
-def _strangers(codes: NDArray[np.int64], table: ColourTable) -> str:
+def _strangers(codes: NDArray[np.int32], table: ColourTable) -> str:
     """What to do about the colours of these pixels, which mean nothing."""
     counts = Counter(codes.tolist()).most_common()
     code, pixels = counts[0]

@@ -29,9 +29,9 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
         InputError: the reading has problems, a class is not known, two photos share a name, or
             too few photos are left.
     """
-    refuse(reading.problems)
+    _refuse(reading.problems)
     classes = choose_classes(reading, settings)
-    refuse(untagged_problems(reading, settings, classes))
+    _refuse(untagged_problems(reading, settings, classes))
     notes = [*reading.warnings, *_unlisted_notes(reading)]
     splits: dict[str, tuple[Sample, ...]] = {}
     for split, entries in reading.splits.items():
@@ -46,7 +46,7 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
     return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes), reading.colours)
 
 
-def refuse(problems: Sequence[str]) -> None:
+def _refuse(problems: Sequence[str]) -> None:
     """Raise an InputError of the first problems that are alike, if there are any."""
     if problems:
         first, *others = grouped(problems, least=2)

@@ -13,7 +13,7 @@ from esol.data.labels import labels_text
 from esol.data.masks import MaskReader, mask_files, mask_folder
 from esol.data.reading import list_of, mask_problem, read_classes
 from esol.data.sample import IGNORE
-from esol.data.selection import refuse, some
+from esol.data.selection import grouped, some
 from esol.data.tags import LABELS, find_tags
 from esol.data.truth import Pixels, only_ignored, pixels
 from esol.data.voc import ANNOTATIONS, MASK_FOLDERS, PHOTOS, voc_classes, voc_photos
@@ -152,7 +152,7 @@ def _classes(root: Path, folder: Path, table: ColourTable | None) -> tuple[str, 
 
 
 def _read(read: MaskReader, files: Mapping[str, tuple[Path, Path]]) -> dict[str, Pixels]:
-    """Pixels by value of the mask of each photo; an InputError on all masks that are wrong."""
+    """Pixels by value of the mask of each photo; an InputError on those that are wrong alike."""
     shown: dict[str, Pixels] = {}
     problems = []
     for name, (photo, file) in track(files.items(), "masks", total=len(files), unit="masks"):
@@ -165,7 +165,8 @@ def _read(read: MaskReader, files: Mapping[str, tuple[Path, Path]]) -> dict[str,
             problems.append(problem)
         else:
             shown[name] = pixels(mask)
-    refuse(problems)
+    if problems:
+        raise InputError(grouped(problems, least=2)[0])
     return shown
 
 

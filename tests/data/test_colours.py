@@ -121,6 +121,10 @@ def test_a_name_that_is_not_a_class_is_named(tmp_path: Path) -> None:
 def test_grey_masks_have_numbers_unless_they_may_be_colours(tmp_path: Path) -> None:
     grey = Image.fromarray(MASK)
     root = data(tmp_path, grey)
+    # The table has another order than the alphabet.
+    with pytest.raises(InputError, match=r"grey mask with numbers, .* to classes\.txt"):
+        read(root)
+    (root / "classes.txt").write_text("cat\ndog\n")
     assert read(root) == MASK.tolist()
     # White is a colour of the table now, and 255 a number.
     with (root / "labelmap.txt").open("a") as file:
