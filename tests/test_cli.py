@@ -122,7 +122,7 @@ def test_bare_call_and_help(call):
         (["report", "PHOTOS"], ["not a run folder"]),
         (["evaluate", "nosuch", "--gt", "PHOTOS/masks"], ["nosuch", "no such mask", "--list FILE"]),
         (["evaluate", "PHOTOS/masks", "--gt", "nosuch"], ["nosuch", "no such folder"]),
-        (["evaluate", "PHOTOS/masks", "--gt", "PHOTOS/images"], ["no ground truth"]),
+        (["evaluate", "PHOTOS/masks", "--gt", "PHOTOS/images"], ["not read as a mask"]),
         (["demo", "--no-such"], ["--no-such"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

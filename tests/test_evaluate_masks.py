@@ -247,3 +247,41 @@ def test_json_is_what_python_returns(
     masks, truth = map(str, folders)
     assert main(["evaluate", masks, "--gt", truth, "--json"]) == 0
     assert capsys.readouterr().out == json.dumps(evaluate_masks(masks, truth), indent=2) + "\n"
+
+
+def _paint(folder: Path, table: dict[str, list[int]], masks: dict[str, list[list[str]]]) -> None:
+    """Masks in colours, given by names, with the table of these."""
+    for name, rows in masks.items():
+        _put(folder, name, [[table[thing] for thing in row] for row in rows])
+    (folder / "palette.json").write_text(json.dumps(table))
+
+
+def test_colours_are_compared_by_names(folders: tuple[Path, Path]) -> None:
+    masks, truth = folders
+    by_numbers = evaluate_masks(masks, truth, classes=["cat", "dog", "cow"])
+    table = {"background": [0, 0, 0], "cow": [9, 9, 0], "dog": [0, 9, 9], "cat": [9, 0, 9]}
+    table["ignore"] = [200, 200, 200]
+    (truth / "a.png").unlink()
+    shown = {"a_gt": [["background", "cat", "cat"], ["dog", "ignore", "background"]]}
+    (truth / "sub" / "b.png").unlink()
+    _paint(truth, table, {**shown, "sub/b_GT": [["background", "background"]]})
+    # The masks have numbers: somebody must say of which classes.
+    with pytest.raises(InputError, match=r"a_gt.png: .* 'cat' .* not a class here"):
+        evaluate_masks(masks, truth)
+    (truth.parent / "classes.txt").write_text("cat\ndog\ncow\n")
+    assert evaluate_masks(masks, truth) == by_numbers
+    # Both in colours, of which each folder has its own table: names are enough.
+    (truth.parent / "classes.txt").unlink()
+    other = {name: [value + 20 for value in colour] for name, colour in table.items()}
+    for path in [*masks.rglob("*.png")]:
+        path.unlink()
+    found = {"a": [["background", "cat", "dog"], ["dog", "cat", "ignore"]]}
+    _paint(masks, other, {**found, "sub/b": [["cow", "background"]]})
+    measured = evaluate_masks(masks, truth)
+    assert measured["miou"] == by_numbers["miou"]
+    assert measured["per_class"] == by_numbers["per_class"]
+    assert class_names(masks, truth) == (("cow", "dog", "cat"), truth / "palette.json")
+    # A mask with numbers among these has no names.
+    _put(masks, "a", [[0, 1, 2], [2, 1, 255]])
+    with pytest.raises(InputError, match=r"a.png: a grey mask with numbers"):
+        evaluate_masks(masks, truth)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from esol.data import folder
+from esol.data import colours, folder, masks
 from esol.data.tags import READERS, coco, labels, voc
 
 PAGE = Path(__file__).resolve().parents[1] / "data.md"
@@ -31,9 +31,43 @@ def untagged() -> list[str]:
     return ["| format | `auto` |", "|---|---|", *rows]
 
 
+def mask_files() -> list[str]:
+    """How masks are called, and what is read of them."""
+    endings = ", ".join(f"`NAME_{ending}.png`" for ending in masks.ENDINGS)
+    files = ", ".join(f"`{suffix}`" for suffix in masks.MASK_SUFFIXES)
+    rows = [
+        f"| name | `NAME.png`, {endings}, also with `-` and in any case; one of these ways in a"
+        " folder |",
+        f"| file | {files}; JPEG and others may not keep values and are refused |",
+        *(f"| {kind.title} | {_meaning(kind)} |" for kind in masks.KINDS),
+    ]
+    return ["| masks | read |", "|---|---|", *rows]
+
+
+def _meaning(kind: masks.Kind) -> str:
+    if not kind.by_table:
+        return "refused"
+    return f"{kind.alone or 'refused'}; with a table of colours: {kind.by_table}"
+
+
+def colour_tables() -> list[str]:
+    """Tables of colours, with examples."""
+    rows = (
+        f"| `{form.file}` | {', '.join(f'`{example}`' for example in form.examples)} |"
+        f" {form.makers} |"
+        for form in colours.FORMS
+    )
+    return ["| file | content | of |", "|---|---|---|", *rows]
+
+
 BEGIN, END = "<!-- {}: made by docs/make/formats.py -->", "<!-- end of {} -->"
 
-TABLES = {"formats": formats, "untagged": untagged}
+TABLES = {
+    "formats": formats,
+    "untagged": untagged,
+    "masks": mask_files,
+    "colours": colour_tables,
+}
 """Name in the markers around a table -> its lines."""
 
 

@@ -45,6 +45,7 @@ From image tags to segmentation masks.
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN [--photos N]            rebuild report.html
   esol prepare  DATASET ARCHIVES OUT        data folder from official archives: voc12, coco14
+  esol prepare  tags DATA                   labels.csv from the masks of your photos
   esol reproduce TARGET --data DIR          the paper's tables and figures: table1 .. figure6, all,
                                             and our own: ablations, masks
   esol completion SHELL                     script to complete commands: bash, zsh, fish
@@ -291,18 +292,41 @@ def _import(rest: list[str]) -> int:
 
 
 def _prepare(rest: list[str]) -> int:
-    from esol.prepare import DATA_SETS
+    from esol.prepare import DATA_SETS, tags_from_masks
     from esol.prepare.state import give_up
 
-    parser = Parser(prog="esol prepare", description="Data folder from the official archives.")
-    parser.add_argument("dataset", choices=list(DATA_SETS), help="data set")
-    parser.add_argument("archives", help="folder of the archives, or of what is in them")
-    parser.add_argument("out", help="data folder to make")
+    parser = Parser(
+        prog="esol prepare",
+        description="Data folder from official archives, or tags (labels.csv) from masks.",
+    )
+    parser.add_argument("what", choices=[*DATA_SETS, "tags"], help="data set, or tags")
+    parser.add_argument(
+        "source", help="folder of the archives, or of what is in them; for tags, the data folder"
+    )
+    parser.add_argument("out", nargs="?", help="data folder to make; for tags there is none")
+    parser.add_argument("--masks", default="", help="tags only: folder of masks in the data folder")
+    parser.add_argument(
+        "--pixels",
+        type=int,
+        default=1,
+        help="tags only: a class of so many pixels in a mask is a tag",
+    )
     parsed = parser.parse_args(rest)
+    source = Path(parsed.source)
+    if parsed.what == "tags":
+        if parsed.out:
+            raise InputError(f"{parsed.out}: esol prepare tags DATA writes to DATA: leave it out")
+        print(visible(tags_from_masks(source, parsed.masks, parsed.pixels).described()))
+        return 0
+    if not parsed.out:
+        raise InputError(f"esol prepare {parsed.what} ARCHIVES OUT: name OUT, the folder to make")
+    if parsed.masks or parsed.pixels != 1:
+        raise InputError("--masks, --pixels: only for esol prepare tags: leave them out")
+    out = Path(parsed.out)
     try:
-        done = DATA_SETS[parsed.dataset](Path(parsed.archives), Path(parsed.out))
+        done = DATA_SETS[parsed.what](source, out)
     except InputError:
-        give_up(Path(parsed.out))
+        give_up(out)
         raise
     counts = ", ".join(f"{name} {number:,}" for name, number in done.counts.items())
     state = "prepared before, nothing to do" if done.done_before else "ready"

@@ -12,7 +12,7 @@ from esol.data.reading import LISTS, Reading
 from esol.data.sample import IGNORE, Dataset, Sample
 from esol.data.selection import to_dataset
 from esol.data.tags import LABELS, find_tags, unknown_tables
-from esol.data.voc import read_voc
+from esol.data.voc import PHOTOS, read_voc
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import encodable
@@ -50,15 +50,9 @@ def open_dataset(root: Path | str, settings: Data) -> Dataset:
 def read_layout(root: Path | str, settings: Data) -> Reading:
     """Read a data folder and collect all problems; an InputError if there is nothing to read."""
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder: give the folder of the data set")
-    if (root / RUN).is_file():
-        raise InputError(
-            f"{root}: the folder of a run, not of photos: give the photos' folder, or go on with"
-            f" the run: esol run {root}"
-        )
+    require_data(root)
     kind = layout(root, settings) if settings.kind == "auto" else settings.kind
-    if kind == "voc" and not (root / "JPEGImages").is_dir():
+    if kind == "voc" and not (root / PHOTOS).is_dir():
         raise InputError(f"{root}: no JPEGImages folder: give the folder that holds it")
     reading = _READERS[kind](root, settings)
     return replace(
@@ -66,6 +60,17 @@ def read_layout(root: Path | str, settings: Data) -> Reading:
         problems=(*reading.problems, *dict.fromkeys(_not_utf8(reading))),
         warnings=(*reading.warnings, *_look_alike(reading)),
     )
+
+
+def require_data(root: Path) -> None:
+    """Raise an InputError if a folder is not there, or is that of a run."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder: give the folder of the data set")
+    if (root / RUN).is_file():
+        raise InputError(
+            f"{root}: the folder of a run, not of photos: give the photos' folder, or go on with"
+            f" the run: esol run {root}"
+        )
 
 
 def _look_alike(reading: Reading) -> Iterator[str]:
@@ -85,10 +90,8 @@ def _not_utf8(reading: Reading) -> Iterator[str]:
 
 def layout(root: Path, settings: Data) -> str:
     """Recognise a data folder: "voc", "coco" or "folder", in this order; else an InputError."""
-    if (root / "JPEGImages").is_dir() and (root / "ImageSets").is_dir():
-        return "voc"
-    if any((root / "annotations").glob("instances_*.json")):
-        return "coco"
+    if kind := fixed_layout(root):
+        return kind
     if any(path.exists() for path in find_tags(root, settings)) or _has_tag_folder(root):
         return "folder"
     others = passed_over(path for folder in (root, *_folders(root)) for path in folder.iterdir())
@@ -98,6 +101,13 @@ def layout(root: Path, settings: Data) -> str:
         f" annotations/instances_*.json (COCO){''.join(f'; {line}' for line in others)}"
         f"{unknown_tables(root)}"
     )
+
+
+def fixed_layout(root: Path) -> str:
+    """The layout of a folder whose sub-folders are those of "voc" or "coco", else ""."""
+    if (root / PHOTOS).is_dir() and (root / "ImageSets").is_dir():
+        return "voc"
+    return "coco" if any((root / "annotations").glob("instances_*.json")) else ""
 
 
 def _has_tag_folder(root: Path) -> bool:

@@ -1,7 +1,7 @@
 """Check: what a data set holds and everything that is wrong with it, for ``esol check``."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +16,10 @@ from rich.text import Text
 from esol.data import read_layout
 from esol.data.balance import tag_warnings
 from esol.data.doubles import double_warnings
-from esol.data.images import image_size, load_image
+from esol.data.images import load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
-from esol.data.selection import is_negative, some, untagged_problems
+from esol.data.selection import grouped, is_negative, some, untagged_problems
 from esol.data.truth import Shown, against_tags, cautions, only_ignored, shown, total_pixels
 from esol.errors import InputError, visible
 from esol.settings import Data
@@ -29,7 +29,6 @@ PERCENTILES = (0, 5, 50, 95, 100)
 _FULL_MATRIX = 12
 _PAIRS = 15
 _LEAST_PHOTOS = 2
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,13 @@ class CheckReport:
         shortest: the same of the shortest sides.
         mask_set: what the ground truth is, "" without one.
         masks: list name -> its number of photos with a mask.
-        problems: one line each, beginning with the file; with any, ``esol check`` exits with 2.
+        problems: one line each, beginning with the file; with any, ``esol check`` exits with 2. It
+            prints one line of many that are alike; here are all.
         warnings: findings that may be intentional.
         tag_set: source of the tags, "" if the layout fixes it.
         untagged: what becomes of photos without a tag, and how many each list has.
         networks: what the networks of a run are, "" if they were not tried.
+        colours: the table that says what the masks' colours mean, None where they have numbers.
     """
 
     kind: str
@@ -69,19 +70,20 @@ class CheckReport:
     tag_set: str = ""
     untagged: str = ""
     networks: str = ""
+    colours: Path | None = None
 
 
 @dataclass(frozen=True)
 class _Photo:
     """Size of a photo, and what is wrong with it, its mask and its saliency map.
 
-    ``shown`` is what a sound mask shows; ``saliency`` the kind of problem and its message.
+    ``shown`` is what a sound mask shows.
     """
 
     size: tuple[int, int] | None
     problem: str = ""
     shown: Shown | None = None
-    saliency: tuple[str, str] | None = None
+    saliency: str = ""
 
 
 def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckReport:
@@ -130,7 +132,7 @@ def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckR
             *misplaced,
             *(f"{path}: photo without tags: list it or move it away" for path in reading.unlisted),
             *(photo.problem for photo in photos.values() if photo.problem),
-            *_saliency_problems(maps, used),
+            *(photo.saliency for photo in used if photo.saliency),
             *untagged_problems(reading, settings, classes),
             *_rare_classes(reading, settings, classes, counts),
             *truth_problems,
@@ -143,6 +145,7 @@ def check(root: Path | str, settings: Data, saliency: Path | str = "") -> CheckR
         ),
         tag_set=reading.tag_set,
         untagged=_untagged(reading, settings, classes),
+        colours=reading.colours,
     )
 
 
@@ -172,19 +175,6 @@ def _saliency_folder(reading: Reading, name: str) -> tuple[Path | None, list[str
     return folder, others
 
 
-def _saliency_problems(folder: Path | None, photos: Iterable[_Photo]) -> list[str]:
-    """The first problems of each kind, and how many there are."""
-    kinds: dict[str, list[str]] = {}
-    for kind, message in (photo.saliency for photo in photos if photo.saliency):
-        kinds.setdefault(kind, []).append(message)
-    lines = []
-    for kind, messages in kinds.items():
-        lines += messages[:_NAMED]
-        if len(messages) > _NAMED:
-            lines.append(f"{folder}: {len(messages)} saliency maps in all are {kind}")
-    return lines
-
-
 def _read_photos(reading: Reading, entries: list[Entry], maps: Path | None) -> dict[str, _Photo]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         photos = pool.map(partial(_read_photo, reading, maps), entries)
@@ -199,21 +189,13 @@ def _read_photo(reading: Reading, maps: Path | None, entry: Entry) -> _Photo:
     return replace(photo, saliency=_saliency_problem(maps, entry.name, photo.size))
 
 
-def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> tuple[str, str] | None:
-    """Kind and message of what is wrong with a photo's saliency map."""
+def _saliency_problem(maps: Path, name: str, size: tuple[int, int]) -> str:
+    """What is wrong with a photo's saliency map, or ""."""
     try:
-        path = find_saliency(maps, name)
+        load_saliency(find_saliency(maps, name), size)
     except InputError as error:
-        return "missing, or given twice", str(error)
-    try:
-        load_saliency(path, size)
-    except InputError as error:
-        try:
-            load_saliency(path, image_size(path))
-        except InputError:
-            return "unreadable, or not grey", str(error)
-        return "of another shape than their photos", str(error)
-    return None
+        return str(error)
+    return ""
 
 
 def _photo_and_mask(reading: Reading, entry: Entry) -> _Photo:
@@ -333,8 +315,12 @@ def _truth_findings(reading: Reading, photos: Mapping[str, _Photo]) -> tuple[lis
 
 
 def render(report: CheckReport) -> RenderableType:
-    """The report for people, to be printed by a rich console."""
-    masks = ", ".join(f"{split} {n}" for split, n in report.masks.items())
+    """The report for people, to be printed by a rich console; problems that are alike are one."""
+    masks = "masks: none"
+    if report.mask_set:
+        numbers = ", ".join(f"{split} {n}" for split, n in report.masks.items())
+        table = f", colours by {report.colours}" if report.colours else ""
+        masks = f"masks: {report.mask_set} ({numbers}){table}"
     sides = [
         _text(f"{which} side, pixels: {' / '.join(map(str, values))} (min, 5 %, half, 95 %, max)")
         for which, values in (("longest", report.longest), ("shortest", report.shortest))
@@ -346,11 +332,11 @@ def render(report: CheckReport) -> RenderableType:
         _text(f"photos without a tag: {report.untagged}"),
         _class_table(report),
         *sides,
-        _text(f"masks: {report.mask_set or 'none'}" + (f" ({masks})" if report.mask_set else "")),
+        _text(masks),
         _together_table(report),
         *((_text(f"networks: {report.networks}"),) if report.networks else ()),
         *(_text(f"warning: {line}", style="yellow") for line in report.warnings),
-        *(_text(f"problem: {line}", style="red") for line in report.problems),
+        *(_text(f"problem: {line}", style="red") for line in grouped(report.problems)),
         _text(f"problems: {len(report.problems)}, warnings: {len(report.warnings)}"),
     )
 

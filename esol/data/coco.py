@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import coco as pycocotools_coco
 
-from esol.data.images import PIXEL_LIMIT, load_mask
+from esol.data.colours import find_colours
+from esol.data.images import PIXEL_LIMIT
+from esol.data.masks import MaskReader, mask_files, mask_folder
 from esol.data.names import composed, on_disk
-from esol.data.reading import Entry, Reading, mask_files, mask_folder, require_lists
+from esol.data.reading import Entry, Reading, require_lists
 from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.settings import Data
@@ -94,6 +96,8 @@ def read_coco(root: Path, settings: Data) -> Reading:
         split: _entries(root, split, coco, categories, mask_root, drawn, problems)
         for split, coco in instances.items()
     }
+    table = find_colours(mask_root, root) if mask_root else None
+    ready = MaskReader(classes, table) if mask_root else None
     value = {category: classes.index(name) + 1 for category, name in categories.items()}
     return Reading(
         kind="coco",
@@ -102,7 +106,8 @@ def read_coco(root: Path, settings: Data) -> Reading:
         splits=splits,
         problems=tuple(problems),
         mask_set=settings.masks or ("instances" if drawn else ""),
-        stored=load_mask if mask_root else Renderer(instances, value) if drawn else None,
+        stored=ready or (Renderer(instances, value) if drawn else None),
+        colours=table.file if table else None,
         available=tuple(sorted(available)),
         tag_set="instances" if drawn else "instances (boxes only)",
         warnings=warnings,
@@ -187,7 +192,8 @@ def _entries(
     folders = [root / inner for inner in (split, f"images/{split}", "images", ".")]
     folders = [folder for folder in folders if folder.is_dir()]
     entries: dict[str, Entry] = {}
-    masks = mask_files(mask_root)
+    paths = [PurePosixPath(image["file_name"]) for image in coco.dataset["images"]]
+    masks = mask_files(mask_root, {composed(str(p.with_suffix(""))) for p in paths if p.name})
     for image in coco.dataset["images"]:
         path = PurePosixPath(image["file_name"])
         name = str(path.with_suffix("")) if path.name else ""

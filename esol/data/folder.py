@@ -4,16 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from esol.data.images import load_mask
+from esol.data.colours import CLASS_NAMES, find_colours
 from esol.data.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES, passed_over, unread_advice
+from esol.data.masks import MaskReader, mask_files, mask_folder
 from esol.data.names import as_uploaded, composed, composed_path, meant
 from esol.data.reading import (
     LISTS,
     Entry,
     Reading,
     Row,
-    mask_files,
-    mask_folder,
     read_classes,
     require_lists,
     wanted_lists,
@@ -29,8 +28,6 @@ NO_TAG = "_background"
 
 UNTAGGED = f"photos in the folder `{NO_TAG}` are negative"
 """What ``data.untagged: auto`` makes of photos without a tag, for docs/data.md."""
-
-CLASS_NAMES = "classes.txt"
 
 _NO_TAGS = ("images", "masks", "labels", "annotations", "photos")
 """Names, in lower case, of folders that hold a part of a data set, as those of LISTS do."""
@@ -58,8 +55,13 @@ def read_folder(root: Path, settings: Data) -> Reading:
         splits = _from_folders(root, index, settings, problems, warnings)
     entries = [entry for split in splits.values() for entry in split]
     used = tuple(sorted({tag for entry in entries for tag in entry.tags}))
-    known = _class_order(root, settings, used, mask_root is not None, problems)
-    masks = mask_files(mask_root)
+    table = find_colours(mask_root, root) if mask_root else None
+    needs_order = mask_root is not None and table is None
+    known = _class_order(root, settings, used, needs_order, problems)
+    ordered = (root / CLASS_NAMES).exists() or set(used) <= set(map(composed, settings.classes))
+    # Where a table names classes in another order, the alphabet's is no more than a guess.
+    numbered = table is None or ordered or table.classes == known
+    masks = mask_files(mask_root, {_name(file) for files in index.values() for file in files})
     # A list may be missing because its rows are wrong: their problems are the answer then.
     lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
     with_masks = {
@@ -76,14 +78,26 @@ def read_folder(root: Path, settings: Data) -> Reading:
         splits=with_masks,
         problems=tuple(problems),
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
-        stored=load_mask if mask_root else None,
+        stored=MaskReader(known, table, numbered) if mask_root else None,
+        colours=table.file if table else None,
         own_classes=True,
         unlisted=unlisted,
         available=tuple(sorted(splits)),
         tag_set=source,
-        alphabetical=not settings.classes and not (root / CLASS_NAMES).exists(),
+        alphabetical=not (settings.classes or table or (root / CLASS_NAMES).exists()),
         warnings=tuple(warnings),
     )
+
+
+def photos_below(root: Path, masks: Path) -> dict[str, Path]:
+    """Photos below a folder, apart from its masks, by their names; of one name: an InputError."""
+    photos: dict[str, Path] = {}
+    for files in _index(visible_files(root, skip=masks)).values():
+        for file in files:
+            other = photos.setdefault(_name(file), root / file)
+            if other != root / file:
+                raise InputError(f"{root / file}: same name as {other}: rename one of them")
+    return photos
 
 
 def _index(files: Iterable[PurePosixPath]) -> _Index:
@@ -225,9 +239,12 @@ def _are_lists(index: _Index) -> bool:
 
 
 def _class_order(
-    root: Path, settings: Data, used: tuple[str, ...], masks: bool, problems: list[str]
+    root: Path, settings: Data, used: tuple[str, ...], needed: bool, problems: list[str]
 ) -> tuple[str, ...]:
-    """Classes in mask-value order: classes.txt, else settings.classes, else alphabetical."""
+    """Classes in mask-value order: classes.txt, else settings.classes, else alphabetical.
+
+    ``needed``: masks have numbers, of which a part of the classes does not tell the meaning.
+    """
     file = root / CLASS_NAMES
     if file.exists():
         known = read_classes(file, used)
@@ -240,7 +257,7 @@ def _class_order(
     wanted = tuple(map(composed, settings.classes))
     if set(used) <= set(wanted):
         return wanted
-    if settings.classes and masks:
+    if settings.classes and needed:
         raise InputError(
             f"data.classes leaves out tags, so {file} must say which class each mask value is:"
             " write all class names, one per line, value 1 first"

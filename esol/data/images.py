@@ -41,6 +41,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_EXACT = ("PNG", "BMP", "TIFF", "GIF")
+"""Formats that keep the values of masks. WebP, AVIF and HEIF may or may not."""
+
 _OPENING = threading.Lock()
 """``catch_warnings`` changes the filters of all threads: one at a time."""
 
@@ -114,16 +117,34 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
         (H, W) uint8 array of the stored values.
 
     Raises:
-        InputError: the file is missing or unreadable, is a colour image, or has values above 255.
+        InputError: the file is missing or unreadable, is a colour image, has values above 255, or
+            is of a format that does not keep values.
     """
     with reading(Path(path)) as image:
+        if image.mode in ("RGB", "RGBA"):
+            raise InputError(
+                f"{path}: a mask in colours ({image.mode}), which do not say which class they mean:"
+                " add a table of colours, such as labelmap.txt (docs/data.md), or save it as a"
+                " palette or grey PNG whose pixel values are class numbers"
+            )
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
             advice = "save it as a palette or grey PNG whose pixel values are class numbers"
             raise InputError(f"{path}: a mask in mode {image.mode}: {advice}")
+        require_exact(image, path)
         values = np.asarray(image)
     if values.dtype not in (np.uint8, np.bool_) and (values.min() < 0 or values.max() > 255):
         raise InputError(f"{path}: mask values must lie in 0 .. 255: found {values.max()}")
     return values.astype(np.uint8)
+
+
+def require_exact(image: Image.Image, path: Path | str) -> None:
+    """Raise an InputError if the format of an opened mask may have changed its values."""
+    compression = str(image.info.get("compression", ""))
+    if image.format not in _EXACT or "jpeg" in compression:
+        raise InputError(
+            f"{path}: {image.format} inside, which may not keep the values of a mask: export it"
+            " from its source as PNG"
+        )
 
 
 def save_mask(mask: NDArray[np.uint8], path: Path | str, names: Sequence[str] = ()) -> None:

@@ -2,23 +2,28 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.data.colours import class_lines, reserved
 from esol.data.images import image_size
 from esol.data.names import composed, composed_path
 from esol.data.sample import BACKGROUND, IGNORE, MAX_CLASSES, Sample
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.files import visible_files
 from esol.system.read import leads_out, open_text, read_text
-
-_RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
-"""Names of mask values that are no classes, and how label tools write them: _background_."""
 
 _HEADERS = (["image", "labels"], ["image", "labels", "split"])
 
@@ -138,30 +143,33 @@ def _split_cell(cell: str, separator: str, known: Container[str]) -> tuple[str, 
 def read_names(path: Path) -> tuple[str, ...]:
     """Names from a text file, one per line, each once; an InputError if there are none."""
     lines = composed(read_text(path)).splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+    return _distinct(path, [line.strip() for line in lines if line.strip()])
+
+
+def _distinct(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise InputError(f"{path}: empty: write one name per line")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"{path}: {repeated[0]!r} is on two lines: remove one")
-    return names
+    return tuple(names)
 
 
 def read_classes(path: Path, used: Collection[str] = ()) -> tuple[str, ...]:
     """Class names from a text file, one per line in mask-value order, value 1 first.
 
     Label tools also list the background, which would shift all values: that is an InputError,
-    unless it is among the ``used`` tags.
+    unless it is among the ``used`` tags. Where lines have colours, it is passed over.
     """
-    names = read_names(path)
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        name = line.strip()
-        value = _RESERVED.get(name.strip("_").lower())
-        if value is not None and name not in used and (name.lower() == BACKGROUND or "_" in name):
-            raise InputError(
-                f"{path}: line {number}: remove {name!r}, which is value {value} in any case"
-            )
-    return names
+    names = []
+    for where, name, colour in class_lines(path):
+        value = None if name in used else reserved(name)
+        if value is not None and colour is None and (name.lower() == BACKGROUND or "_" in name):
+            raise InputError(f"{where}: remove {name!r}, which is value {value} in any case")
+        if value is None or colour is None:
+            # Several colours of a class are several lines.
+            names += [name] * (colour is None or name not in names)
+    return _distinct(path, names)
 
 
 def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -235,6 +243,7 @@ class Reading:
         problems: one line each, beginning with a file name; the data set is unusable with any.
         mask_set: what the ground truth is, "" without one.
         stored: reads the mask under a photo's key as (H, W) uint8 of stored values.
+        colours: the table that says what the masks' colours mean, None without one.
         own_classes: the user chose the class names, so a class without photos is a mistake.
         unlisted: photos beside the listed ones that are not listed.
         available: all existing lists, read or not.
@@ -250,6 +259,7 @@ class Reading:
     problems: tuple[str, ...] = ()
     mask_set: str = ""
     stored: Callable[[Path], NDArray[np.uint8]] | None = None
+    colours: Path | None = None
     own_classes: bool = False
     unlisted: tuple[Path, ...] = ()
     available: tuple[str, ...] = ()
@@ -341,27 +351,3 @@ def require_lists(root: Path, settings: Data, available: list[str]) -> tuple[str
             lists = ", ".join(sorted(available)) or "none"
             raise InputError(f"{key} = {split!r}: {root} has no such list (available: {lists})")
     return wanted_lists(settings)
-
-
-def mask_folder(root: Path, settings: Data, usual: tuple[str, ...]) -> Path | None:
-    """The folder of masks: that of ``settings.masks``, which must exist, else a usual one."""
-    if settings.masks and not (root / settings.masks).is_dir():
-        raise InputError(f"data.masks = {settings.masks!r}: {root} has no such folder")
-    names = (settings.masks,) if settings.masks else usual
-    return next((root / name for name in names if (root / name).is_dir()), None)
-
-
-def mask_files(folder: Path | None) -> dict[str, Path]:
-    """PNG files below a folder, if there is one, by the names of their photos.
-
-    Two masks of one name are an InputError.
-    """
-    masks: dict[str, Path] = {}
-    if folder is None:
-        return masks
-    for file in visible_files(folder):
-        if file.suffix.lower() == ".png":
-            other = masks.setdefault(composed(str(file.with_suffix(""))), folder / file)
-            if other != folder / file:
-                raise InputError(f"{folder / file}: same name as {other}: keep one mask of a photo")
-    return masks

@@ -52,6 +52,7 @@ class Dataset:
         classes: names of the K classes, without background; mask value k + 1 is ``classes[k]``.
         splits: list name -> its samples, sorted by name.
         mask_set: what the ground truth is ("SegmentationClassAug", "masks", ...), "" without one.
+        colours: the table that says what the colours of masks mean, None where they are numbers.
         truth: reads a sample's mask as (H, W) uint8, 0 background, 1 .. K, 255 ignored.
         notes: what was left out, has no tag or may be a mistake, one sentence each, to be printed
             and recorded.
@@ -64,6 +65,7 @@ class Dataset:
     mask_set: str = ""
     truth: Callable[[Sample], NDArray[np.uint8]] | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
+    colours: Path | None = None
 
     def samples(self, *splits: str) -> tuple[Sample, ...]:
         """Samples of the named lists, each photo once, sorted by name."""
@@ -84,8 +86,12 @@ class Dataset:
         return {"photos": len(rows), "sha256": digest}
 
     def truth_fingerprint(self, split: str) -> str:
-        """SHA-256 over the ground truth of a list: the mask files, or the masks drawn from JSON."""
+        """SHA-256 over the ground truth of a list: the mask files, or the masks drawn from JSON.
+
+        And over the table of their colours, if there is one.
+        """
         digest = hashlib.sha256(self.mask_set.encode())
+        digest.update(self.colours.read_bytes() if self.colours else b"")
         for sample in self.splits[split]:
             if sample.mask is None or self.truth is None:
                 continue

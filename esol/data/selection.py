@@ -1,5 +1,6 @@
 """From a Reading to a Dataset: which photos are used, and what those without a tag are."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,10 @@ from esol.errors import InputError
 from esol.settings import Data
 
 T = TypeVar("T")
+
+_VARYING = re.compile(r"\(.*?\)|(?<!class )(?<!classes )(?<!tag )(?<!and )'.*?'|\S*[\d/\\._]\S*")
+"""What differs in lines that say the same of several files: brackets, quotes, numbers, paths. Not
+names of classes: each has to be told."""
 
 _LEAST_TAGGED = 2
 """Photos with a tag without which nothing can be learned."""
@@ -38,14 +43,34 @@ def to_dataset(reading: Reading, settings: Data) -> Dataset:
     if reading.stored:
         truth = Truth(reading.stored, reading.known, classes, reading.alphabetical)
     root, masks = reading.root, reading.mask_set
-    return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes))
+    return Dataset(reading.kind, root, classes, splits, masks, truth, tuple(notes), reading.colours)
 
 
-def _refuse(problems: tuple[str, ...]) -> None:
+def _refuse(problems: Sequence[str]) -> None:
+    """Raise an InputError of the first problems that are alike, if there are any."""
     if problems:
-        more = len(problems) - 1
-        tail = f" (and {more} more: `esol check` lists them)" if more else ""
-        raise InputError(problems[0] + tail)
+        first, *others = grouped(problems, least=2)
+        tail = f" (and {len(others)} more: `esol check` lists them)" if others else ""
+        raise InputError(first + tail)
+
+
+def grouped(lines: Sequence[str], least: int = 4) -> list[str]:
+    """The lines; of ``least`` or more that are alike only the first, with their number.
+
+    Lines are alike if what they say of a file is, apart from names, numbers and brackets.
+
+    >>> grouped([f"{n}.png: mask is {n} x {n} pixels: make them equal" for n in range(3, 8)])
+    ['3.png: mask is 3 x 3 pixels: make them equal (and 4 more like this)']
+    """
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        said = line.partition(": ")[2] or line
+        kinds.setdefault(_VARYING.sub("", said), []).append(line)
+    groups = (
+        [f"{kind[0]} (and {len(kind) - 1} more like this)"] if len(kind) >= least else kind
+        for kind in kinds.values()
+    )
+    return [line for group in groups for line in group]
 
 
 def is_negative(entry: Entry, settings: Data, classes: Collection[str]) -> bool:

@@ -4,15 +4,13 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from esol.data.classes import VOC_CLASSES
-from esol.data.folder import CLASS_NAMES
-from esol.data.images import load_mask
+from esol.data.colours import CLASS_NAMES, ColourTable, find_colours
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
+from esol.data.masks import MaskReader, mask_files, mask_folder
 from esol.data.names import composed, on_disk
 from esol.data.reading import (
     Entry,
     Reading,
-    mask_files,
-    mask_folder,
     read_classes,
     require_lists,
 )
@@ -25,23 +23,20 @@ from esol.system.read import read_xml
 _Tags = tuple[tuple[str, ...], bool]
 """A photo's tags, and whether it is finished: without a tag, a photo of background."""
 
-_PHOTOS = "JPEGImages"
+PHOTOS = "JPEGImages"
+ANNOTATIONS = "Annotations"
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
-_MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
 
 def read_voc(root: Path, settings: Data) -> Reading:
     """Read tags, lists and masks, and collect all problems; an InputError if there are no tags."""
     problems: list[str] = []
-    known = read_classes(root / CLASS_NAMES) if (root / CLASS_NAMES).exists() else VOC_CLASSES
-    mask_root = mask_folder(root, settings, _MASK_FOLDERS)
-    masks = mask_files(mask_root)
-    files = tuple(visible_files(root / _PHOTOS))
-    photos = {
-        composed(str(file.with_suffix(""))): root / _PHOTOS / file
-        for file in files
-        if file.suffix.lower() in IMAGE_SUFFIXES
-    }
+    mask_root = mask_folder(root, settings, MASK_FOLDERS)
+    table = find_colours(mask_root, root) if mask_root else None
+    known = voc_classes(root, table)
+    photos = voc_photos(root)
+    masks = mask_files(mask_root, photos)
     tags_of = _tag_source(root, settings, known, photos, problems)
     splits = {}
     for split in require_lists(root, settings, _lists(root)):
@@ -62,10 +57,30 @@ def read_voc(root: Path, settings: Data) -> Reading:
         splits=splits,
         problems=tuple(dict.fromkeys(problems)),
         mask_set=mask_root.relative_to(root).as_posix() if mask_root else "",
-        stored=load_mask if mask_root else None,
+        stored=MaskReader(known, table) if mask_root else None,
+        colours=table.file if table else None,
         available=tuple(sorted(set(_lists(root)))),
-        warnings=passed_over(files),
+        warnings=passed_over(visible_files(root / PHOTOS)),
     )
+
+
+def voc_photos(root: Path) -> dict[str, Path]:
+    """The photos of JPEGImages, by their names."""
+    return {
+        composed(str(file.with_suffix(""))): root / PHOTOS / file
+        for file in visible_files(root / PHOTOS)
+        if file.suffix.lower() in IMAGE_SUFFIXES
+    }
+
+
+def voc_classes(root: Path, table: ColourTable | None) -> tuple[str, ...]:
+    """Classes of classes.txt; else those of the table of colours, if one is not VOC's; else VOC's.
+
+    VOC's 20 keep their order, which is that of the numbers in its masks.
+    """
+    if (root / CLASS_NAMES).exists():
+        return read_classes(root / CLASS_NAMES)
+    return VOC_CLASSES if table is None or {*table.classes} <= {*VOC_CLASSES} else table.classes
 
 
 def _lists(root: Path) -> list[str]:
@@ -107,12 +122,15 @@ def _tag_source(
     problems: list[str],
 ) -> Callable[[str], _Tags]:
     """A function from a photo's name to its tags, which adds to ``problems``."""
-    annotations, difficult = root / "Annotations", settings.difficult
+    annotations, difficult = root / ANNOTATIONS, settings.difficult
     if not settings.labels and annotations.is_dir():
         return lambda name: _xml_tags(root, name, known, difficult, problems)
     labels = root / (settings.labels or LABELS)
     if not labels.exists():
-        raise InputError(f"{root}: neither Annotations nor {labels.name}: add one to give tags")
+        raise InputError(
+            f"{root}: neither {ANNOTATIONS} nor {labels.name}: add one to give tags; from masks:"
+            f" esol prepare tags {root}"
+        )
     tags = read_tags((labels,), root, settings)
     problems.extend(tags.problems)
     table: dict[str, _Tags] = {}
@@ -120,7 +138,7 @@ def _tag_source(
         where = f"{labels}: {row.place}"
         whole = row.image.suffix.lower() in IMAGE_SUFFIXES
         path = row.image.with_suffix("") if whole else row.image
-        path = path.relative_to(_PHOTOS) if path.is_relative_to(_PHOTOS) else path
+        path = path.relative_to(PHOTOS) if path.is_relative_to(PHOTOS) else path
         name = str(path) if str(path) in photos else path.name
         if name in table:
             kind = "twice" if table[name][0] == row.tags else "twice, with different tags"
@@ -146,7 +164,7 @@ def _unknown(root: Path, name: str) -> str:
 def _xml_tags(
     root: Path, photo: str, known: tuple[str, ...], difficult: bool, problems: list[str]
 ) -> _Tags:
-    folder, name = root / "Annotations", f"{photo}.xml"
+    folder, name = root / ANNOTATIONS, f"{photo}.xml"
     file = on_disk(folder, name)
     if file is None:
         problems.append(f"{folder / name}: no such file: add it, or remove the photo from its list")

@@ -1,17 +1,17 @@
 """PASCAL VOC's layout of masks, which is CVAT's "Segmentation mask 1.1" too."""
 
-import csv
-import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esol.data.folder import CLASS_NAMES
+from esol.data.colours import CLASS_NAMES, ColourTable, label_map
+from esol.data.colours import LABEL_MAP as LABELS
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
-from esol.data.reading import mask_files
+from esol.data.labels import labels_text
+from esol.data.masks import by_colour, mask_files
 from esol.data.sample import BACKGROUND, IGNORE
 from esol.data.tags import LABELS as TAGS
 from esol.errors import InputError
@@ -20,9 +20,6 @@ from esol.label_tools.coco import Masks
 from esol.label_tools.regions import used_values
 from esol.label_tools.sources import MASKS, tools_of, unpacked
 from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
-from esol.system.read import entry, read_text
-
-LABELS = "labelmap.txt"
 
 _LISTS = "ImageSets/Segmentation"
 _QUALITY = 95
@@ -37,27 +34,15 @@ def write(album: Album, masks: Masks, out: Path, split: str) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not an empty folder; give a new one")
-    tags = _tag_table(album)
+    tags = labels_text(
+        ((f"{photo.name}.jpg", photo.tags, "train") for photo in album.photos), lists=False
+    )
     make_folder(out)
     for photo in album.photos:
         _write_photo(photo, out / "JPEGImages" / f"{photo.name}.jpg")
     _write_masks(album, masks, out, {photo.name: photo for photo in album.photos}, split)
     write_atomic(out / CLASS_NAMES, "".join(f"{name}\n" for name in album.classes))
     write_atomic(out / TAGS, tags)
-
-
-def _tag_table(album: Album) -> str:
-    """Content of labels.csv; an InputError if a class's name would be taken for two."""
-    for name in album.classes:
-        if found := set(name) & set(",;|"):
-            wrong = f"labels.csv has no {min(found)!r} in tags"
-            raise InputError(f"class {name!r}: {wrong}: rename the class")
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("image", "labels"))
-    for photo in album.photos:
-        table.writerow((f"{photo.name}.jpg", "".join(f"{tag};" for tag in photo.tags)))
-    return text.getvalue()
 
 
 def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
@@ -120,7 +105,7 @@ def read(path: Path, album: Album) -> Iterator[Corrected]:
         table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
         for file in mask_files(root).values():
             photo = album.find(file.relative_to(root).as_posix(), str(file))
-            mask = load_mask(file) if table is None else _translated(file, table)
+            mask = load_mask(file) if table is None else _translated(file, table, album)
             check_size(photo, (mask.shape[0], mask.shape[1]), str(file))
             yield photo, mask
 
@@ -133,39 +118,24 @@ def _advice(folder: Path) -> str:
     return "give the folder or ZIP that has it"
 
 
-def _read_labelmap(file: Path, album: Album) -> dict[tuple[int, ...], int]:
-    """Mask value of each colour, in the order of lines."""
-    values: dict[tuple[int, ...], int] = {}
-    for number, line in enumerate(read_text(file).splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        with entry(f"{file}: line {number}"):
-            label, colour, *_ = line.split(":")
-            red, green, blue = map(int, colour.split(","))
-            values[red, green, blue] = album.value(label, f"{file}: line {number}")
-    return values
+def _read_labelmap(file: Path, album: Album) -> ColourTable:
+    """Labels by colour; an InputError if one is not a class of the run."""
+    lines = list(label_map(file))
+    for where, label, _ in lines:
+        album.value(label, where)
+    return ColourTable(file, {colour: label for _, label, colour in lines})
 
 
-def _translated(file: Path, table: dict[tuple[int, ...], int]) -> NDArray[np.uint8]:
+def _translated(file: Path, table: ColourTable, album: Album) -> NDArray[np.uint8]:
     """Mask of a file whose colours, or grey values, are those of a label map."""
     with reading(file) as image:
-        if image.mode in ("1", "L"):
-            grey, order = np.asarray(image).astype(np.int64), [*table.values()]
-            lookup = {**dict(enumerate(order)), IGNORE: IGNORE}
-            codes, channels = grey, 1
-        else:
-            colours = np.asarray(image.convert("RGB")).astype(np.int64)
-            border = tuple(palette()[IGNORE].tolist())
-            lookup = {_code(colour): value for colour, value in {border: IGNORE, **table}.items()}
-            codes, channels = colours @ (256 ** np.arange(3)), 3
-    distinct, places = np.unique(codes, return_inverse=True)
-    unknown = [code for code in distinct.tolist() if code not in lookup]
-    if unknown:
-        colour = tuple(unknown[0] >> 8 * part & 255 for part in range(channels))
-        raise InputError(f"{file}: colour {colour} is not a label of {LABELS}: add or fix it")
-    values = np.array([lookup[code] for code in distinct.tolist()], np.uint8)
-    return values[places].reshape(codes.shape)
-
-
-def _code(colour: Iterable[int]) -> int:
-    return sum(part << 8 * place for place, part in enumerate(colour))
+        if image.mode not in ("1", "L"):
+            return by_colour(image, file, table, album.classes)
+        lines = np.asarray(image).astype(np.uint8)
+    values = [album.value(label, str(file)) for label in table.names.values()]
+    highest = lines[lines != IGNORE].max(initial=0)
+    if highest >= len(values):
+        raise InputError(f"{file}: value {highest} is not a line of {LABELS}: add or fix it")
+    order = np.full(256, IGNORE, np.uint8)
+    order[: len(values)] = values[:256]
+    return order[lines]

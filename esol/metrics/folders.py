@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from esol.data.folder import CLASS_NAMES
-from esol.data.images import load_mask
+from esol.data.colours import CLASS_NAMES, find_colours
+from esol.data.masks import MaskReader, mask_files
 from esol.data.names import composed
-from esol.data.reading import mask_files, read_classes
+from esol.data.reading import read_classes
 from esol.data.sample import BACKGROUND, CLASSES, IGNORE
 from esol.data.truth import cautions, only_ignored
 from esol.errors import InputError
@@ -50,16 +50,19 @@ def evaluate_masks(
     """Metrics of a folder of masks, as ``esol evaluate MASKS --gt DIR --json`` prints them.
 
     Args:
-        masks: folder of 8-bit palette or grey PNGs, 0 .. K; 255 (undecided) counts as background.
-        truth: folder of ground-truth PNGs of the same names and sizes; 255 is left out.
-        classes: names of the classes, or K; None: K is the highest value found in either folder.
-        names: relative names without suffix to score; None: every PNG below ``truth``.
+        masks: folder of masks, 0 .. K; 255 (undecided) counts as background. Forms of masks, and
+            tables of their colours, are those of docs/data.md.
+        truth: folder of ground truth of the same names and sizes; 255 is left out.
+        classes: names of the classes, or K; None: K is the highest value found in either folder,
+            or the number of classes that are named, where there is a table of colours.
+        names: relative names without suffix to score; None: every mask below ``truth``.
             Masks without ground truth are not read.
 
     Returns:
         :func:`table` plus ``"classes"``: K, ``"photos"`` and ``"pixels"``: how many were scored,
         ``"coverage"``: the share of these pixels whose prediction is not 255, and ``"warnings"``:
-        what the numbers cannot say, a sentence each. Without names the classes are called "1", ..
+        what the numbers cannot say, a sentence each. Without names the classes are called "1", ..;
+        with a table of colours they have those of :func:`class_names`.
 
     Raises:
         InputError: nothing to score (also: all but background is 255), a file is missing or
@@ -83,8 +86,10 @@ def measure_masks(
     masks, truth = Path(masks), Path(truth)
     if not truth.is_dir():
         raise InputError(f"{truth}: no such folder; name the folder of the ground truth")
-    predictions, truths = mask_files(masks), mask_files(truth)
-    names = sorted(truths) if names is None else sorted({*map(composed, names)})
+    wanted = {*map(composed, names or ())}
+    predictions = mask_files(masks, wanted)
+    truths = mask_files(truth, wanted or predictions.keys())
+    names = sorted(truths) if names is None else sorted(wanted)
     if not names:
         raise InputError(f"{truth}: no ground truth to score (no PNG found); name another folder")
     missing = [name for name in names if name not in predictions]
@@ -93,10 +98,14 @@ def measure_masks(
             f"{masks / missing[0]}.png: no such mask ({len(missing)} of {len(names)} missing); "
             "add it, or list the photos to score (--list FILE)"
         )
+    readers = _readers(masks, truth, classes)
+    if classes is None and any(reader.table for reader in readers):
+        classes = readers[0].known or None
     count = classes if isinstance(classes, int) or classes is None else len(classes)
     pairs, photos_with = np.zeros((256, 256), np.int64), np.zeros(256, np.int64)
     for name in names:
-        counted = _count(predictions[name], truths.get(name, truth / f"{name}.png"), count)
+        files = predictions[name], truths.get(name, truth / f"{name}.png")
+        counted = _count(files, readers, count)
         pairs += counted
         photos_with += counted.sum(1) > 0
     if count is None:
@@ -134,7 +143,8 @@ def class_names(masks: Path, truth: Path) -> tuple[tuple[str, ...], Path | None]
 
     They are looked for in ``masks`` and in the folder that holds it, in the form in which predict
     (classes.json) and the stages of a run (manifest.json) write them; then in classes.txt in
-    ``truth`` and in the folder that holds it. Without any: ``()`` and None.
+    ``truth`` and in the folder that holds it. If both folders have a table of colours, its order
+    will do. Without any: ``()`` and None.
 
     Raises:
         InputError: a file that should have the names cannot be read.
@@ -146,7 +156,26 @@ def class_names(masks: Path, truth: Path) -> tuple[tuple[str, ...], Path | None]
     for path in (folder / CLASS_NAMES for folder in (truth, truth.parent)):
         if path.is_file():
             return read_classes(path), path
+    tables = [find_colours(folder, folder.parent) for folder in (truth, masks)]
+    if tables[0] and tables[1]:
+        named = (name for table in tables if table for name in table.classes)
+        return tuple(dict.fromkeys(named)), tables[0].file
     return (), None
+
+
+def _readers(
+    masks: Path, truth: Path, classes: Sequence[str] | int | None
+) -> tuple[MaskReader, MaskReader]:
+    """Readers of masks and ground truth, for the names of classes that are given or found."""
+    mask_table, true_table = (find_colours(folder, folder.parent) for folder in (masks, truth))
+    known: tuple[str, ...] = ()
+    ordered = True
+    if isinstance(classes, Sequence):
+        known = tuple(classes)
+    elif mask_table or true_table:
+        known, file = class_names(masks, truth)
+        ordered = true_table is None or file != true_table.file or file.name == CLASS_NAMES
+    return MaskReader(known, mask_table, ordered), MaskReader(known, true_table, ordered)
 
 
 def _names_in(content: Any) -> tuple[str, ...]:
@@ -179,8 +208,11 @@ def _doubts(pairs: Counts, counts: Counts) -> Iterator[str]:
             )
 
 
-def _count(mask: Path, truth: Path, classes: int | None) -> Counts:
-    predicted, true = load_mask(mask), load_mask(truth)
+def _count(
+    files: tuple[Path, Path], readers: tuple[MaskReader, MaskReader], classes: int | None
+) -> Counts:
+    (mask, truth), (read_mask, read_truth) = files, readers
+    predicted, true = read_mask(mask), read_truth(truth)
     if predicted.shape != true.shape:
         size, true_size = (f"{image.shape[1]} x {image.shape[0]}" for image in (predicted, true))
         raise InputError(

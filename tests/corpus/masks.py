@@ -44,6 +44,7 @@ REFUSED = {
     "in colours with alpha": (stored(MASK.convert("RGBA")), "save it as a palette or grey PNG"),
     "grey with alpha": (stored(MASK.convert("LA")), "save it as a palette or grey PNG"),
     "floating-point": (stored(MASK.convert("F"), "TIFF"), "save it as a palette or grey PNG"),
+    "a JPEG called .png": (stored(MASK, "JPEG"), "export it from its source as PNG"),
     "CMYK": (stored(MASK.convert("CMYK"), "JPEG"), "save it as a palette or grey PNG"),
     "of another size": (stored(Image.fromarray(ONES[:9, :9])), "make them equal"),
     "turned": (stored(Image.fromarray(ONES.T.copy())), "make them equal"),
@@ -78,9 +79,69 @@ def is_ones(place: Place) -> None:
     assert (data.truth(data.samples("train")[0]) == 1).all()
 
 
+TABLE = "background:0,0,0::\ncat:200,0,0::\ndog:0,0,200::\n"
+RED = Image.new("RGB", SIZE, (200, 0, 0))
+
+
+def in_colours(mask: Image.Image, place: Place, *more: tuple[str, str]) -> Command:
+    """``esol check`` of a data set whose only mask is this one, of a; tables beside it."""
+    for path in (place.data / "masks").iterdir():
+        path.unlink()
+    mask.save(place.data / "masks" / "a.png")
+    for name, content in (("labelmap.txt", TABLE), *more):
+        (place.data / name).write_text(content)
+    return ["check", place.data]
+
+
+def smooth() -> Image.Image:
+    """A class whose edge is mixed with the background."""
+    drawn = RED.copy()
+    drawn.paste(0, (0, 0, 16, 24))
+    return drawn.resize((8, 24), Image.Resampling.BICUBIC).resize(SIZE, Image.Resampling.BICUBIC)
+
+
+def named_in_two_ways(place: Place) -> Command:
+    mask = place.data / "masks" / "b.png"
+    mask.rename(mask.with_name("b_mask.png"))
+    return ["check", place.data]
+
+
+def only_jpeg(place: Place) -> Command:
+    for path in (place.data / "masks").iterdir():
+        MASK.save(path.with_suffix(".jpg"))
+        path.unlink()
+    return ["check", place.data]
+
+
+def many_of_another_size(place: Place) -> Command:
+    """One line is said of all of them."""
+    for path in (place.data / "masks").iterdir():
+        save_mask(ONES[:9, :9], path)
+    return ["check", place.data]
+
+
+def untagged(classes: str, place: Place) -> Command:
+    """``esol prepare tags`` of a sound data set without its tags."""
+    (place.data / "labels.csv").unlink()
+    if classes:
+        (place.data / "classes.txt").write_text(classes)
+    return ["prepare", "tags", place.data]
+
+
+def tagged_before(place: Place) -> Command:
+    (place.data / "classes.txt").write_text("dog\ncat\n")
+    return ["prepare", "tags", place.data]
+
+
+def of_masks(place: Place) -> None:
+    """The tags are those that the sound data set has."""
+    data = open_dataset(place.data, Data())
+    assert [sample.tags for sample in data.splits["train"]] == [(0,), (0, 1), (1,), (0, 1)]
+
+
 def of_other_names(place: Place) -> Command:
     for path in [*(place.data / "masks").iterdir()]:
-        path.rename(path.with_name(f"{path.stem}_mask.png"))
+        path.rename(path.with_name(f"mask_{path.stem}.png"))
     return ["check", place.data]
 
 
@@ -192,6 +253,37 @@ KINDS = (
     ),
     *(Kind(f"mask: {name}", instead(content), then=is_ones) for name, content in READ.items()),
     Kind("masks: names that are no photo's", of_other_names, ("masks", "names like a.png")),
+    Kind("masks: in colours of a table", partial(in_colours, RED), then=is_ones),
+    Kind(
+        "masks: in colours, of which one is not in the table",
+        partial(in_colours, Image.new("RGB", SIZE, (9, 0, 200))),
+        ("masks/a.png", "(9, 0, 200) of 768 pixels", "labelmap.txt"),
+    ),
+    Kind("masks: smooth edges", partial(in_colours, smooth()), ("masks/a.png", "anti-aliasing")),
+    Kind(
+        "masks: two tables of colours",
+        lambda place: in_colours(RED, place, ("colours.json", '{"cat": [1, 2, 3]}')),
+        ("colours.json", "keep one of the two"),
+    ),
+    Kind(
+        "masks: a table of colours with one twice",
+        lambda place: in_colours(RED, place, ("labelmap.txt", f"{TABLE}cow:0,0,200::")),
+        ("labelmap.txt: line 4", "give each class its own"),
+    ),
+    Kind(
+        "masks: class names with and without colours",
+        lambda place: in_colours(RED, place, ("classes.txt", "cat:200,0,0\ndog")),
+        ("classes.txt: line 2", "write dog:R,G,B"),
+    ),
+    Kind("masks: named in two ways", named_in_two_ways, ("masks", "name all like one of them")),
+    Kind("masks: JPEG", only_jpeg, ("masks/a.jpg", "4 such files", "export masks as PNG")),
+    Kind("masks: all of another size", many_of_another_size, ("masks/a.png", "and 3 more like")),
+    Kind("prepare tags: no names", partial(untagged, ""), ("masks", "classes.txt")),
+    Kind(
+        "prepare tags: a class less", partial(untagged, "cat\n"), ("masks/b.png", "use 0, 1 .. 1")
+    ),
+    Kind("prepare tags: other tags are there", tagged_before, ("labels.csv", "move it away")),
+    Kind("prepare tags: sound", partial(untagged, "cat\ndog\n"), then=of_masks),
     Kind("evaluate: nothing but 255", all_ignored, ("masks", "add ground truth")),
     *(
         Kind(f"{c}: masks of 0 and 255", partial(of_0_and_255, c), ("masks", "store 1 for the"))

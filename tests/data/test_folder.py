@@ -286,7 +286,7 @@ def test_truth_refuses_wrong_masks(tmp_path: Path) -> None:
 
 def test_masks_of_other_names_are_noticed(tmp_path: Path) -> None:
     root = labelled(tmp_path, "a.jpg,dog", "b.png,cat")
-    save_mask(np.zeros((4, 6), dtype=np.uint8), root / "masks" / "a_mask.png")
+    save_mask(np.zeros((4, 6), dtype=np.uint8), root / "masks" / "mask_a.png")
     refused(root, "masks", "a.png")
 
 

@@ -15,7 +15,7 @@ from esol.data.check import check
 from esol.data.images import load_image, palette
 from esol.errors import InputError
 from esol.label_tools import TOOLS, voc
-from esol.label_tools.album import Album
+from esol.label_tools.album import Album, Photo
 from esol.label_tools.exports import export_masks
 from esol.label_tools.imports import import_masks
 from esol.settings import Data
@@ -272,7 +272,8 @@ def test_an_own_export_to_voc_opens_as_a_data_set(run, tmp_path):
 
 
 def test_a_tag_that_a_table_cannot_hold_is_told_before_a_voc_export(tmp_path):
-    album = Album(("dog,cat",), ())
+    tags = ("dog,cat",)
+    album = Album(tags, (Photo("a", "a.jpg", tmp_path / "a.jpg", (2, 4), tags),))
     with pytest.raises(InputError, match="rename the class"):
         voc.write(album, pytest.fail, tmp_path / "voc", "train")
     assert not (tmp_path / "voc").exists()
