@@ -85,6 +85,7 @@ def model_card(
         run=told,
         percent=_percent,
         cell=_cell,
+        unseen=_unseen,
         without_paths=_without_paths,
         version=__version__,
     )
@@ -136,10 +137,10 @@ def _of_masks(run: RunFolder, settings: Settings) -> dict[str, Any]:
 def _licences(description: dict[str, Any], told: dict[str, Any] | None) -> list[tuple[str, str]]:
     """What initial weights there were, and their licence."""
     weights = _weights(description.get("initial_weights", "unknown"))
-    named = [(f"the network: {weights}", weights, description.get("licence"))]
+    named = [(f"the network, {weights}", weights, description.get("licence"))]
     if told and told["masks"] and description["network"] != HEAD:
         weights = told["backbone_weights"]
-        title = f"the classifier whose maps became the masks, {told['backbone']}: {weights}"
+        title = f"the classifier whose maps became the masks, {told['backbone']} with {weights}"
         named.append((title, weights, told["backbone_licence"]))
     return [
         (title, "none needed" if weights == _RANDOM else licence or "unknown")
@@ -166,8 +167,14 @@ def _results(lists: dict[str, Any]) -> list[EvalResult]:
         )
         for name, one in lists.items()
         for key, metric in _METRICS.items()
-        if one["segmentation"]["fixed"][key] is not None
+        if not (key == "precision" and _unseen(one))
     ]
+
+
+def _unseen(one: dict[str, Any]) -> list[str]:
+    """Labels that a list's ground truth shows and its masks do not: no precision has them."""
+    rows = one["segmentation"]["fixed"]["per_class"].items()
+    return [name for name, row in rows if row["precision"] is None and row["recall"] is not None]
 
 
 def _list(name: str) -> str:
