@@ -104,13 +104,16 @@ def test_sha256(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_fails_half_way_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match="half-way"), new_folder(tmp_path / "a" / "new") as folder:
-        (folder / "first").write_text("1")
-        raise ValueError("half-way")
+    def make(fail: bool) -> None:
+        with new_folder(tmp_path / "a" / "new") as folder:
+            (folder / "first").write_text("1")
+            if fail:
+                raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        make(fail=True)
     assert list((tmp_path / "a").iterdir()) == []
-    with new_folder(tmp_path / "a" / "new") as folder:
-        (folder / "first").write_text("1")
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["new"]
-    with pytest.raises(InputError, match="new: is there already"), new_folder(tmp_path / "a/new"):
-        pass
-    assert (tmp_path / "a" / "new" / "first").read_text() == "1"
+    make(fail=False)
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["new", "first"]
+    with pytest.raises(InputError, match="new: is there already"):
+        make(fail=False)
