@@ -121,6 +121,17 @@ def test_onnx_equals_predict_at_any_size(network, tmp_path, monkeypatch):
 
 
 @needs_exporter
+def test_a_network_that_sees_squares_is_exported_for_their_size_alone():
+    """Formulas for all sizes take many minutes of networks like tf_efficientnet_lite2."""
+    pytest.importorskip("onnxscript")
+    net = model(encoder="tu-test_efficientnet", resize="squash", size=71)
+    network = network_graph(net)
+    sides = network.graph.input[0].type.tensor_type.shape.dim
+    assert [side.dim_value for side in sides] == [0, 3, 71, 71]
+    assert_equals_predict(net, composed(network, net).SerializeToString())
+
+
+@needs_exporter
 @pytest.mark.parametrize(
     "changes",
     [

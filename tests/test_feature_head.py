@@ -114,7 +114,7 @@ def test_every_key_of_its_identity_is_read_by_a_part(with_head):
     assert unread(identity, reads._SEGMENT) == {"after.masks"}
 
 
-def test_it_learns_from_cached_features_as_from_photos(with_head, photos, tmp_path):  # noqa: F811
+def test_it_learns_from_cached_features(with_head, photos, tmp_path, monkeypatch):  # noqa: F811
     """The cache has 16 bits a value, and the maps come from it too: nearly the same network."""
     settings = load_settings(str(SMOKE), *FLAGS, "--backbone.cache=true")
     cached = run(settings, photos, tmp_path / "run")
@@ -132,6 +132,12 @@ def test_it_learns_from_cached_features_as_from_photos(with_head, photos, tmp_pa
         RunFolder(folder).manifest("segment")["results"]["loss"] for folder in (with_head, cached)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    # Where all is cached, prediction needs no backbone.
+    shutil.rmtree(folder.masks("segmentation"))
+    (folder.stage("segment") / "manifest.json").unlink()
+    monkeypatch.setattr("esol.stages.segment.trained_backbone", None)
+    run(settings, photos, cached)
+    assert len(list(folder.masks("segmentation").rglob("*.png"))) == 40
 
 
 def test_settings_of_another_encoder_do_not_concern_it(with_head, photos, capsys):  # noqa: F811

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from esol.errors import InputError
-from esol.system.files import TEMPORARY, atomic, sha256, write_atomic, write_json
+from esol.system.files import TEMPORARY, atomic, new_folder, sha256, write_atomic, write_json
 from esol.system.read import read_json
 
 
@@ -101,3 +101,19 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256(path) == hashlib.sha256(data).hexdigest()
     with pytest.raises(InputError, match="missing"):
         sha256(tmp_path / "missing")
+
+
+def test_a_folder_that_fails_half_way_is_not_there(tmp_path):
+    def make(fail: bool) -> None:
+        with new_folder(tmp_path / "a" / "new") as folder:
+            (folder / "first").write_text("1")
+            if fail:
+                raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        make(fail=True)
+    assert list((tmp_path / "a").iterdir()) == []
+    make(fail=False)
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["new", "first"]
+    with pytest.raises(InputError, match="new: is there already"):
+        make(fail=False)

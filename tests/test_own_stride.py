@@ -9,7 +9,7 @@ import torch
 from esol.errors import InputError
 from esol.networks.identity import network_identity
 from esol.networks.segmenter import Segmenter
-from esol.predict.bundle import BUNDLE, load_bundle, save_bundle
+from esol.predict.bundle import load_bundle, save_bundle
 from esol.settings import BackboneSettings, Segment, Settings
 from esol.training.features import cache_folder
 
@@ -34,8 +34,8 @@ def test_deeplab_v2_takes_the_stride_that_its_encoder_has(encoder, stride, tmp_p
         **{"classes": ["red", "green"], "resize": "crop", "size": 64, "longest": 64},
         **{"scales": [1.0], "flip": False, "crf": {"iterations": 0}},
     }
-    save_bundle(tmp_path / BUNDLE, network, described)
-    assert load_bundle(tmp_path / BUNDLE)[0].stride == stride
+    save_bundle(tmp_path / "net.safetensors", network, described)
+    assert load_bundle(tmp_path / "net.safetensors")[0].stride == stride
 
 
 def test_deeplab_v2_refuses_a_stride_that_its_encoder_has_not():

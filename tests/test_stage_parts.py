@@ -10,7 +10,7 @@ import pytest
 
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
-from esol.predict.bundle import BUNDLE, load_bundle
+from esol.predict.bundle import load_bundle
 from esol.predict.model import load
 from esol.runs.folder import RunFolder
 from esol.runs.manifest import NOT_OUTPUTS, digest
@@ -214,7 +214,7 @@ def test_refine_keeps_what_the_change_does_not_reach(
         (["--segment.scales=[1.0,0.5]"], ("metrics.jsonl",)),
         (["--segment.flip=false", "--segment.longest=300"], ("metrics.jsonl",)),
         (["--segment.crf.iterations=1"], ("metrics.jsonl",)),
-        (["--data.evaluate=[val]"], ("metrics.jsonl", BUNDLE)),
+        (["--data.evaluate=[val]"], ("metrics.jsonl", "model.safetensors")),
         (["--segment.fit.steps=4"], ()),
         (["--seed=1"], ()),
         (["--segment.truth=true"], ()),
@@ -323,7 +323,7 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
         raise Kill
 
     monkeypatch.setattr("esol.stages.segment.fit", fail)
-    before = {n: i for n, i in inodes(folder).items() if n.endswith((".png", BUNDLE))}
+    before = {n: i for n, i in inodes(folder).items() if n.endswith((".png", "model.safetensors"))}
     change(names["val"][0])
     run(settings, photos, copy, first="segment", last="segment", overwrite=True)
     assert RunFolder(copy).is_current("segment")
@@ -337,7 +337,7 @@ def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, m
 def test_killed_before_the_model_file_is_described_anew(done, photos, tmp_path, monkeypatch):
     copy, settings = tmp_path / "run", load_settings(str(SMOKE), "--segment.flip=false")
     shutil.copytree(done, copy)
-    path = RunFolder(copy).stage("segment") / BUNDLE
+    path = RunFolder(copy).weights("segment")
 
     def kill(*arguments):
         raise Kill

@@ -14,11 +14,11 @@ def export_command(rest: list[str]) -> int:
     """``esol export RUN OUT --to FORMAT``."""
     parser = Parser(
         prog="esol export",
-        description="The segmentation model in one file, masks for a label tool, or heat maps.",
+        description="The segmentation model, masks for a label tool, or heat maps.",
     )
-    parser.add_argument("run", help="run folder; for models also a file from esol export")
-    parser.add_argument("out", help="file to write; voc, heatmaps: folder")
-    choices = ["safetensors", "onnx", "voc-submission", "heatmaps", *TOOLS]
+    parser.add_argument("run", help="run folder; for models also what esol export made of one")
+    parser.add_argument("out", help="file to write; hub, voc, heatmaps: folder")
+    choices = ["safetensors", "onnx", "hub", "voc-submission", "heatmaps", *TOOLS]
     parser.add_argument("--to", choices=choices, required=True, help="format")
     _add_flags(parser)
     _add_submission(parser)
@@ -30,24 +30,7 @@ def export_command(rest: list[str]) -> int:
         return _heatmaps(parsed)
     if parsed.to == "voc-submission":
         return _submission(parsed, out)
-    from esol.predict.model import load
-    from esol.predict.onnx import export_bundle, export_onnx
-
-    model = load(Path(parsed.run), "cpu")
-    if parsed.to == "onnx":
-        log.info("building the graph, and comparing it with esol predict: a few minutes")
-        checked = export_onnx(model, out)
-        for sentence in checked["not_contained"]:
-            log.warning("%s: %s", out, sentence)
-        print(
-            f"takes (H, W, 3) uint8 RGB photos of any size; equal to esol predict on"
-            f" {100 * checked['equal_pixels']:.2f} % of pixels of {len(checked['sizes'])} random"
-            f" photos, probabilities to {checked['largest_difference']:.0e}"
-        )
-    else:
-        export_bundle(model, out)
-    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
-    return 0
+    return _model(parsed, out)
 
 
 def import_command(rest: list[str]) -> int:
@@ -158,6 +141,39 @@ def _heatmaps(parsed: Any) -> int:
         f"{parsed.out}: {counts['pictures']} pictures of {_photos(counts['photos'])} of"
         f" {counts['list']}: {', '.join(counts['kinds'])}"
     )
+    return 0
+
+
+def _model(parsed: Any, out: Path) -> int:
+    from esol.predict.hub import export_hub
+    from esol.predict.model import load
+    from esol.predict.onnx import export_bundle, export_onnx
+
+    model = load(Path(parsed.run), "cpu")
+    if parsed.to == "onnx":
+        log.info("building the graph, and comparing it with esol predict: up to a few minutes")
+        checked = export_onnx(model, out)
+        for sentence in checked["not_contained"]:
+            log.warning("%s: %s", out, sentence)
+        print(
+            f"takes (H, W, 3) uint8 RGB photos of any size; equal to esol predict on"
+            f" {100 * checked['equal_pixels']:.2f} % of pixels of {len(checked['sizes'])} random"
+            f" photos, probabilities to {checked['largest_difference']:.0e}"
+        )
+        size = checked["bytes"]
+    elif parsed.to == "hub":
+        made = export_hub(model, out, parsed.run)
+        print(
+            "read by esol.load, esol predict and segmentation_models_pytorch's from_pretrained"
+            if made["of_library"]
+            else "read by esol.load and esol predict; segmentation_models_pytorch does not have"
+            f" {model.description['network']}: for other programs export --to onnx"
+        )
+        print(f"{out / 'README.md'}: the model card; fill in what only you know, then publish it")
+        size = made["bytes"]
+    else:
+        size = export_bundle(model, out)["bytes"]
+    print(f"{out}: {size / 2**20:.1f} MiB")
     return 0
 
 

@@ -75,6 +75,7 @@ class Segmenter(nn.Module):
         network, encoder, norm, labels: the arguments.
         stride: that of the settings; what "auto" stands for.
         normalisation: that of the photos it is given.
+        multiple: ``body`` takes images whose sides are multiples of this, pixels.
 
     Raises:
         InputError: unknown name, impossible combination, weights not available or not fitting.
@@ -94,7 +95,7 @@ class Segmenter(nn.Module):
                 " are for backbone.name; name one of timm's, and give segment.weights a file"
             )
         self.network, self.encoder, self.norm = network, settings.encoder, settings.norm
-        self.stride, self.labels = requested_stride(settings), labels
+        self.stride, self.labels, self.multiple = requested_stride(settings), labels, 1
         self.normalisation = backbone.normalisation if backbone else normalisation_of(settings)
         self.body: Any
         if network == "DeepLabV2":
@@ -107,21 +108,25 @@ class Segmenter(nn.Module):
             self.body = FeatureHead(backbone, labels)
         else:
             self.body = _library_network(settings, labels)
-            self._multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
+            self.multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
         self.train(self.training)
 
     @property
     def actual_stride(self) -> int:
         """Input pixels per feature cell of the encoder, whatever was requested."""
-        is_own = isinstance(self.body, DeepLabV2 | FeatureHead)
-        return self.stride if is_own else int(self.body.encoder.output_stride)
+        return int(self.body.encoder.output_stride) if self.of_library else self.stride
+
+    @property
+    def of_library(self) -> bool:
+        """Whether ``body`` is a network of segmentation_models_pytorch as that makes it."""
+        return not isinstance(self.body, DeepLabV2 | FeatureHead)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images, H and W at least 32 -> (N, L, H, W) logits."""
-        if isinstance(self.body, DeepLabV2 | FeatureHead):
+        if not self.of_library:
             return single(self.body.forward(images))
         height, width = images.shape[-2:]
-        return single(self.body(padded(images, self._multiple))[..., :height, :width])
+        return single(self.body(padded(images, self.multiple))[..., :height, :width])
 
     def all_logits(self, batch: Batch) -> list[Tensor]:
         """Outputs whose cross-entropies training averages, each at its own resolution.

@@ -18,17 +18,17 @@ from esol.settings.checks import check_ranges
 from esol.settings.inputs import STRIDES
 from esol.system.files import plain
 
-BUNDLE = "model.safetensors"
-"""Name of the file in the stage folder of segment."""
-
 KEY = "esol-segmenter"
 """The only entry of the file's metadata: safetensors writes several in random order, and equal
 models should give equal files."""
 
-VERSION = 3
+VERSION = 4
 """Raised when older programs can no longer read the file correctly: 2 has ``mean`` and ``std`` of a
 network whose photos are not normalised by ImageNet's, 3 is a head on a ``backbone``. 1 has neither.
-The lowest that says all is written."""
+4 names the weights as the network's own library does. The lowest that says all is written."""
+
+_BODY = "body."
+"""Begins the names of all weights of a ``Segmenter``."""
 
 LARGEST = 2**16
 """Upper limit of the longest side at scale 1, pixels."""
@@ -50,7 +50,13 @@ _REQUIRED = {
 }
 
 
-def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, Any]) -> None:
+def save_bundle(
+    path: Path | str,
+    segmenter: Segmenter,
+    description: dict[str, Any],
+    *,
+    plain_names: bool = False,
+) -> None:
     """Write a network as one safetensors file, atomically.
 
     Args:
@@ -63,25 +69,29 @@ def save_bundle(path: Path | str, segmenter: Segmenter, description: dict[str, A
             provenance). network, encoder, stride and norm are always taken from the segmenter,
             the ``backbone`` of a head, and mean and std, which are left out where they are
             ImageNet's.
+        plain_names: name the weights as ``segmenter.body`` does, for programs that load that.
 
     Raises:
         ValueError: the description lacks something or does not fit the network.
         InputError: the file cannot be written.
     """
-    content = _content(segmenter, description)
+    content = stored_content(segmenter, description)
     if fault := _fault(content):
         raise ValueError(f"description: {fault}")
     if len(content["classes"]) + 1 != segmenter.labels:
         raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
-    version = VERSION if "backbone" in content else 2 if "mean" in content else 1
+    version = 3 if "backbone" in content else 2 if "mean" in content else 1
+    version, state = (
+        (VERSION, segmenter.body.state_dict()) if plain_names else (version, segmenter.state_dict())
+    )
     metadata = {KEY: json.dumps({"version": version, **content}, ensure_ascii=False)}
-    save_tensors(Path(path), segmenter.state_dict(), metadata)
+    save_tensors(Path(path), state, metadata)
 
 
 def redescribe(path: Path | str, description: dict[str, Any]) -> None:
     """Replace a model file's description if it differs; errors as of reading and saving it."""
     segmenter, stored = load_bundle(path)
-    if stored != _content(segmenter, description):
+    if stored != stored_content(segmenter, description):
         save_bundle(path, segmenter, description)
 
 
@@ -107,7 +117,10 @@ def load_bundle(path: Path | str) -> tuple[Segmenter, dict[str, Any]]:
                     f"{path}: not a segmentation model of esol; name the model.safetensors that the"
                     " stage segment writes"
                 )
-            state: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+            state: dict[str, Tensor] = {
+                _BODY + key.removeprefix(_BODY): stored.get_tensor(key)
+                for key in stored.keys()  # noqa: SIM118
+            }
     except (SafetensorError, OSError) as error:
         raise _damaged(path, f"damaged, or not a model file ({one_line(error)})") from error
     description = _parsed(path, text)
@@ -176,8 +189,8 @@ def _under_head(settings: Segment, description: dict[str, Any]) -> BackboneSetti
     )
 
 
-def _content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
-    """The description as it is stored."""
+def stored_content(segmenter: Segmenter, description: dict[str, Any]) -> dict[str, Any]:
+    """The description as a model file has it, of JSON's own types."""
     content = {**plain(description), **{key: getattr(segmenter, key) for key in _NETWORK}}
     if segmenter.network == HEAD:
         content["backbone"] = {key: getattr(segmenter.body.encoder, key) for key in _OF_HEAD}

@@ -19,6 +19,7 @@ from esol.data.normalisation import IMAGENET, Normalisation
 from esol.data.transforms import reduced, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
+from esol.networks.initial import WEIGHTS
 from esol.ops.grids import resize, stretched
 from esol.predict.bundle import LARGEST, load_bundle
 from esol.predict.folder import FolderOptions, predict_folder
@@ -358,8 +359,9 @@ def load(
     """Load a trained segmentation network.
 
     Args:
-        path: a model file, or a run folder whose stage 8 (segment) is done; logs a warning if the
-            masks that the network learned from have been replaced since.
+        path: a model file, a folder of ``esol export --to hub``, or a run folder whose stage 8
+            (segment) is done; logs a warning if the masks that the network learned from have been
+            replaced since.
         device: auto: a GPU if there is one.
         precision: no: float32. bf16: bfloat16. auto: bfloat16 on a processor that computes it
             natively, else float32. Probabilities are float32 in any case.
@@ -375,7 +377,9 @@ def load(
         ((64, 49), (7, 64, 49), 'anchor')
     """
     path = Path(path)
-    if path.is_dir():
+    if (path / WEIGHTS).is_file():
+        path /= WEIGHTS
+    elif path.is_dir():
         run, path = path, RunFolder(path).weights("segment")
         if not (run / DESCRIPTION).is_file() and not path.is_file():
             raise InputError(

@@ -140,14 +140,23 @@ def _packages() -> tuple[Any, Any]:
 
 
 def network_graph(model: Model) -> Any:
-    """The network alone as ONNX model: "image" (N, 3, h, w) -> "logits" (N, K + 1, h, w)."""
+    """The network alone as ONNX model: "image" (N, 3, h, w) -> "logits" (N, K + 1, h, w).
+
+    One that sees squares of one size takes no other: paddings of networks named tf_ are otherwise
+    formulas of h and w, each of that before it, and to simplify these takes many minutes.
+    """
     axis = torch.export.Dim
-    shape = {0: axis("batch", min=1), 2: axis("height", min=32), 3: axis("width", min=32)}
+    shape, scales = {0: axis("batch", min=1)}, model.description["scales"]
+    if model.squash and len(scales) == 1:
+        height = width = max(32, model.working_size((1, 1), scale=scales[0])[0])
+    else:
+        # Without common factors: the exporter cannot take two for the same by chance.
+        height, width = 75, 101
+        shape |= {2: axis("height", min=32), 3: axis("width", min=32)}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model.network,
-            # Sizes without common factors: the exporter cannot take two for the same by chance.
-            (torch.rand(2, 3, 75, 101),),
+            (torch.rand(2, 3, height, width),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["image"],

@@ -17,11 +17,10 @@ from esol.runs.work import OpenStage
 from esol.settings import HEAD
 from esol.stages.fitting import last_losses, trained_backbone, training_inputs, training_run
 from esol.stages.job import Job
-from esol.stages.photo_maps import feature_cache
 from esol.stages.reads import backbone_stage, segment_corrected, segment_photos
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.system.progress import track
-from esol.training.features import FeatureCache
+from esol.training.features import FeatureCache, cache_folder, compute_features
 from esol.training.fit import fit, forget_checkpoints
 from esol.training.inputs import MaskFolder, photo_inputs
 
@@ -111,5 +110,10 @@ def _features(job: Job, samples: tuple[Sample, ...]) -> FeatureCache | None:
     settings = job.settings.segment
     if settings.network != HEAD or settings.scales != (1.0,):
         return None
-    own = backbone_stage(job) == "classify"
-    return feature_cache(job, trained_backbone(job), samples, of_classifier=own)
+    key = job.cache_key(of_classifier=backbone_stage(job) == "classify")
+    if key is None:
+        return None
+    cache = FeatureCache(cache_folder(job.settings, job.run.path, key))
+    if not cache.missing(samples):  # and no backbone is needed
+        return cache
+    return compute_features(trained_backbone(job), samples, job.settings, job.run.path, key)

@@ -244,6 +244,31 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder of files under a temporary name that becomes ``path`` when the block ends well.
+
+    Yields:
+        An empty folder beside it. If the block raises, nothing stays.
+
+    Raises:
+        InputError: ``path`` is there, and is not an empty folder; or it cannot be written.
+    """
+    path = path.absolute()
+    with written(path):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise InputError(f"{path}: is there already; remove it, or name another folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        temporary.mkdir()
+    try:
+        with written(path, temporary):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder in the system's place for such, removed at the end.
 

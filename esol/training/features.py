@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,15 @@ class FeatureCache:
         stat = sample.image.stat()
         key = f"{sample.name}|{stat.st_size}|{stat.st_mtime_ns}".encode()
         return self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
+
+    def missing(self, samples: Sequence[Sample]) -> list[int]:
+        """Places of the photos that are not cached.
+
+        All processes get what the main one sees, as another may have begun to write.
+        """
+        return all_from_main(
+            lambda: [n for n, sample in enumerate(samples) if not self.path(sample).exists()]
+        )
 
     def read(self, sample: Sample, mirrored: bool) -> Tensor:
         """(C, h, w) float16 features of the photo, or of its mirror image."""
@@ -152,10 +162,7 @@ def compute_features(
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run, trained))
-    # As one process sees them: another may have begun to write.
-    missing = all_from_main(
-        lambda: [place for place, sample in enumerate(samples) if not cache.path(sample).exists()]
-    )
+    missing = cache.missing(samples)
     if not missing:
         return cache
     make_folder(cache.folder)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from corpus import Command, Kind, Place
 from corpus.images import JPEG, SMOKE
-from esol.predict.bundle import BUNDLE, KEY, VERSION
+from esol.predict.bundle import KEY, VERSION
 from esol.runs.folder import RunFolder
 
 
@@ -128,7 +128,7 @@ def new_photo(place: Place) -> Path:
 
 def model(place: Place) -> Path:
     """The model file of the finished run."""
-    return RunFolder(place.finished).stage("segment") / BUNDLE
+    return RunFolder(place.finished).weights("segment")
 
 
 def predicting(content: Callable[[Path], bytes], place: Place) -> Command:
@@ -203,6 +203,11 @@ def export_of(place: Place) -> Command:
     return ["export", file, place.folder / "out.onnx", "--to", "onnx"]
 
 
+def hub_with_files(place: Place) -> Command:
+    place.write("hub/README.md", b"edited")
+    return ["export", model(place), place.folder / "hub", "--to", "hub"]
+
+
 def onnx(place: Place) -> Command:
     return ["predict", place.write("model.onnx", b"x"), new_photo(place), place.out]
 
@@ -238,5 +243,6 @@ KINDS = (
     ),
     Kind("model: ONNX", onnx, ("model.onnx", "name the .safetensors file")),
     Kind("predict: --longest of 10^12", very_large, ("longest", "at most 65536")),
+    Kind("export: hub folder with files", hub_with_files, ("hub", "name another folder")),
     Kind("export: model cut off", export_of, ("model.safetensors", "copy or make the file again")),
 )

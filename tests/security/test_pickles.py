@@ -26,7 +26,7 @@ from esol.networks import downloads
 from esol.networks.backbone import Backbone
 from esol.networks.checkpoints import Wanted, read_checkpoint
 from esol.networks.weights import load_weights
-from esol.predict.bundle import BUNDLE, load_bundle
+from esol.predict.bundle import load_bundle
 from esol.runs.folder import RunFolder
 from esol.settings import BackboneSettings
 from esol.settings.load import load_settings
@@ -231,10 +231,14 @@ def test_a_model_file_downloads_nothing_by_its_names(tmp_path):
         ("from_pretrained", "resnet18"),
     ):
         content = json.dumps(description | {"network": network, "encoder": encoder})
-        save_file({"x": torch.zeros(1)}, tmp_path / BUNDLE, metadata={"esol-segmenter": content})
+        save_file(
+            {"x": torch.zeros(1)},
+            tmp_path / "net.safetensors",
+            metadata={"esol-segmenter": content},
+        )
         opened = list_of_connections()
         with pytest.raises(InputError, match=r"no such|damaged"):
-            load_bundle(tmp_path / BUNDLE)
+            load_bundle(tmp_path / "net.safetensors")
         assert opened == []
 
 
