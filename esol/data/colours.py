@@ -10,7 +10,7 @@ from typing import Any
 from esol.data.names import composed
 from esol.data.sample import BACKGROUND, CLASSES, IGNORE
 from esol.errors import InputError
-from esol.system.read import entry, structured, read_text
+from esol.system.read import entry, read_text, structured
 
 CLASS_NAMES = "classes.txt"
 LABEL_MAP = "labelmap.txt"
