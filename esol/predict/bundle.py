@@ -81,9 +81,9 @@ def save_bundle(
     if len(content["classes"]) + 1 != segmenter.labels:
         raise ValueError(f"{len(content['classes'])} classes for {segmenter.labels} labels")
     version = 3 if "backbone" in content else 2 if "mean" in content else 1
-    version, state = (
-        (VERSION, segmenter.body.state_dict()) if plain_names else (version, segmenter.state_dict())
-    )
+    state = segmenter.state_dict()
+    if plain_names:
+        version, state = VERSION, segmenter.body.state_dict()
     metadata = {KEY: json.dumps({"version": version, **content}, ensure_ascii=False)}
     save_tensors(Path(path), state, metadata)
 

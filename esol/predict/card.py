@@ -110,7 +110,9 @@ def _of_run(run: RunFolder) -> dict[str, Any]:
         "masks": None if settings.segmenter.truth else _of_masks(run, settings),
         "backbone": _named(settings.backbone.name),
         "backbone_weights": _weights(Path(settings.backbone.weights).name),
-        "backbone_licence": licensed(settings.backbone).get("licence"),
+        "backbone_licence": licensed(settings.backbone)
+        .get("licence", "")
+        .replace(settings.backbone.name, _named(settings.backbone.name)),
         "mask_set": metrics["mask_set"],
         "lists": {
             _list(name): one for name, one in metrics["lists"].items() if "segmentation" in one
@@ -167,7 +169,8 @@ def _results(lists: dict[str, Any]) -> list[EvalResult]:
         )
         for name, one in lists.items()
         for key, metric in _METRICS.items()
-        if not (key == "precision" and _unseen(one))
+        if one["segmentation"]["fixed"][key] is not None
+        and not (key == "precision" and _unseen(one))
     ]
 
 
