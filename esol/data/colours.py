@@ -10,7 +10,7 @@ from typing import Any
 from esol.data.names import composed
 from esol.data.sample import BACKGROUND, CLASSES, IGNORE
 from esol.errors import InputError
-from esol.system.read import entry, json_or_xml, read_text
+from esol.system.read import entry, read_text, structured
 
 CLASS_NAMES = "classes.txt"
 LABEL_MAP = "labelmap.txt"
@@ -139,7 +139,7 @@ def _coloured_classes(path: Path) -> Iterator[tuple[str, str, Colour]]:
 
 
 def _from_json(path: Path) -> Iterator[tuple[str, str, Colour]]:
-    content = json_or_xml(path) if path.stat().st_size <= _LARGEST else None
+    content = structured(path) if path.stat().st_size <= _LARGEST else None
     for name, colour in _pairs(content):
         yield (str(path), *_entry(path, name, colour))
 

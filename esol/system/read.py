@@ -77,15 +77,19 @@ def read_xml(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: not an XML file ({error}): export it again") from error
 
 
-def json_or_xml(path: Path) -> Any:
-    """Content of a JSON file or root of an XML file; None if it is neither, or damaged."""
-    reader = {".json": read_json, ".xml": read_xml}.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        return None
+def structured(path: Path) -> Any:
+    """Content of a JSON or YAML file, or root of an XML file; None if it is none, or damaged."""
     try:
-        return reader(path)
+        return parsed(path)
     except InputError:
         return None
+
+
+def parsed(path: Path) -> Any:
+    """As :func:`structured`, but an InputError if the file is damaged."""
+    readers = {".json": read_json, ".xml": read_xml, ".yaml": read_yaml, ".yml": read_yaml}
+    reader = readers.get(path.suffix.lower())
+    return reader(path) if reader is not None and path.is_file() else None
 
 
 class _Loader(yaml.SafeLoader):
@@ -123,14 +127,14 @@ def read_yaml(path: Path) -> Any:
     try:
         size = path.stat().st_size
         if size > YAML_BYTES:
-            raise ValueError(f"{size:,} bytes, a settings file has at most {YAML_BYTES:,}")
+            raise ValueError(f"{size:,} bytes, at most {YAML_BYTES:,} are read")
         return _Loader(path.read_text(encoding="utf-8-sig")).get_single_data()
     # PyYAML also lets errors of int(), float() and date() through, for values that look like such.
     except (
         *(OSError, yaml.YAMLError, ValueError),
         *(TypeError, AttributeError, RecursionError),
     ) as error:
-        raise InputError(f"{path} is not YAML of settings: {one_line(error)}: fix it") from error
+        raise InputError(f"{path} is not YAML: {one_line(error)}: fix it") from error
 
 
 def listed(things: Any, path: Path, what: str) -> list[dict[str, Any]]:

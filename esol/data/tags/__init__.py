@@ -6,12 +6,27 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from esol.data.reading import LISTS, Row, folder_of
-from esol.data.tags import coco, cvat, imagefolder, labels, labelstudio, onehot, voc
+from esol.data.tags import (
+    clslabels,
+    coco,
+    cvat,
+    imagefolder,
+    labels,
+    labelstudio,
+    onehot,
+    sheet,
+    table,
+    voc,
+    yolo,
+)
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import json_or_xml
+from esol.system.read import parsed, structured
 
 LABELS = "labels.csv"
+
+_FOLDERS = ("labels", "annotations")
+"""Folders inside those of lists that may hold tags."""
 
 
 class Reader(Protocol):
@@ -32,13 +47,15 @@ class Reader(Protocol):
     ANYWHERE: bool
 
     def recognise(self, path: Path, content: Any) -> bool:
-        """Whether a file or folder is of this format; ``content`` as of ``json_or_xml``."""
+        """Whether a file or folder is of this format; ``content`` as of ``structured``."""
 
     def read(self, path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         """A row or a problem for each photo; an InputError if the file is damaged."""
 
 
-READERS: tuple[Reader, ...] = (labels, labelstudio, cvat, coco, voc, onehot, imagefolder)
+READERS: tuple[Reader, ...] = (
+    *(labels, labelstudio, cvat, coco, yolo, voc, onehot, imagefolder, table, clslabels),
+)
 """All formats; the first that recognises a file reads it."""
 
 
@@ -59,15 +76,21 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     """The tags files of a data folder; several only if each list has its own.
 
     The one that ``settings.labels`` names; else labels.csv; else the one file or folder of a known
-    format directly in it, or the files of one format in its folders train, val .. Several
+    format directly in it, or those of one format in its folders train, val .. Several
     candidates are an InputError.
     """
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
-    candidates: list[tuple[Path, ...]] = [(path,) for path in _visible(root) if recognise(path)]
+    candidates: list[tuple[Path, ...]] = [
+        (path,) for path in _visible(root) if recognise(path, settings)
+    ]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
-    forms = {path: recognise(path) for path in inside if path.is_file()}
+    forms = {
+        path: recognise(path, settings)
+        for path in inside
+        if path.is_file() or path.name in _FOLDERS
+    }
     for reader in READERS:
         files = tuple(path for path, form in forms.items() if form is reader)
         if len({path.parent for path in files}) < len(files):
@@ -75,22 +98,36 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
         elif files:
             candidates.append(files)
     if len(candidates) > 1:
-        names = ", ".join(files[0].relative_to(root).as_posix() for files in candidates)
+        names = ", ".join(files[0].relative_to(root).as_posix() for files in candidates[:5])
         raise InputError(f"{root}: tags may be in any of {names}: name one with data.labels")
     return candidates[0] if candidates else ()
 
 
-def recognise(path: Path) -> Reader | None:
-    """Format of a tags file, None if unknown."""
-    content = json_or_xml(path)
+def recognise(path: Path, settings: Data) -> Reader | None:
+    """Format of a tags file, None if unknown; with ``data.columns``, any table is one."""
+    if settings.columns and sheet.is_sheet(path):
+        return table
+    content = structured(path)
     return next((reader for reader in READERS if reader.recognise(path, content)), None)
+
+
+def unknown_tables(root: Path) -> str:
+    """What to do about tables in a data folder whose columns are not known; "" without any."""
+    names = [path.name for path in _visible(root) if sheet.is_sheet(path)]
+    return f"; or name the columns of {names[0]} with data.columns" if names else ""
 
 
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     """Read the files that :func:`find_tags` names; an InputError if one is missing or damaged."""
     if not files[0].exists():
         raise InputError(f"{files[0]}: no such file: correct data.labels")
-    reader = recognise(files[0]) or labels
+    reader = recognise(files[0], settings) or labels
+    if reader is labels and parsed(files[0]) is not None:
+        raise InputError(f"{files[0]}: of no format in docs/data.md: give another with data.labels")
+    if settings.columns and reader is not table:
+        raise InputError(
+            f"{files[0]}: data.columns is for tables, .csv or .tsv: remove the setting"
+        )
     names = ", ".join(str(folder_of(file, root) / file.name) for file in files)
     source = names if reader is labels else f"{names} ({reader.TITLE})"
     items = [item for file in files for item in reader.read(file, root, settings)]
