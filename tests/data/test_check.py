@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from esol.data import open_dataset
 from esol.data.check import CheckReport, check, render
 from esol.data.images import save_mask
+from esol.errors import InputError
 from esol.settings import Data
 
 
@@ -177,6 +179,26 @@ def test_every_saliency_problem_is_counted_and_one_of_many_alike_is_printed(tmp_
     assert text.count("problem: ") == 1
     assert "a.png: a saliency map in mode RGB" in text
     assert "(and 3 more like this)" in text
+
+
+def test_many_problems_alike_are_one_line_and_each_class_is_told(tmp_path: Path) -> None:
+    root = sound(tmp_path)
+    for height, path in enumerate((root / "masks").iterdir(), start=3):
+        save_mask(np.zeros((height, 3), np.uint8), path)
+    (root / "classes.txt").write_text("cat\ndog\nant\nbee\ncow\neel\n")
+    report = check(root, Data())
+    text = " ".join(printed(report).split())
+    assert (text.count("make them equal"), text.count("(and 3 more like this)")) == (1, 1)
+    assert [
+        name for name in ("ant", "bee", "cow", "eel") if f"class '{name}' (0)" not in text
+    ] == []
+    assert len(report.problems) == 8
+    append(root, *(f"gone {n}.jpg,cat" for n in range(400)), "a.jpg,cat")
+    with pytest.raises(InputError) as caught:
+        open_dataset(root, Data())
+    line = str(caught.value)
+    assert "gone 0.jpg: no such photo" in line
+    assert line.endswith("(and 399 more like this) (and 1 more: `esol check` lists them)")
 
 
 def test_saliency_maps_may_lie_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from opened import refused
 from PIL import Image
 
 from esol.data import open_dataset
+from esol.data.classes import VOC_CLASSES
 from esol.data.colours import FORMS, find_colours
 from esol.data.images import palette, save_mask
 from esol.data.masks import KINDS, Kind, MaskReader
@@ -187,6 +188,26 @@ def test_tables_that_agree_are_one(tmp_path: Path) -> None:
     described = [{"name": name, "color": colour} for name, colour in COLOURS.items()]
     (root / "masks" / "labels.json").write_text(json.dumps(described))
     assert read(root) == MASK.tolist()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_in_the_layout_of_voc_own_classes_are_the_tables(tmp_path: Path, own: bool) -> None:
+    names = ("dog", "moss" if own else "cat")
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in "ab":
+        Image.new("RGB", (4, 2), "teal").save(tmp_path / "JPEGImages" / f"{name}.jpg")
+        image = Image.fromarray(painted(MASK)).quantize(8)
+        image.save(tmp_path / "SegmentationClass" / f"{name}.png")
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
+    (tmp_path / "labels.csv").write_text(f"image,labels\na,{' '.join(names)}\nb,dog\n")
+    lines = zip(("background", *names, "ignore"), COLOURS.values(), strict=True)
+    text = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in lines)
+    (tmp_path / "labelmap.txt").write_text(text)
+    classes = open_dataset(tmp_path, Data()).classes
+    assert classes == (names if own else VOC_CLASSES)
+    dog, other = (classes.index(name) + 1 for name in names)
+    assert read(tmp_path) == [[0, other, dog, 255], [dog, dog, 0, other]]
 
 
 def test_another_table_is_another_ground_truth(tmp_path: Path) -> None:
