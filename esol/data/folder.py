@@ -101,11 +101,11 @@ def _from_rows(
     ends = _by_end(index) if anywhere else {}
     for row in rows:
         where = f"{row.file}: {row.place}"
-        file = _find(row.image, index, ends)
+        file = row.image if row.name else _find(row.image, index, ends)
         if isinstance(file, str):
             problems.append(f"{where}: {file}")
             continue
-        name = _name(file)
+        name = row.name or _name(file)
         earlier, namesake = first.setdefault(name, (row, file))
         if namesake != file:
             problems.append(f"{where}: {file} and {namesake} share the name {name}: rename one")

@@ -1,12 +1,12 @@
 """Tags of photos in files of many tools, recognised by their content."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from esol.data.reading import LISTS, Row, folder_of
-from esol.data.tags import coco, cvat, imagefolder, labels, labelstudio, onehot, voc
+from esol.data.tags import coco, cvat, huggingface, imagefolder, labels, labelstudio, onehot, voc
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import json_or_xml
@@ -38,7 +38,16 @@ class Reader(Protocol):
         """A row or a problem for each photo; an InputError if the file is damaged."""
 
 
-READERS: tuple[Reader, ...] = (labels, labelstudio, cvat, coco, voc, onehot, imagefolder)
+READERS: tuple[Reader, ...] = (
+    labels,
+    labelstudio,
+    cvat,
+    coco,
+    voc,
+    onehot,
+    imagefolder,
+    huggingface,
+)
 """All formats; the first that recognises a file reads it."""
 
 
@@ -59,16 +68,21 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     """The tags files of a data folder; several only if each list has its own.
 
     The one that ``settings.labels`` names; else labels.csv; else the one file or folder of a known
-    format directly in it, or the files of one format in its folders train, val .. Several
-    candidates are an InputError.
+    format directly in it, or the files of one format in its folders train, val .., or the folder
+    that holds a Hugging Face data set, which may be the data folder itself. Several candidates are
+    an InputError.
     """
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
-    candidates: list[tuple[Path, ...]] = [(path,) for path in _visible(root) if recognise(path)]
+    single = READERS[: READERS.index(huggingface)]
+    candidates: list[tuple[Path, ...]] = [
+        *((path,) for path in _visible(root) if recognise(path, single)),
+        *((path,) for path in huggingface.sets(root) if huggingface.has_photos(path, settings)),
+    ]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
-    forms = {path: recognise(path) for path in inside if path.is_file()}
-    for reader in READERS:
+    forms = {path: recognise(path, single) for path in inside if path.is_file()}
+    for reader in single:
         files = tuple(path for path, form in forms.items() if form is reader)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
@@ -80,10 +94,10 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     return candidates[0] if candidates else ()
 
 
-def recognise(path: Path) -> Reader | None:
-    """Format of a tags file, None if unknown."""
+def recognise(path: Path, readers: Sequence[Reader] = READERS) -> Reader | None:
+    """Format of a tags file, None if it is none of some formats."""
     content = json_or_xml(path)
-    return next((reader for reader in READERS if reader.recognise(path, content)), None)
+    return next((reader for reader in readers if reader.recognise(path, content)), None)
 
 
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
@@ -91,12 +105,21 @@ def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     if not files[0].exists():
         raise InputError(f"{files[0]}: no such file: correct data.labels")
     reader = recognise(files[0]) or labels
-    names = ", ".join(str(folder_of(file, root) / file.name) for file in files)
+    names = ", ".join(_shown(file, root) for file in files)
     source = names if reader is labels else f"{names} ({reader.TITLE})"
     items = [item for file in files for item in reader.read(file, root, settings)]
     rows = tuple(item for item in items if isinstance(item, Row))
     problems = tuple(item for item in items if isinstance(item, str))
     return Tags(source, rows, problems, reader.ANYWHERE)
+
+
+def _shown(file: Path, root: Path) -> str:
+    """A tags file in the data folder; a folder of a data set as patterns of its files."""
+    if not file.is_dir() or not (lists := huggingface.shards(file)):
+        return str(folder_of(file, root) / file.name)
+    inner = (shard for shards in lists.values() for shard in shards)
+    patterns = (shard.parent.relative_to(root) / f"*{shard.suffix}" for shard in inner)
+    return ", ".join(dict.fromkeys(pattern.as_posix() for pattern in patterns))
 
 
 def _visible(folder: Path) -> Iterator[Path]:
