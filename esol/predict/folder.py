@@ -299,9 +299,12 @@ def _named(item: Path | str, out: Path) -> list[tuple[str, Path]]:
     if path.is_file() and path.suffix in packed.SUFFIXES:
         return [*huggingface.photos(path).items()]
     root, files = _files(item, out)
-    if files or not path.is_dir():
-        return [(file.relative_to(root).with_suffix("").as_posix(), file) for file in files]
-    return [pair for each in huggingface.sets(path) for pair in huggingface.photos(each).items()]
+    sets = huggingface.sets(path) if path.is_dir() else []
+    inside = [pair for each in sets for pair in huggingface.photos(each).items()]
+    if inside and files:
+        log.warning("%s: photos inside files are segmented, %d others are not", item, len(files))
+    named = [(file.relative_to(root).with_suffix("").as_posix(), file) for file in files]
+    return inside or named
 
 
 def _root(item: Path | str) -> Path:
