@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import load_mask, save_mask
-from esol.data.voc import VOC_CLASSES
 
 TAGS = ("cat", "dog", "horse", "sheep")
 LEARNED, NEW = 10, 3

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import esol
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import save_mask
-from esol.data.voc import VOC_CLASSES
 
 KEPT = ("cat", "chair", "cow", "dog", "horse", "person", "sheep", "sofa")
 """Classes with 100 photos or more; pixels of the others are ignored (255)."""

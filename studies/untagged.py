@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 import esol
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import load_mask, save_mask
-from esol.data.voc import VOC_CLASSES
 from esol.maps.files import load_maps
 from esol.masks.threshold import choose_threshold
 from esol.runs.folder import RunFolder

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from esol.cli.main import main
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import palette, save_mask
-from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import save_bundle

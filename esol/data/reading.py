@@ -20,6 +20,8 @@ from esol.system.read import leads_out, open_text, read_text
 _RESERVED = {BACKGROUND: 0, "ignore": IGNORE}
 """Names of mask values that are no classes, and how label tools write them: _background_."""
 
+_HEADERS = (["image", "labels"], ["image", "labels", "split"])
+
 COMMAS = "quote those with commas; between tags stand spaces or ';'"
 """What to do about a row with more fields than the header."""
 
@@ -85,7 +87,7 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
             continue
         image = PurePosixPath(fields[0].replace("\\", "/"))
         split = fields[2] if len(fields) == 3 else "train"
-        if problem := _row_problem(image, tags, split):
+        if problem := row_problem(image, tags, split):
             problems.append(f"{where}: {problem}")
         else:
             rows.append(Row(path, f"line {line}", image, tags, split))
@@ -95,10 +97,10 @@ def read_labels(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
 def is_labels(path: Path) -> bool:
     """Whether the first line of a file is the header of a labels file."""
     try:
-        next(_fields(path), None)
-    except InputError:
+        with open_text(path) as file:
+            return _header(next(csv.reader(file), [])) in _HEADERS
+    except (InputError, csv.Error):
         return False
-    return True
 
 
 def split_cells(cells: Iterable[str]) -> list[tuple[str, ...] | str]:
@@ -171,10 +173,12 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with open_text(path) as file:
             reader = csv.reader(file, strict=True)
-            header = _without_empty_end([field.strip().lower() for field in next(reader, [])])
-            if header not in (["image", "labels"], ["image", "labels", "split"]):
-                must = "the header must be `image,labels` or `image,labels,split`"
-                raise InputError(f"{path}: line 1: {must}{_separator_advice(header)}")
+            header = _header(next(reader, []))
+            if header not in _HEADERS:
+                raise InputError(
+                    f"{path}: line 1: the header must be `image,labels` or `image,labels,split`, or"
+                    " data.columns must name the columns (docs/data.md)"
+                )
             for row in reader:
                 fields = [field.strip() for field in row]
                 whole, more = fields[: len(header)], any(fields[len(header) :])
@@ -184,22 +188,16 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
 
 
-def _without_empty_end(fields: list[str]) -> list[str]:
-    """Fields without the empty ones at the end, which spreadsheets write for empty columns."""
-    while fields and not fields[-1]:
-        fields = fields[:-1]
-    return fields
+def _header(fields: list[str]) -> list[str]:
+    """Names of columns, without the empty ones at the end, which spreadsheets write."""
+    names = [field.strip().lower() for field in fields]
+    while names and not names[-1]:
+        names.pop()
+    return names
 
 
-def _separator_advice(header: list[str]) -> str:
-    """What to do if a spreadsheet has put something other than commas between the columns."""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and separator in header[0]:
-            return f", with commas, not {name}: save it as CSV with commas"
-    return ""
-
-
-def _row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:
+def row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:
+    """One line on what is wrong with a row of a table of photos and tags, or ""."""
     if not image.parts:
         return "no image given"
     if leads_out(image):

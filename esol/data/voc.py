@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container
 from pathlib import Path
 
+from esol.data.classes import VOC_CLASSES
 from esol.data.folder import CLASS_NAMES
 from esol.data.images import load_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
@@ -13,21 +14,13 @@ from esol.data.reading import (
     mask_files,
     mask_folder,
     read_classes,
-    read_labels,
     require_lists,
 )
-from esol.data.tags import LABELS
+from esol.data.tags import LABELS, read_tags
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import visible_files
 from esol.system.read import read_xml
-
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
-"""The 20 classes; mask value k + 1 is ``VOC_CLASSES[k]``."""
 
 _Tags = tuple[tuple[str, ...], bool]
 """A photo's tags, and whether it is finished: without a tag, a photo of background."""
@@ -120,25 +113,26 @@ def _tag_source(
     labels = root / (settings.labels or LABELS)
     if not labels.exists():
         raise InputError(f"{root}: neither Annotations nor {labels.name}: add one to give tags")
-    rows, row_problems = read_labels(labels)
-    problems.extend(row_problems)
-    table: dict[str, tuple[str, ...]] = {}
-    for row in rows:
+    tags = read_tags((labels,), root, settings)
+    problems.extend(tags.problems)
+    table: dict[str, _Tags] = {}
+    for row in tags.rows:
         where = f"{labels}: {row.place}"
         whole = row.image.suffix.lower() in IMAGE_SUFFIXES
         path = row.image.with_suffix("") if whole else row.image
+        path = path.relative_to(_PHOTOS) if path.is_relative_to(_PHOTOS) else path
         name = str(path) if str(path) in photos else path.name
         if name in table:
-            kind = "twice" if table[name] == row.tags else "twice, with different tags"
+            kind = "twice" if table[name][0] == row.tags else "twice, with different tags"
             problems.append(f"{where}: {name} is in the file {kind}: keep one row")
         if unknown := [tag for tag in row.tags if tag not in known]:
             problems.append(f"{where}: {_unknown(root, unknown[0])}")
-        table.setdefault(name, row.tags)
+        table.setdefault(name, (row.tags, row.finished))
 
     def tags_of(name: str) -> _Tags:
         if name not in table:
             problems.append(f"{labels}: no row for {name}: add one")
-        return table.get(name, ()), True
+        return table.get(name, ((), True))
 
     return tags_of
 

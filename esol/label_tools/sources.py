@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from esol.data.tags import coco, cvat, labelstudio
 from esol.errors import InputError, one_line
 from esol.system.files import sha256, temporary_folder
-from esol.system.read import ARCHIVE_DAMAGE, json_or_xml, leads_out
+from esol.system.read import ARCHIVE_DAMAGE, leads_out, structured
 
 MASKS = "SegmentationClass"
 """Folder of masks in VOC's layout."""
@@ -69,7 +69,7 @@ def tools_of(path: Path) -> tuple[str, ...]:
     """The values of ``--from`` that fit a file or folder, by its content."""
     if _has_masks(path):
         return ("voc", "cvat")
-    content, forms = json_or_xml(path), {"labelstudio": labelstudio, "cvat": cvat, "coco": coco}
+    content, forms = structured(path), {"labelstudio": labelstudio, "cvat": cvat, "coco": coco}
     return tuple(tool for tool, form in forms.items() if form.recognise(path, content))
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import image_size, palette, reading
 from esol.data.reading import read_names
-from esol.data.voc import VOC_CLASSES
 from esol.errors import InputError
 from esol.predict.model import Model
 from esol.system.files import write_atomic

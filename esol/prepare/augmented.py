@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import load_mask, save_mask
 from esol.data.reading import mask_problem
-from esol.data.voc import VOC_CLASSES
 from esol.errors import one_line
 from esol.prepare.archives import Archive, Member
 from esol.system.progress import track

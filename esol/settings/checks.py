@@ -52,6 +52,13 @@ DEVIATION = Rule(
     "auto, or three numbers above 0, up to 1: of red, green and blue",
     lambda value: value == "auto" or (len(value) == 3 and all(0 < v <= 1 for v in value)),
 )
+COLUMNS = Rule(
+    "of image=NAME, label=NAME or labels=NAME, and split=NAME, each once",
+    lambda value: (
+        all(re.fullmatch(r"(image|labels?|split)=.+", pair) for pair in value)
+        and len({pair.split("=")[0].rstrip("s") for pair in value}) == len(value)
+    ),
+)
 WITHOUT_REPEATS = Rule("without repeats", lambda value: len(set(value)) == len(value))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from esol.settings.checks import (
     BELOW_1,
+    COLUMNS,
     DEVIATION,
     MEAN,
     NOT_NEGATIVE,
@@ -42,6 +43,10 @@ class Data:
 
     labels: str = ""
     """Tags file inside the data folder; empty: the layout's own."""
+
+    columns: Annotated[tuple[str, ...], COLUMNS] = ()
+    """Columns of a table of tags, for those that are not recognised by their names:
+    [image=NAME, label=NAME] (one tag in a cell) or labels=NAME (several), and split=NAME."""
 
     difficult: bool = True
     """VOC XML only: an object marked difficult counts as a tag."""

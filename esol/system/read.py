@@ -77,9 +77,10 @@ def read_xml(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: not an XML file ({error}): export it again") from error
 
 
-def json_or_xml(path: Path) -> Any:
-    """Content of a JSON file or root of an XML file; None if it is neither, or damaged."""
-    reader = {".json": read_json, ".xml": read_xml}.get(path.suffix.lower())
+def structured(path: Path) -> Any:
+    """Content of a JSON or YAML file, or root of an XML file; None if it is none, or damaged."""
+    readers = {".json": read_json, ".xml": read_xml, ".yaml": read_yaml, ".yml": read_yaml}
+    reader = readers.get(path.suffix.lower())
     if reader is None or not path.is_file():
         return None
     try:

@@ -125,7 +125,7 @@ def test_bad_rows(tmp_path: Path, row: str, words: tuple[str, ...]) -> None:
 
 
 def test_bad_files(tmp_path: Path) -> None:
-    root = labelled(tmp_path, "a.jpg;dog", header="image;labels")
+    root = labelled(tmp_path, "a.jpg;dog", header="image;words")
     refused(root, "labels.csv", "header")
     (root / "labels.csv").write_bytes("image,labels\na.jpg,Käse\n".encode("latin-1"))
     refused(root, "labels.csv", "UTF-8")

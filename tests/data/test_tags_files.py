@@ -402,5 +402,5 @@ def test_roboflows_table_of_classes(tmp_path):
     assert tags(data, "valid") == {"valid/c": ("cat",)}
     write(root / "train/_classes.csv", "filename, cat\na.jpg, 1\nb.jpg, 7\n")
     refused(root, "train/_classes.csv: line 3", "cat '7' is neither 0 nor 1")
-    write(root / "train/_classes.csv", "file, cat\na.jpg, 1\n")
-    refused(root, "train/_classes.csv: line 2", "KeyError: 'filename'")
+    write(root / "train/_classes.csv", "cat, dog\n1, 0\n")
+    refused(root, "train/_classes.csv: line 1", "the first column must be filename, not 'cat'")

@@ -7,8 +7,8 @@ from opened import refused, tags
 from PIL import Image
 
 from esol.data import open_dataset
+from esol.data.classes import VOC_CLASSES
 from esol.data.images import save_mask
-from esol.data.voc import VOC_CLASSES
 from esol.settings import Data
 
 OBJECT = "<object><name>{0}</name><difficult>{1}</difficult><part><name>head</name></part></object>"

@@ -17,7 +17,7 @@ from PIL import Image
 
 import esol
 from esol.cli.main import main
-from esol.data.voc import VOC_CLASSES
+from esol.data.classes import VOC_CLASSES
 from esol.label_tools.exports import export_masks
 from esol.networks.segmenter import Segmenter
 from esol.predict.bundle import save_bundle

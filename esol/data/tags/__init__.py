@@ -1,17 +1,33 @@
 """Tags of photos in files of many tools, recognised by their content."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from esol.data.reading import LISTS, Row, folder_of
-from esol.data.tags import coco, cvat, huggingface, imagefolder, labels, labelstudio, onehot, voc
+from esol.data.tags import (
+    clslabels,
+    coco,
+    cvat,
+    huggingface,
+    imagefolder,
+    labels,
+    labelstudio,
+    onehot,
+    sheet,
+    table,
+    voc,
+    yolo,
+)
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import json_or_xml
+from esol.system.read import structured
 
 LABELS = "labels.csv"
+
+_FOLDERS = ("labels", "annotations")
+"""Folders inside those of lists that may hold tags."""
 
 
 class Reader(Protocol):
@@ -32,20 +48,14 @@ class Reader(Protocol):
     ANYWHERE: bool
 
     def recognise(self, path: Path, content: Any) -> bool:
-        """Whether a file or folder is of this format; ``content`` as of ``json_or_xml``."""
+        """Whether a file or folder is of this format; ``content`` as of ``structured``."""
 
     def read(self, path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         """A row or a problem for each photo; an InputError if the file is damaged."""
 
 
 READERS: tuple[Reader, ...] = (
-    labels,
-    labelstudio,
-    cvat,
-    coco,
-    voc,
-    onehot,
-    imagefolder,
+    *(labels, labelstudio, cvat, coco, yolo, voc, onehot, imagefolder, table, clslabels),
     huggingface,
 )
 """All formats; the first that recognises a file reads it."""
@@ -68,21 +78,26 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     """The tags files of a data folder; several only if each list has its own.
 
     The one that ``settings.labels`` names; else labels.csv; else the one file or folder of a known
-    format directly in it, or the files of one format in its folders train, val .., or the folder
-    that holds a Hugging Face data set, which may be the data folder itself. Several candidates are
-    an InputError.
+    format directly in it, or those of one format in its folders train, val .., or the folder
+    of a Hugging Face data set, which may be the data folder itself. Several candidates are an
+    InputError.
     """
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
-    single = READERS[: READERS.index(huggingface)]
     candidates: list[tuple[Path, ...]] = [
-        *((path,) for path in _visible(root) if recognise(path, single)),
-        *((path,) for path in huggingface.sets(root) if huggingface.has_photos(path, settings)),
+        (path,)
+        for path in _visible(root)
+        if recognise(path, settings) not in (None, huggingface)
     ]
+    candidates += [(p,) for p in huggingface.sets(root) if huggingface.has_photos(p, settings)]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
-    forms = {path: recognise(path, single) for path in inside if path.is_file()}
-    for reader in single:
+    forms = {
+        path: recognise(path, settings)
+        for path in inside
+        if path.is_file() or path.name in _FOLDERS
+    }
+    for reader in (reader for reader in READERS if reader is not huggingface):
         files = tuple(path for path, form in forms.items() if form is reader)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
@@ -94,17 +109,23 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     return candidates[0] if candidates else ()
 
 
-def recognise(path: Path, readers: Sequence[Reader] = READERS) -> Reader | None:
-    """Format of a tags file, None if it is none of some formats."""
-    content = json_or_xml(path)
-    return next((reader for reader in readers if reader.recognise(path, content)), None)
+def recognise(path: Path, settings: Data) -> Reader | None:
+    """Format of a tags file, None if unknown; with ``data.columns``, any table is one."""
+    if settings.columns and sheet.is_sheet(path):
+        return table
+    content = structured(path)
+    return next((reader for reader in READERS if reader.recognise(path, content)), None)
 
 
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     """Read the files that :func:`find_tags` names; an InputError if one is missing or damaged."""
     if not files[0].exists():
         raise InputError(f"{files[0]}: no such file: correct data.labels")
-    reader = recognise(files[0]) or labels
+    reader = recognise(files[0], settings) or labels
+    if settings.columns and reader not in (table, huggingface):
+        raise InputError(
+            f"{files[0]}: data.columns is for tables, .csv, .tsv or Parquet: remove the setting"
+        )
     names = ", ".join(_shown(file, root) for file in files)
     source = names if reader is labels else f"{names} ({reader.TITLE})"
     items = [item for file in files for item in reader.read(file, root, settings)]

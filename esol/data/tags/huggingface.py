@@ -1,5 +1,6 @@
 """Hugging Face data set: Parquet files as on the hub, or folders of ``datasets.save_to_disk``."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,12 +55,12 @@ def shards(path: Path) -> dict[str, list[Path]]:
         return {_list_of(path): [path]} if path.suffix in SUFFIXES else {}
     if not path.is_dir():
         return {}
-    lists: dict[str, list[Path]] = {}
     if (path / _DICT).is_file():
         with entry(str(path / _DICT)):
             folders = [path / str(name) for name in read_json(path / _DICT)["splits"]]
         return {folder.name: _files(folder) for folder in folders}
-    folders = [p for p in sorted(path.iterdir()) if p.name.lower() in LISTS and p.is_dir()]
+    lists: dict[str, list[Path]] = {}
+    folders = [path / name for name in sorted(os.listdir(path)) if name.lower() in LISTS]
     for file in (file for folder in (path, *folders) for file in _files(folder)):
         lists.setdefault(_list_of(file), []).append(file)
     return lists
@@ -70,8 +71,10 @@ def _files(folder: Path) -> list[Path]:
     if (folder / _STATE).is_file():
         with entry(str(folder / _STATE)):
             return [folder / str(f["filename"]) for f in read_json(folder / _STATE)["_data_files"]]
-    files = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return [file for file in files if file.suffix == ".parquet" and not file.name.startswith(".")]
+    # As names alone: it may be a folder of very many photos.
+    names = os.listdir(folder) if folder.is_dir() else ()
+    inside = sorted(name for name in names if name.endswith(".parquet") and name[0] != ".")
+    return [folder / name for name in inside]
 
 
 def _list_of(file: Path) -> str:
@@ -106,6 +109,8 @@ def photos(path: Path) -> dict[str, Path]:
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """A row or a problem for each photo; an InputError if a file is damaged or lacks a column."""
+    if any(pair.startswith("split=") for pair in settings.columns):
+        raise InputError(f"{path}: data.columns: lists are those of the files: remove split=NAME")
     lists = _tables(path, settings)
     tags = _tags([table for tables in lists.values() for table in tables], settings)
     for (split, table, row, name), own in zip(_members(lists), tags, strict=True):
@@ -226,7 +231,7 @@ def _tags(tables: Sequence[_Table], settings: Data) -> list[_Tags]:
         usual = [name for name in COLUMNS if _may_be_tags(packed.types.get(name, "binary"))]
         column = _chosen(packed, "tags", ("label", "labels"), usual, settings)
         several = (
-            column.endswith("s") if column in usual else f"labels={column}" in _given(settings)
+            column.endswith("s") if column in usual else f"labels={column}" in settings.columns
         )
         classes, kind = _classes(packed.features.get(column)), packed.types[column]
         if not classes and re.search(r"\bu?int\d+\b", kind) and "string" not in kind:
@@ -287,7 +292,7 @@ def _chosen(
     packed: Packed, what: str, ways: Sequence[str], usual: Sequence[str], settings: Data
 ) -> str:
     """The column that data.columns names in one of some ways, else the only usual one."""
-    given = [pair.split("=", 1)[1] for pair in _given(settings) if pair.split("=", 1)[0] in ways]
+    given = [pair.split("=", 1)[1] for pair in settings.columns if pair.split("=", 1)[0] in ways]
     names = given or usual
     if missing := [name for name in given if name not in packed.types]:
         columns = ", ".join(packed.types)
@@ -304,5 +309,3 @@ def _chosen(
     return names[0]
 
 
-def _given(settings: Data) -> tuple[str, ...]:
-    return getattr(settings, "columns", ())

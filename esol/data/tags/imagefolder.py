@@ -1,12 +1,12 @@
 """Hugging Face image folder: metadata.csv or metadata.jsonl beside the photos."""
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from esol.data.reading import Row, folder_of, list_of, split_cells
+from esol.data.tags import sheet
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.read import entry, leads_out, open_text
@@ -82,24 +82,16 @@ def _tags(value: Any, column: str) -> tuple[str, ...]:
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of each record."""
+    if path.suffix == ".csv":
+        yield from sheet.records(path)
+        return
     try:
         with open_text(path) as file:
-            if path.suffix == ".csv":
-                reader = csv.DictReader(file, strict=True, restkey="")
-                for fields in reader:
-                    # Columns without a name are those that a spreadsheet writes for empty ones.
-                    rest = fields.pop("", None)
-                    row = {k.strip(): v.strip() for k, v in fields.items() if v is not None}
-                    if any(rest or ()) or len(row) < len(fields):
-                        what = "not as many fields as the header: quote those with commas"
-                        raise InputError(f"{path}: line {reader.line_num}: {what}")
-                    yield reader.line_num, row
-                return
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     record = json.loads(line)
                     if not isinstance(record, dict):
                         raise InputError(f"{path}: line {number}: not a JSON object: fix it")
                     yield number, record
-    except (csv.Error, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a {path.suffix} file ({error}): fix it") from error

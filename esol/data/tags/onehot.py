@@ -1,43 +1,70 @@
-"""Roboflow's multi-label classification: _classes.csv, a column of 0 and 1 for every class."""
+"""One-hot tables, such as Roboflow's _classes.csv: a column of 0 and 1 for each class."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from esol.data.reading import Row, folder_of, list_of
-from esol.data.tags.imagefolder import records
+from esol.data.tags import sheet
+from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import entry, leads_out
+from esol.system.read import leads_out
 
-TITLE = "Roboflow multi-label"
-FILE = "`_classes.csv` with `filename` and a column of 0 and 1 for each class"
-TAGS = "the columns with 1"
-UNTAGGED = "negative"
-ANYWHERE = False
+TITLE = "One-hot table"
+FILE = (
+    "Roboflow's `_classes.csv`, or any `.csv` or `.tsv` whose first column is one of photos"
+    " (`filename`, `image` ..) and whose others are 0 and 1, one for each class"
+)
+TAGS = "the columns with 1; a column `split` or `subset` that is not 0 and 1 is the list"
+UNTAGGED = "negative; left out if the column `Unlabeled`, which Roboflow adds, is 1"
+ANYWHERE = True
 
 _NAME = "_classes.csv"
 
-_VALUES = ("0", "1")
+_VALUES = {"0": False, "1": True, "0.0": False, "1.0": True}
+
+_UNLABELED = "unlabeled"
+"""Roboflow's column of photos that nobody has labelled."""
 
 
 def recognise(path: Path, content: Any) -> bool:
-    """Whether it is such a file, by its fixed name."""
-    return path.name == _NAME and path.is_file()
+    """Whether it is such a file: Roboflow's by its name, others by their first record."""
+    if not sheet.is_sheet(path):
+        return False
+    photo, *classes = _without_list(sheet.first(path)).items() or [("", "")]
+    if path.name == _NAME or not classes:
+        return path.name == _NAME
+    names = {sheet.plain(name) for name, _ in classes}
+    usual = sheet.plain(photo[0]) in sheet.PHOTO and names.isdisjoint((*sheet.TAG, *sheet.TAGS))
+    return usual and all(value in _VALUES for _, value in classes)
 
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
-    """A row or a problem for each line; an InputError if the file is damaged."""
-    folder = folder_of(path, root)
-    for line, record in records(path):
+    """A row or a problem for each line; an InputError if the first column is not of photos."""
+    folder, columns = folder_of(path, root), sheet.header(path)
+    if not columns or sheet.plain(columns[0]) not in sheet.PHOTO:
+        name = columns[0] if columns else ""
+        raise InputError(f"{path}: line 1: the first column must be filename, not {name!r}")
+    for line, record in sheet.records(path):
         where = f"{path}: line {line}"
-        with entry(where):
-            image = folder / PurePosixPath(record.pop("filename").replace("\\", "/"))
-        wrong = next(
-            (f"{tag} {value!r}" for tag, value in record.items() if value not in _VALUES), ""
-        )
+        image = folder / PurePosixPath(record[columns[0]].replace("\\", "/"))
+        values = _without_list(record)
+        split = next((record[name] for name in record.keys() - values.keys()), list_of(image))
+        del values[columns[0]]
+        wrong = [f"{tag} {value!r}" for tag, value in values.items() if value not in _VALUES]
         if wrong or leads_out(image):
-            reason = f"{wrong} is neither 0 nor 1" if wrong else "filename leads out of the folder"
+            reason = f"{wrong[0]} is neither 0 nor 1" if wrong else "it leads out of the folder"
             yield f"{where}: {reason}: fix it"
             continue
-        tags = tuple(sorted(tag for tag, value in record.items() if value == "1"))
-        yield Row(path, f"line {line}", image, tags, list_of(image))
+        tags = {tag for tag, value in values.items() if _VALUES[value]}
+        named = tuple(sorted(tag for tag in tags if tag.lower() != _UNLABELED))
+        yield Row(path, f"line {line}", image, named, split, bool(named) or not tags)
+
+
+def _without_list(record: dict[str, str]) -> dict[str, str]:
+    """A record without its column of lists; one of 0 and 1 is a class of that name."""
+    return {
+        name: value
+        for name, value in record.items()
+        if sheet.plain(name) not in sheet.SPLIT or value in _VALUES
+    }

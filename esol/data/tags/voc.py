@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.reading import Row, list_of
+from esol.data.reading import Row, folder_of, list_of
 from esol.settings import Data
-from esol.system.read import entry, json_or_xml, read_xml
+from esol.system.read import entry, read_xml, structured
 
 TITLE = "VOC annotations"
 FILE = "a folder of `.xml` files, each named after its photo"
@@ -22,12 +22,13 @@ def recognise(path: Path, content: Any) -> bool:
     if not path.is_dir():
         return False
     first = min(path.glob("*.xml"), default=None)
-    root = None if first is None else json_or_xml(first)
+    root = None if first is None else structured(first)
     return root is not None and root.tag == "annotation"
 
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """A row for each file, which is named like its photo; an InputError if one is damaged."""
+    folder = folder_of(path, root)
     for file in sorted(path.rglob("*.xml")):
         tree = read_xml(file)
         with entry(str(file)):
@@ -40,4 +41,6 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
             photo = PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
         # A photo of difficult objects alone is not one of background.
         finished = not objects or bool(tags)
-        yield Row(file, "object", photo, tuple(sorted(tags - {""})), list_of(photo), finished)
+        yield Row(
+            file, "object", photo, tuple(sorted(tags - {""})), list_of(folder / photo), finished
+        )
