@@ -112,19 +112,20 @@ class Packed:
                 table = self.parquet.read(columns=[name], use_threads=False)
             else:
                 table = self.mapped.select([column])
-            return (table.flatten() if field else table).column(name).to_pylist()
+            cells = (table.flatten() if field else table).column(name).to_pylist()
+            if len(cells) != self.rows:
+                raise ValueError(f"{len(cells)} values in {name}, {self.rows} rows")
+            return cells
 
     def without_bytes(self, column: str) -> bool:
         """Whether no struct of a column has bytes, as far as the file says without being read."""
         if self.parquet is None:
             chunks = self.mapped.column(column).chunks
             return all(chunk.field("bytes").null_count == len(chunk) for chunk in chunks)
-        counts = [
-            (part.num_values, part.statistics.null_count if part.is_stats_set else 0)
-            for number in range(len(self.starts) - 1)
-            if (part := self._part(number, f"{column}.bytes"))
-        ]
-        return all(rows == nulls for rows, nulls in counts)
+        with _readable(self.path):
+            groups = range(len(self.starts) - 1)
+            parts = [self._part(number, f"{column}.bytes") for number in groups]
+            return all(p.is_stats_set and p.statistics.null_count == p.num_values for p in parts)
 
     def group(self, number: int, column: str) -> Any:
         """Photos of a group: an Arrow array of bytes, or of structs with them."""
@@ -173,6 +174,8 @@ def _open(path: Path, size: int, changed: int) -> Packed:
             return Packed(path, file.schema_arrow, _starts(lengths), parquet=file)
         with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
             table = stream.read_all()
+        # Without this, damaged offsets lead to memory that is not the table's.
+        table.validate(full=True)
         lengths = [len(chunk) for chunk in table.column(0).chunks]
         return Packed(path, table.schema, _starts(lengths), mapped=table)
 

@@ -85,9 +85,7 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
     candidates: list[tuple[Path, ...]] = [
-        (path,)
-        for path in _visible(root)
-        if recognise(path, settings) not in (None, huggingface)
+        (path,) for path in _visible(root) if recognise(path, settings) not in (None, huggingface)
     ]
     candidates += [(p,) for p in huggingface.sets(root) if huggingface.has_photos(p, settings)]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.kinds import IMAGE_SUFFIXES
+from esol.data.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from esol.data.names import composed
 from esol.data.packed import SUFFIXES, Packed, open_packed
 from esol.data.reading import LISTS, Row, split_cells
 from esol.data.tags.imagefolder import COLUMNS
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import entry, leads_out, read_json
+from esol.system.read import entry, leads_out, read_json, structured
 
 TITLE = "Hugging Face data set"
 FILE = (
@@ -46,7 +46,8 @@ def recognise(path: Path, content: Any) -> bool:
 def sets(root: Path) -> list[Path]:
     """Folders with such files: the data folder, or folders in it."""
     inside = (p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith("."))
-    return [path for path in (root, *inside) if path.name.lower() not in LISTS and shards(path)]
+    folders = (root, *(path for path in inside if path.name.lower() not in LISTS))
+    return [path for path in folders if shards(path)]
 
 
 def shards(path: Path) -> dict[str, list[Path]]:
@@ -55,22 +56,26 @@ def shards(path: Path) -> dict[str, list[Path]]:
         return {_list_of(path): [path]} if path.suffix in SUFFIXES else {}
     if not path.is_dir():
         return {}
+    lists: dict[str, list[Path]] = {}
     if (path / _DICT).is_file():
         with entry(str(path / _DICT)):
-            folders = [path / str(name) for name in read_json(path / _DICT)["splits"]]
-        return {folder.name: _files(folder) for folder in folders}
-    lists: dict[str, list[Path]] = {}
-    folders = [path / name for name in sorted(os.listdir(path)) if name.lower() in LISTS]
-    for file in (file for folder in (path, *folders) for file in _files(folder)):
-        lists.setdefault(_list_of(file), []).append(file)
+            names = [str(name) for name in read_json(path / _DICT)["splits"]]
+    else:
+        names = [name for name in sorted(os.listdir(path)) if name.lower() in LISTS]
+        for file in _files(path):
+            lists.setdefault(_list_of(file), []).append(file)
+    for name in names:
+        if files := _files(path / name):
+            lists.setdefault(name, []).extend(files)
     return lists
 
 
 def _files(folder: Path) -> list[Path]:
     """Files directly in a folder: those that state.json names, or Parquet files."""
-    if (folder / _STATE).is_file():
-        with entry(str(folder / _STATE)):
-            return [folder / str(f["filename"]) for f in read_json(folder / _STATE)["_data_files"]]
+    match structured(folder / _STATE):
+        case {"_data_files": [*files]}:
+            with entry(str(folder / _STATE)):
+                return [folder / str(file["filename"]) for file in files]
     # As names alone: it may be a folder of very many photos.
     names = os.listdir(folder) if folder.is_dir() else ()
     inside = sorted(name for name in names if name.endswith(".parquet") and name[0] != ".")
@@ -78,9 +83,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _list_of(file: Path) -> str:
-    """List of a file by its folder, else by its name as on the hub, else by its first word."""
-    if file.parent.name.lower() in LISTS:
-        return file.parent.name
+    """List of a file by its name as on the hub, else by its first word, else "train"."""
     if file.suffix == ".parquet" and (shard := _SHARD.fullmatch(file.stem)):
         return shard[1]
     word = re.split(r"[^A-Za-z]", file.stem)[0]
@@ -151,7 +154,7 @@ class _Table:
             return cls(packed, column, False, packed.values(column))
         if "/" in column:
             raise InputError(f"{file}: rename the column {column!r}: photos' paths have its name")
-        if "path: " not in types[column]:
+        if not re.search(r"\bpath: (large_)?string\b", types[column]):
             return cls(packed, column, True, [None] * packed.rows)
         inside = not packed.without_bytes(column)
         return cls(packed, column, inside, packed.values(column, "path"))
@@ -204,11 +207,16 @@ def _names(tables: Sequence[_Table]) -> list[str]:
 
 
 def _name(path: str) -> str:
-    """A path without suffix, or the last part of one that leads out; "" if there is no name."""
+    """Name of a photo as of a file with that path; of one that leads out, by its last part.
+
+    "" if that is not a name.
+    """
     image = PurePosixPath(composed(path.replace("\\", "/")))
     image = PurePosixPath(image.name) if leads_out(image) else image
-    image = image.with_suffix("") if image.suffix.lower() in IMAGE_SUFFIXES else image
-    return str(image) if image.name not in ("", "..") and str(image).isprintable() else ""
+    # Also of kinds that are not read here: what is installed must not change names.
+    known = image.suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
+    name = str(image.with_suffix("") if known else image).removeprefix("images/")
+    return name if image.name not in ("", "..") and name.isprintable() else ""
 
 
 def _holds_photos(packed: Packed, column: str) -> bool:
@@ -230,8 +238,8 @@ def _tags(tables: Sequence[_Table], settings: Data) -> list[_Tags]:
     for packed in (table.packed for table in tables):
         usual = [name for name in COLUMNS if _may_be_tags(packed.types.get(name, "binary"))]
         column = _chosen(packed, "tags", ("label", "labels"), usual, settings)
-        several = (
-            column.endswith("s") if column in usual else f"labels={column}" in settings.columns
+        several = f"labels={column}" in settings.columns or (
+            column.endswith("s") and f"label={column}" not in settings.columns
         )
         classes, kind = _classes(packed.features.get(column)), packed.types[column]
         if not classes and re.search(r"\bu?int\d+\b", kind) and "string" not in kind:
@@ -307,5 +315,3 @@ def _chosen(
             f" --data.columns {columns}"
         )
     return names[0]
-
-
