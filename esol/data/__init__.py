@@ -11,7 +11,7 @@ from esol.data.names import look_alike
 from esol.data.reading import LISTS, Reading
 from esol.data.sample import IGNORE, Dataset, Sample
 from esol.data.selection import to_dataset
-from esol.data.tags import LABELS, find_tags, huggingface
+from esol.data.tags import LABELS, find_tags, huggingface, unknown_tables
 from esol.data.voc import read_voc
 from esol.errors import InputError
 from esol.settings import Data
@@ -98,6 +98,7 @@ def layout(root: Path, settings: Data) -> str:
         f"{root}: no known layout: looked for {settings.labels or LABELS}, a tags file of another"
         " tool (docs/data.md), a sub-folder of photos per tag, JPEGImages with ImageSets (VOC),"
         f" annotations/instances_*.json (COCO){''.join(f'; {line}' for line in others)}"
+        f"{unknown_tables(root)}"
     )
 
 

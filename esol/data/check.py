@@ -15,7 +15,7 @@ from rich.text import Text
 
 from esol.data import read_layout
 from esol.data.balance import tag_warnings
-from esol.data.doubles import contradiction_warnings
+from esol.data.doubles import double_warnings
 from esol.data.images import image_size, load_image
 from esol.data.reading import Entry, Reading, choose_classes, mask_problem
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
@@ -303,7 +303,7 @@ def _warnings(
     if unread and reading.splits:
         shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
         warnings.append(f"lists not checked: {shown} (name them in data.evaluate)")
-    warnings += contradiction_warnings(reading.splits.values())
+    warnings += double_warnings(reading.splits.values(), alike=True)
     # What is on both sides is told with the other findings about the masks.
     found = ((name, photo.shown) for name, photo in photos.items())
     masks = {name: mask for name, mask in found if mask and not mask.contradicts}

@@ -1,4 +1,4 @@
-"""Equal photos under different tags, which teach the network a contradiction."""
+"""Equal photos: under different tags they teach the network a contradiction."""
 
 import hashlib
 import os
@@ -28,19 +28,26 @@ class _Photo(Protocol):
 T = TypeVar("T", bound=_Photo)
 
 
-def contradiction_warnings(lists: Iterable[Iterable[_Photo]]) -> list[str]:
-    """A line on equal photos under different tags, if there are any."""
-    groups = [" and ".join(photo.name for photo in group) for group in contradictions(lists)]
-    if not groups:
-        return []
+def double_warnings(lists: Iterable[Iterable[_Photo]], alike: bool = False) -> list[str]:
+    """A line on equal photos under different tags; with ``alike``, one on those under the same."""
+    groups = equal_photos(lists, alike)
+    kinds = {
+        "under different tags: keep one of each, and give it all its tags in a labels file": [
+            group for group in groups if _differ(group)
+        ],
+        "under the same tags: keep one of each, as copies count double, and measure what was"
+        " learned where another list has them": [group for group in groups if not _differ(group)],
+    }
     return [
-        f"{some(groups)} more than once, under different tags: keep one of each, and give it all"
-        " its tags in a labels file"
+        f"{some([' and '.join(photo.name for photo in group) for group in found])} more than once,"
+        f" {what}"
+        for what, found in kinds.items()
+        if found
     ]
 
 
-def contradictions(lists: Iterable[Iterable[T]]) -> tuple[tuple[T, ...], ...]:
-    """Groups of photos of some lists whose files are equal and whose tags are not all the same.
+def equal_photos(lists: Iterable[Iterable[T]], alike: bool = False) -> tuple[tuple[T, ...], ...]:
+    """Groups of photos of some lists whose files are equal, and whose tags differ unless ``alike``.
 
     Whole files are read only where sizes and ends are equal, so few are; those with photos inside
     are read once, from the first row to the last. What cannot be read is left out.
@@ -51,8 +58,19 @@ def contradictions(lists: Iterable[Iterable[T]]) -> tuple[tuple[T, ...], ...]:
     groups = [tuple(entry for path, entry in photos.items() if path not in inside)]
     keys: tuple[Callable[[Path], object], ...] = (lambda path: path.stat().st_size, _end, sha256)
     for key in keys:
-        groups = [part for group in groups for part in _split(group, key)]
-    return (*groups, *_split([inside[path] for path in in_order], _digest))
+        groups = _equal(groups, key, alike)
+    return (*groups, *_equal([[inside[path] for path in in_order]], _digest, alike))
+
+
+def _equal(
+    groups: Iterable[Sequence[T]], key: Callable[[Path], object], alike: bool
+) -> list[tuple[T, ...]]:
+    parts = (part for group in groups for part in _split(group, key))
+    return [part for part in parts if len(part) > 1 and (alike or _differ(part))]
+
+
+def _differ(entries: Iterable[_Photo]) -> bool:
+    return len({entry.tags for entry in entries}) > 1
 
 
 def _split(entries: Sequence[T], key: Callable[[Path], object]) -> list[tuple[T, ...]]:
@@ -62,7 +80,7 @@ def _split(entries: Sequence[T], key: Callable[[Path], object]) -> list[tuple[T,
             parts.setdefault(key(entry.image), []).append(entry)
         except (OSError, InputError):
             continue
-    return [tuple(part) for part in parts.values() if len({entry.tags for entry in part}) > 1]
+    return [tuple(part) for part in parts.values()]
 
 
 def _digest(path: Path) -> bytes:

@@ -18,7 +18,7 @@ from esol.data.reading import (
     require_lists,
     wanted_lists,
 )
-from esol.data.tags import LABELS, find_tags, read_tags
+from esol.data.tags import LABELS, find_tags, read_tags, unknown_tables
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import visible_files
@@ -51,6 +51,8 @@ def read_folder(root: Path, settings: Data) -> Reading:
             problems.append(f"{files[0]}: no rows: add one per photo")
         splits = _from_rows(root, tags.rows, index, tags.anywhere, problems)
         unlisted = _unlisted(root, index, {e.image for split in splits.values() for e in split})
+    elif settings.columns:
+        raise InputError(f"{root}: data.columns, but no table of tags: name it with data.labels")
     else:
         problems, source, unlisted = [], "sub-folders", ()
         splits = _from_folders(root, index, settings, problems, warnings)
@@ -202,7 +204,9 @@ def _from_folders(
     if splits and len(wrong) == len(tags) and not problems:
         names = f"folders called {', '.join(wrong)} are no tags, and there is " if wrong else ""
         neither = f"neither {LABELS} nor a sub-folder per tag"
-        raise InputError(f"{root}: {names}{neither}: add one of them (docs/data.md)")
+        raise InputError(
+            f"{root}: {names}{neither}: add one of them (docs/data.md){unknown_tables(root)}"
+        )
     for tag in wrong:
         # Beside tags, train may well be the vehicle.
         fix = f"move its photos, or name it in {CLASS_NAMES} or data.classes if it is a class"

@@ -7,7 +7,7 @@ from typing import Any
 
 from esol.data import Dataset, Sample
 from esol.data.balance import tag_warnings
-from esol.data.doubles import contradiction_warnings
+from esol.data.doubles import double_warnings
 from esol.data.images import image_size
 from esol.data.reading import Truth
 from esol.data.selection import evenly_spaced
@@ -140,7 +140,7 @@ def check_input(job: Job, plan: Plan) -> None:
         tags = [sample.tags for sample in job.training_samples()]
         for line in tag_warnings(job.settings.data.train, tags, job.data.classes):
             log.warning("%s", line)
-        for line in contradiction_warnings(job.data.samples(name) for name in job.lists()):
+        for line in double_warnings(job.data.samples(name) for name in job.lists()):
             log.warning("%s", line)
 
 

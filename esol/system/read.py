@@ -79,14 +79,17 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 def structured(path: Path) -> Any:
     """Content of a JSON or YAML file, or root of an XML file; None if it is none, or damaged."""
-    readers = {".json": read_json, ".xml": read_xml, ".yaml": read_yaml, ".yml": read_yaml}
-    reader = readers.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        return None
     try:
-        return reader(path)
+        return parsed(path)
     except InputError:
         return None
+
+
+def parsed(path: Path) -> Any:
+    """As :func:`structured`, but an InputError if the file is damaged."""
+    readers = {".json": read_json, ".xml": read_xml, ".yaml": read_yaml, ".yml": read_yaml}
+    reader = readers.get(path.suffix.lower())
+    return reader(path) if reader is not None and path.is_file() else None
 
 
 class _Loader(yaml.SafeLoader):
@@ -124,14 +127,14 @@ def read_yaml(path: Path) -> Any:
     try:
         size = path.stat().st_size
         if size > YAML_BYTES:
-            raise ValueError(f"{size:,} bytes, a settings file has at most {YAML_BYTES:,}")
+            raise ValueError(f"{size:,} bytes, at most {YAML_BYTES:,} are read")
         return _Loader(path.read_text(encoding="utf-8-sig")).get_single_data()
     # PyYAML also lets errors of int(), float() and date() through, for values that look like such.
     except (
         *(OSError, yaml.YAMLError, ValueError),
         *(TypeError, AttributeError, RecursionError),
     ) as error:
-        raise InputError(f"{path} is not YAML of settings: {one_line(error)}: fix it") from error
+        raise InputError(f"{path} is not YAML: {one_line(error)}: fix it") from error
 
 
 def listed(things: Any, path: Path, what: str) -> list[dict[str, Any]]:

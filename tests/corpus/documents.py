@@ -1,5 +1,6 @@
 """JSON and XML of other tools: tags, corrected masks, and archives of these."""
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -38,6 +39,18 @@ def image(inner: str, attributes: str = 'id="0" name="a.jpg" width="32" height="
     return f"<annotations><image {attributes}>{inner}</image></annotations>".encode()
 
 
+def saved(vector: np.ndarray) -> bytes:
+    """A file of NumPy with a dictionary, as IRN has it."""
+    stream = io.BytesIO()
+    np.save(stream, np.array({"a": vector}))
+    return stream.getvalue()
+
+
+def pickled(code: bytes) -> bytes:
+    """The head of such a file, and any pickle."""
+    return saved(np.ones(1))[:128] + code
+
+
 ENTITIES = b'<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;">]>'
 BOMB = ENTITIES + b"<annotations><image>&y;</image></annotations>"
 
@@ -47,10 +60,21 @@ EMPTY = image(NOTHING)
 """Of a photo in which nothing is."""
 
 TAGS = {
+    "YOLO: no names": ("data.yaml", b"train: images\nnames: []\n", "one per line"),
+    "YOLO: folder gone": ("data.yaml", b"train: gone\nnames: [cat, dog]\n", "fix the path"),
+    "YOLO: not YAML": ("data.yaml", b"train: [images\nnames: [cat]\n", "fix it"),
+    "YAML of something else": ("data.yaml", b"path: x\n", "of no format"),
+    "cls_labels.npy: executes": (
+        "cls_labels.npy",
+        pickled(b"cos\nsystem\n(X\x07\x00\x00\x00exit 99tR."),
+        "nothing else is read",
+    ),
+    "cls_labels.npy: cut off": ("cls_labels.npy", pickled(b"\x80\x04}(X"), "labels.csv"),
+    "cls_labels.npy: no names": ("cls_labels.npy", saved(np.ones(3)), "name each entry there"),
     "Label Studio: broken": (
         "tags.json",
         b'[{"data": {}, "annotations": [',
-        "header must",
+        "fix or regenerate it",
     ),
     "Label Studio: no address": ("tags.json", [task(data={"text": "x"})], "fix or remove it"),
     "Label Studio: address a number": ("tags.json", [task(data={"image": 7})], "fix or remove it"),
@@ -66,7 +90,7 @@ TAGS = {
     ),
     "Label Studio: annotations null": ("tags.json", [task(), task(annotations=None)], "fix or"),
     "CVAT: no name": ("tags.xml", image("", 'id="0"'), "fix or remove it"),
-    "CVAT: entities": ("tags.xml", BOMB, "header must"),
+    "CVAT: entities": ("tags.xml", BOMB, "export it again"),
     "CVAT: for video": ("tags.xml", VIDEO, "export the task as CVAT for images 1.1"),
     "COCO: category unknown": (
         "tags.json",

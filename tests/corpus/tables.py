@@ -137,21 +137,22 @@ SAME = {
     "a tag twice in a row": SOUND.replace("cat dog", "dog cat  dog\t"),
     "backslashes": SOUND.replace("images/", "images\\"),
     "paths without suffix or folder": SOUND.replace("images/", "").replace(".jpg", ""),
+    "semicolons between columns": SOUND.replace(",", ";"),
+    "tabs between columns": SOUND.replace(",", "\t"),
+    "other columns": "Tags,x,File_Name\n"
+    + "".join(f"{' '.join(tags)},,{name}.jpg\n" for name, tags in TAGS.items()),
+    "a row per tag": "path,class\n"
+    + "".join(f"a/b/images/{name}.jpg,{tag}\n" for name, tags in TAGS.items() for tag in tags),
+    "one-hot": "image,cat,dog\na,1,0\nb,1,1\nc,0,1\nd,1,1\n",
     "tab inside tags": SOUND.replace("cat dog", "cat\tdog"),
 }
 
 REFUSED = {
     "empty file": ("", ("labels.csv: line 1", "header must be")),
     "no header": (SOUND[len("image,labels\n") :], ("labels.csv: line 1", "header must be")),
-    "another header": ("file,tags\na,b\n", ("labels.csv: line 1", "header must be")),
-    "semicolons between columns": (
-        SOUND.replace(",", ";"),
-        ("labels.csv: line 1", "with commas, not semicolons"),
-    ),
-    "tabs between columns": (
-        SOUND.replace(",", "\t"),
-        ("labels.csv: line 1", "with commas, not tabs"),
-    ),
+    "another header": ("one,two\na,b\n", ("labels.csv: line 1", "header must be")),
+    "two columns of tags": ("image,label,class\na,b,c\n", ("labels.csv", "--data.columns")),
+    "numbers for tags": ("image,label\na,1\nb,0\n", ("labels.csv", "only 0 and 1")),
     "header alone": ("image,labels\n", ("labels.csv", "add one per photo")),
     "Latin-1": (
         SOUND.replace("dog", "d\xf6g").encode("latin-1"),

@@ -19,7 +19,7 @@ from packed_sets import (  # noqa: E402
 
 from esol.data import open_dataset, packed  # noqa: E402
 from esol.data.check import check  # noqa: E402
-from esol.data.doubles import contradictions  # noqa: E402
+from esol.data.doubles import equal_photos  # noqa: E402
 from esol.data.images import save_mask  # noqa: E402
 from esol.data.tags import huggingface  # noqa: E402
 from esol.settings import Data  # noqa: E402
@@ -226,7 +226,7 @@ def test_equal_photos_under_different_tags(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", several([[0], [1], [0]]))
     write_parquet(tmp_path / "test.parquet", several([[1], [1], [1]]))
     data = open_dataset(tmp_path, Data(evaluate=("test",)))
-    groups = contradictions(data.splits.values())
+    groups = equal_photos(data.splits.values())
     assert {tuple(sorted(photo.name for photo in group)) for group in groups} == {
         ("test/000000", "train/000000"),
         ("test/000002", "train/000002"),

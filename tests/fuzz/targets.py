@@ -16,7 +16,7 @@ from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
 from esol.data.reading import read_classes, read_labels
 from esol.data.saliency import load_saliency
-from esol.data.tags import read_tags
+from esol.data.tags import read_tags, yolo
 from esol.errors import InputError
 from esol.label_tools import coco, cvat, labelstudio
 from esol.label_tools.album import Album, Photo
@@ -102,6 +102,18 @@ def tags(file: str) -> Callable[[Path], object]:
     return lambda root: read_tags((root / file,), root, Data())
 
 
+def yolo_labels(root: Path) -> list[object]:
+    (root / "classes.txt").write_text("cat\ndog\n")
+    GREY.save(root / "a.png")
+    return [*yolo.read(root / "labels", root, Data())]
+
+
+def vectors() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array({"a": np.eye(20, dtype=np.float32)[7], 9: np.zeros(20)}))
+    return stream.getvalue()
+
+
 def masks(reader: Any, file: str) -> Callable[[Path], object]:
     album = Album(("cat", "dog"), (Photo("a", "images/a.jpg", Path("a.jpg"), SIZE),))
     return lambda root: [*reader(root / file, album)]
@@ -185,6 +197,15 @@ TARGETS: dict[str, Target] = {
     "_classes.csv": Target(
         "_classes.csv", b"filename, cat, dog\na.jpg, 1, 0\n", tags("_classes.csv")
     ),
+    "table of tags": Target(
+        "tags.csv", b"file;tag;split\na.jpg;cat;train\na.jpg;big dog;train\n", tags("tags.csv")
+    ),
+    "one-hot table": Target("tags.tsv", b"file\tcat\tdog\na.jpg\t1\t0\n", tags("tags.tsv")),
+    "YOLO labels": Target("labels/a.txt", b"0 0.5 0.5 1 1\n1 0 0 0 1 1 1\n", yolo_labels),
+    "YAML of YOLO": Target(
+        "data.yaml", b"path: x\ntrain: images\nnames: {0: cat, 1: dog}\n", tags("data.yaml")
+    ),
+    "cls_labels.npy": Target("cls.npy", vectors(), tags("cls.npy")),
     "tags of Label Studio": Target("tags.json", json.dumps(task()).encode(), tags("tags.json")),
     "tags of COCO": Target("tags.json", json.dumps(instances()).encode(), tags("tags.json")),
     "tags of CVAT": Target("tags.xml", CVAT, tags("tags.xml")),

@@ -22,7 +22,7 @@ from esol.data.tags import (
 )
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import structured
+from esol.system.read import parsed, structured
 
 LABELS = "labels.csv"
 
@@ -102,7 +102,7 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
         elif files:
             candidates.append(files)
     if len(candidates) > 1:
-        names = ", ".join(files[0].relative_to(root).as_posix() for files in candidates)
+        names = ", ".join(files[0].relative_to(root).as_posix() for files in candidates[:5])
         raise InputError(f"{root}: tags may be in any of {names}: name one with data.labels")
     return candidates[0] if candidates else ()
 
@@ -115,11 +115,19 @@ def recognise(path: Path, settings: Data) -> Reader | None:
     return next((reader for reader in READERS if reader.recognise(path, content)), None)
 
 
+def unknown_tables(root: Path) -> str:
+    """What to do about tables in a data folder whose columns are not known; "" without any."""
+    names = [path.name for path in _visible(root) if sheet.is_sheet(path)]
+    return f"; or name the columns of {names[0]} with data.columns" if names else ""
+
+
 def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     """Read the files that :func:`find_tags` names; an InputError if one is missing or damaged."""
     if not files[0].exists():
         raise InputError(f"{files[0]}: no such file: correct data.labels")
     reader = recognise(files[0], settings) or labels
+    if reader is labels and parsed(files[0]) is not None:
+        raise InputError(f"{files[0]}: of no format in docs/data.md: give another with data.labels")
     if settings.columns and reader not in (table, huggingface):
         raise InputError(
             f"{files[0]}: data.columns is for tables, .csv, .tsv or Parquet: remove the setting"

@@ -165,7 +165,7 @@ def read_dictionary(path: Path) -> dict[str | int, NDArray[Any]]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}: not a plain dictionary of photos and vectors ({reason}): nothing else is read"
-            " from a pickle; write labels.csv instead"
+            " from a pickle; write labels.csv instead, or move the file elsewhere"
         ) from error
 
 

@@ -50,12 +50,13 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     folder, lines = folder_of(path, root), list(sheet.records(path))
     one = _ONE in columns
     cells = [record[columns[_ONE if one else _SEVERAL]] for _, record in lines]
-    if one and cells and {*cells} <= {"0", "1"}:
+    different = {*cells}
+    if one and cells and different <= {"0", "1"}:
         raise InputError(
             f"{path}: column {columns[_ONE]!r} has only 0 and 1: write the tag instead of 1 and"
             " nothing instead of 0, or call the column by the tag"
         )
-    tags = [_one_tag(cell, {*cells}) for cell in cells] if one else split_cells(cells)
+    tags = [_one_tag(cell, different) for cell in cells] if one else split_cells(cells)
     rows: dict[tuple[PurePosixPath, str], Row] = {}
     for (line, record), names in zip(lines, tags, strict=True):
         image = folder / PurePosixPath(record[columns["image"]].replace("\\", "/"))
