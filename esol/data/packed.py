@@ -119,6 +119,8 @@ class Packed:
 
     def without_bytes(self, column: str) -> bool:
         """Whether no struct of a column has bytes, as far as the file says without being read."""
+        if "bytes: null" in self.types[column]:
+            return True
         if self.parquet is None:
             chunks = self.mapped.column(column).chunks
             return all(chunk.field("bytes").null_count == len(chunk) for chunk in chunks)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
@@ -21,8 +22,15 @@ from esol.data import open_dataset, packed  # noqa: E402
 from esol.data.check import check  # noqa: E402
 from esol.data.doubles import equal_photos  # noqa: E402
 from esol.data.images import save_mask  # noqa: E402
-from esol.data.tags import huggingface  # noqa: E402
-from esol.settings import Data  # noqa: E402
+from esol.errors import InputError  # noqa: E402
+from esol.label_tools.exports import export_masks  # noqa: E402
+from esol.label_tools.imports import import_masks  # noqa: E402
+from esol.predict.folder import photos_by_name  # noqa: E402
+from esol.runs.folder import RunFolder  # noqa: E402
+from esol.runs.work import work_on  # noqa: E402
+from esol.settings import Data, Settings  # noqa: E402
+from esol.settings.load import dump_settings  # noqa: E402
+from esol.system.files import write_atomic, write_json  # noqa: E402
 
 BOTH = Data(evaluate=("train", "validation"))
 IMAGE = {"_type": "Image"}
@@ -199,8 +207,6 @@ def test_paths_of_photos_beside(tmp_path: Path) -> None:
 
 
 def test_masks_beside(tmp_path: Path) -> None:
-    import numpy as np
-
     hub(tmp_path)
     save_mask(np.ones((4, 6), np.uint8), tmp_path / "masks" / "train" / "000000.png")
     data = open_dataset(tmp_path, BOTH)
@@ -252,13 +258,46 @@ def test_several_data_sets_are_refused_with_the_way_out(tmp_path: Path) -> None:
         assert len(tags(open_dataset(tmp_path, Data(labels=labels)))) == 2
 
 
-def test_photos_to_segment(tmp_path: Path) -> None:
-    file = hub(tmp_path) / "data" / "validation-00000-of-00001.parquet"
-    assert huggingface.photos(file) == {"000000": file / "image" / "0"}
-    assert [*huggingface.photos(tmp_path / "data")] == [
-        *(f"train/{n:06}" for n in range(5)),
-        "validation/000000",
+def test_photos_to_segment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They have the names of the data set; masks beside are not photos."""
+    data = hub(tmp_path / "hub") / "data"
+    out, file = tmp_path / "out", data / "validation-00000-of-00001.parquet"
+    assert photos_by_name([file], out) == {"000000": file / "image" / "0"}
+    names = [*(f"train/{n:06}" for n in range(5)), "validation/000000"]
+    assert [*photos_by_name([data], out)] == names
+    assert caplog.messages == []
+    save_mask(np.ones((4, 6), np.uint8), tmp_path / "hub" / "masks" / "train" / "000000.png")
+    assert [*photos_by_name([tmp_path / "hub"], out)] == names
+    assert caplog.messages == [
+        f"{tmp_path / 'hub'}: photos inside files are segmented, 1 others are not"
     ]
+
+
+def test_label_tools_name_such_photos_or_write_them(tmp_path: Path) -> None:
+    """Corrected masks find their photos again."""
+    root = tmp_path / "data"
+    write_parquet(root / "a.parquet", several([[0, 1], [1, 0]], paths=["x.v2.png", "y.png"]))
+    settings = Settings(data=Data())
+    dataset = open_dataset(root, settings.data)
+    run = RunFolder(tmp_path / "run")
+    with work_on(run, "masks", {"after": {}, "data": dataset.fingerprint("train")}) as stage:
+        for name in ("x.v2", "y"):
+            save_mask(np.eye(4, 6, dtype=np.uint8), stage.path / f"{name}.png")
+    write_atomic(run.path / "settings.yaml", dump_settings(settings))
+    write_json(run.path / "run.json", {"data": str(root)})
+    for tool in ("coco", "cvat", "labelstudio"):
+        out = tmp_path / {"coco": "a.json", "cvat": "a.xml", "labelstudio": "b.json"}[tool]
+        with pytest.raises(
+            InputError, match=f"image/0: .* --to {tool} cannot name: export --to voc"
+        ):
+            export_masks(run.path, out, to=tool)
+        assert not out.exists()
+    out = tmp_path / "voc"
+    export_masks(run.path, out, to="voc")
+    assert len(tags(open_dataset(out, Data()))) == 2
+    save_mask(np.ones((4, 6), np.uint8), out / "SegmentationClass" / "x.v2.png")
+    (out / "labelmap.txt").unlink()
+    assert import_masks(out, run.path, source="voc")["changed"] == 1
 
 
 def test_what_the_library_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
