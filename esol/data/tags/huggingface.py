@@ -223,7 +223,9 @@ def _holds_photos(packed: Packed, column: str) -> bool:
     """Whether a column has the bytes of files, and is not said to hold something else."""
     feature, kind = packed.features.get(column), packed.types[column]
     said = feature.get("_type", "Image") if isinstance(feature, dict) else "Image"
-    in_struct = kind.startswith("struct<") and re.search(r"\bbytes: (large_binary|binary|null)\b", kind)
+    in_struct = kind.startswith("struct<") and re.search(
+        r"\bbytes: (large_binary|binary|null)\b", kind
+    )
     return said == "Image" and (bool(in_struct) or kind in ("binary", "large_binary"))
 
 
