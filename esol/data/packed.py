@@ -241,7 +241,8 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _content(file: Path, column: str, row: str) -> bytes:
-    packed = open_packed(file)
+    with _groups.lock:
+        packed = open_packed(file)
     if not row.isdecimal() or int(row) >= packed.rows or column not in packed.schema.names:
         raise InputError(f"{file / column / row}: {file.name} has no such photo")
     with _readable(file):
