@@ -1,4 +1,4 @@
-"""cls_labels.npy of IRN, AFA, ToCo and others: a pickled dictionary of 0/1 vectors, read safely."""
+"""cls_labels.npy of IRN, AFA, ToCo and others: a pickled dictionary of 0/1 vectors."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

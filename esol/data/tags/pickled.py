@@ -1,14 +1,13 @@
-"""A dictionary of vectors in a .npy file, which is a pickle: read without executing anything.
+"""A dictionary of vectors in a .npy file, which is a pickle: read without unpickling.
 
-NumPy's classes are not used while reading: stand-ins take what the pickle says of arrays, and its
-bytes become numbers afterwards.
+A pickle is a program. Here it is followed step by step as far as dictionaries of arrays go, with
+stand-ins for what it would call; its bytes become numbers afterwards.
 """
 
 import io
-import pickle
 import pickletools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,26 @@ from esol.system.read import readable
 _MOST_BYTES = 1 << 28
 """Larger files are refused: COCO's 123,287 photos with 80 numbers of 8 bytes take 100 MB."""
 
-_OPCODES = frozenset(
+_IGNORED = frozenset(("PROTO", "FRAME"))
+_VALUES = frozenset(
     (
-        *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "MEMOIZE"),
-        *("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"),
-        *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
-        *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE"),
-        *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-        *("BYTEARRAY8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST"),
-        *("LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
-        *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     )
 )
-"""What a pickle of arrays, dictionaries, texts and numbers is made of."""
+"""Steps that put their argument on the stack: numbers, texts and bytes."""
+
+_NEW: dict[str, Callable[[], object]] = {
+    **{"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False},
+    **{"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict},
+}
+_PUT, _GET = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
+_LATEST = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "SETITEM": 2}
+"""Steps that take so many of the latest values."""
+
+_SINCE_MARK = ("TUPLE", "LIST", "DICT", "APPENDS", "SETITEMS", "POP_MARK")
+"""Steps that take the values since the latest mark."""
 
 
 class _Type:
@@ -42,7 +48,7 @@ class _Type:
     def __init__(self, text: str, *_: object) -> None:
         self.text, self.order = text, "<"
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def build(self, state: Sequence[Any]) -> None:
         self.order = state[1]
 
     def values(self, content: bytes | str) -> NDArray[Any]:
@@ -56,12 +62,12 @@ class _Type:
 
 
 class _Array:
-    """Stand-in for numpy.ndarray, and for what makes one."""
+    """Stand-in for numpy.ndarray, and for the function that makes an empty one."""
 
     def __init__(self, *_: object) -> None:
         self.state: Sequence[Any] = ()
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def build(self, state: Sequence[Any]) -> None:
         _, *self.state, _, self.content = state
 
     def values(self) -> NDArray[Any]:
@@ -74,61 +80,40 @@ class _Array:
 
 
 class _Buffer(_Array):
-    """Stand-in for numpy's function that makes an array of bytes (pickle protocol 5)."""
+    """Stand-in for NumPy's function that makes an array of bytes (protocol 5 of pickles)."""
 
     def __init__(self, content: bytes, kind: _Type, shape: tuple[int, ...], *_: object) -> None:
         self.state, self.content = (shape, kind), content
 
 
-class _Scalar:
-    """Stand-in for numpy's function that makes one number or text."""
-
-    def __init__(self, kind: _Type, content: bytes | str) -> None:
-        (self.value,) = kind.values(content).tolist()
-
-    def __hash__(self) -> int:
-        return hash(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return self.value == (other.value if isinstance(other, _Scalar) else other)
-
-    def __setstate__(self, state: object) -> None:
-        raise ValueError("a number with a state")
+def _scalar(kind: _Type, content: bytes | str) -> object:
+    """Stand-in for NumPy's function that makes one number or text."""
+    (value,) = kind.values(content).tolist()
+    return value
 
 
-class _Encoded(bytes):
+def _encoded(text: str, coding: str) -> bytes:
     """Stand-in for codecs.encode, by which old pickles write bytes."""
-
-    def __new__(cls, text: str, coding: str = "latin1") -> "_Encoded":
-        if coding not in ("latin1", "latin-1"):
-            raise ValueError(f"bytes as {coding!r}")
-        return super().__new__(cls, text.encode("latin1"))
-
-    def __setstate__(self, state: object) -> None:
-        raise ValueError("bytes with a state")
+    if coding != "latin1":
+        raise ValueError(f"bytes in {coding!r}")
+    return text.encode("latin1")
 
 
-_STAND_INS: dict[tuple[str, str], type] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _Encoded,
+_STAND_INS: dict[str, Callable[..., object]] = {
+    "numpy ndarray": _Array,
+    "numpy dtype": _Type,
+    "_codecs encode": _encoded,
     **{
-        (f"numpy.{core}.{module}", name): made
+        f"numpy.{core}.{name}": made
         for core in ("core", "_core")
-        for module, name, made in (
-            ("multiarray", "_reconstruct", _Array),
-            ("multiarray", "scalar", _Scalar),
-            ("numeric", "_frombuffer", _Buffer),
+        for name, made in (
+            ("multiarray _reconstruct", _Array),
+            ("multiarray scalar", _scalar),
+            ("numeric _frombuffer", _Buffer),
         )
     },
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) not in _STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _STAND_INS[module, name]
+"""Module and name of what may be called -> what is called instead."""
 
 
 def holds_object(path: Path) -> bool:
@@ -136,7 +121,7 @@ def holds_object(path: Path) -> bool:
     try:
         with readable(path), path.open("rb") as file:
             return _head(file) == ((), True)
-    except (InputError, ValueError, OverflowError):
+    except (InputError, ValueError):
         return False
 
 
@@ -154,13 +139,9 @@ def read_dictionary(path: Path) -> dict[str | int, NDArray[Any]]:
     try:
         if _head(content) != ((), True):
             raise ValueError("not one object")
-        start = content.tell()
-        _check_opcodes(content)
-        content.seek(start)
-        whole = _Unpickler(content, encoding="latin1").load()
-        (found,) = whole.content
-        return {_key(key): _vector(value) for key, value in found.items()}
-    # Unpickling lets through what the stand-ins raise, of any kind.
+        (found,) = _followed(content).content
+        return {key: _vector(value) for key, value in found.items()}
+    # What a pickle asks of the stand-ins fails in any way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -171,36 +152,100 @@ def read_dictionary(path: Path) -> dict[str | int, NDArray[Any]]:
 
 def _head(file: Any) -> tuple[tuple[int, ...], bool]:
     """Shape of the array in a .npy file, and whether it holds objects."""
-    version = np.lib.format.read_magic(file)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read is None:
-        raise ValueError(f"version {version} of NumPy's format")
-    shape, _, kind = read(file)
+    try:
+        versions = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, _, kind = versions[np.lib.format.read_magic(file)](file)
+    # NumPy parses the head as Python's source, with all that this lets through.
+    except Exception as error:
+        raise ValueError("no head of a .npy file") from error
     return shape, kind.hasobject
 
 
-def _check_opcodes(file: io.BytesIO) -> None:
-    """Refuse what may execute or fill the memory, before anything is made of the pickle."""
-    size = file.getbuffer().nbytes
+def _followed(file: io.BytesIO) -> Any:
+    """What a pickle makes, its calls replaced; a ValueError at a step that is not known here."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memory: dict[object, Any] = {}
     for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name not in _OPCODES:
-            raise ValueError(f"opcode {opcode.name}")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) < size:
-            raise ValueError(f"place {argument} in the memory of the pickle")
+        step = opcode.name
+        if step in _VALUES:
+            stack.append(argument)
+        elif step in _NEW:
+            stack.append(_NEW[step]())
+        elif step in _PUT:
+            memory[argument] = stack[-1]
+        elif step == "MEMOIZE":
+            memory[len(memory)] = stack[-1]
+        elif step in _GET:
+            stack.append(memory[argument])
+        elif step == "MARK":
+            marks.append(len(stack))
+        elif step in _LATEST or step in _SINCE_MARK:
+            start = marks.pop() if step in _SINCE_MARK else len(stack) - _LATEST[step]
+            values = stack[start:]
+            del stack[start:]
+            _put_together(step, values, stack)
+        elif step == "GLOBAL":
+            stack.append(_stand_in(str(argument)))
+        elif step == "STACK_GLOBAL":
+            name = stack.pop()
+            stack.append(_stand_in(f"{stack.pop()} {name}"))
+        elif step == "REDUCE":
+            arguments = stack.pop()
+            made = stack.pop()
+            if not any(made is known for known in _STAND_INS.values()):
+                raise ValueError("a call of something else")
+            stack.append(made(*arguments))
+        elif step == "BUILD":
+            state = stack.pop()
+            stack[-1].build(state)
+        elif step == "POP":
+            stack.pop()
+        elif step == "STOP":
+            return stack.pop()
+        elif step not in _IGNORED:
+            raise ValueError(f"step {step}")
+    raise ValueError("cut off")
 
 
-def _key(key: object) -> str | int:
-    value = key.value if isinstance(key, _Scalar) else key
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return value
-    raise TypeError(f"a photo is called by a {type(value).__name__}")
+def _put_together(step: str, values: list[Any], stack: list[Any]) -> None:
+    """Make a tuple, list or dictionary of values, or add them to the one on the stack."""
+    if step.startswith("TUPLE"):
+        stack.append(tuple(values))
+    elif step == "LIST":
+        stack.append(values)
+    elif step in ("APPEND", "APPENDS"):
+        if not isinstance(stack[-1], list):
+            raise ValueError("no list")
+        stack[-1].extend(values)
+    elif step != "POP_MARK":
+        if step == "DICT":
+            stack.append({})
+        keys = values[::2]
+        # Other keys, such as tuples of tuples, may take for ever to be hashed.
+        if not all(type(key) in (str, int) for key in keys):
+            raise ValueError("a photo is called by something other than a text or a number")
+        if not isinstance(stack[-1], dict):
+            raise ValueError("no dictionary")
+        stack[-1].update(zip(keys, values[1::2], strict=True))
+
+
+def _stand_in(name: str) -> Callable[..., object]:
+    if name not in _STAND_INS:
+        raise ValueError(f"it asks for {name.replace(' ', '.')}")
+    return _STAND_INS[name]
 
 
 def _vector(value: object) -> NDArray[Any]:
-    values = value.values() if isinstance(value, _Array) else np.array(value)
-    if values.ndim == 1 and values.dtype.kind in "biuf":
-        return values
-    raise TypeError("what a photo has is no vector of numbers")
+    if isinstance(value, list) and all(type(number) in (int, float, bool) for number in value):
+        values = np.array(value)
+    elif isinstance(value, _Array):
+        values = value.values()
+    else:
+        raise TypeError("what a photo has is no vector of numbers")
+    if values.dtype.kind not in "biuf":
+        raise TypeError("what a photo has is no vector of numbers")
+    return values
