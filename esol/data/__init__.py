@@ -91,8 +91,7 @@ def layout(root: Path, settings: Data) -> str:
         return "coco"
     if any(path.exists() for path in find_tags(root, settings)) or _has_tag_folder(root):
         return "folder"
-    for path in huggingface.sets(root):
-        huggingface.require_photos(path, settings)
+    huggingface.require_photos(root, settings)
     others = passed_over(path for folder in (root, *_folders(root)) for path in folder.iterdir())
     raise InputError(
         f"{root}: no known layout: looked for {settings.labels or LABELS}, a tags file of another"

@@ -18,7 +18,7 @@ from esol.data.reading import (
     require_lists,
     wanted_lists,
 )
-from esol.data.tags import LABELS, find_tags, read_tags, unknown_tables
+from esol.data.tags import LABELS, find_tags, huggingface, read_tags, unknown_tables
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import visible_files
@@ -44,7 +44,11 @@ def read_folder(root: Path, settings: Data) -> Reading:
     files_below = tuple(visible_files(root, skip=mask_root))
     index = _index(files_below)
     warnings = list(passed_over(files_below))
-    if files := find_tags(root, settings):
+    files = find_tags(root, settings)
+    if not files and not index:
+        # Why files with photos inside cannot be read says more than that there is no photo.
+        huggingface.require_photos(root, settings)
+    if files:
         tags = read_tags(files, root, settings)
         problems, source = list(tags.problems), tags.source
         if not tags.rows and not problems:

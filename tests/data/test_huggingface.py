@@ -31,6 +31,7 @@ from esol.runs.work import work_on  # noqa: E402
 from esol.settings import Data, Settings  # noqa: E402
 from esol.settings.load import dump_settings  # noqa: E402
 from esol.system.files import write_atomic, write_json  # noqa: E402
+from esol.training.features import FeatureCache  # noqa: E402
 
 BOTH = Data(evaluate=("train", "validation"))
 IMAGE = {"_type": "Image"}
@@ -221,11 +222,16 @@ def test_fingerprints_stay_until_a_file_changes(tmp_path: Path) -> None:
     first = open_dataset(tmp_path / "a", BOTH).fingerprint("train", "validation")
     (tmp_path / "a").rename(tmp_path / "b")
     assert open_dataset(tmp_path / "b", BOTH).fingerprint("train", "validation") == first
+    cache, samples = FeatureCache(tmp_path), open_dataset(tmp_path / "b", BOTH).samples("train")
+    features = [cache.path(sample) for sample in samples]
+    assert len({*features}) == len(samples)
     file = tmp_path / "b" / "data" / "train-00001-of-00002.parquet"
     write_parquet(file, several([None, [1]], first=3, paths=["longer", None]))
     other = open_dataset(tmp_path / "b", BOTH).fingerprint("train", "validation")
     assert other["train"] != first["train"]
     assert other["validation"] == first["validation"]
+    changed = [cache.path(sample) != path for sample, path in zip(samples, features, strict=True)]
+    assert changed == [sample.image.is_relative_to(file) for sample in samples]
 
 
 def test_equal_photos_under_different_tags(tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 """Photos inside Parquet and Arrow files: found again one by one, by threads and processes."""
 
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
 from packed_sets import STRUCT, photo, photos, table, write_parquet, write_saved  # noqa: E402
 
-from esol.data import packed  # noqa: E402
-from esol.data.images import image_size, load_image, open_photo  # noqa: E402
+from esol.data import open_dataset, packed  # noqa: E402
+from esol.data.images import image_size, load_image, open_photo, save_mask  # noqa: E402
 from esol.errors import InputError  # noqa: E402
+from esol.settings import Data  # noqa: E402
 
 
 @pytest.fixture(params=["parquet", "arrow"])
@@ -172,6 +175,14 @@ def test_without_pyarrow_the_message_says_what_to_install(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed._open.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r'a\.\w+: to read it, pip install "esol\[parquet\]"'):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    message = r'a\.\w+: to read it, pip install "esol\[parquet\]"'
+    with pytest.raises(InputError, match=message):
         load_image(file / "image" / "0")
+    if file.suffix == ".parquet":
+        with pytest.raises(InputError, match=message):
+            open_dataset(file.parent, Data())
+        # They alone would be taken for photos of a tag.
+        save_mask(np.ones((4, 6), np.uint8), file.parent / "masks" / "000000.png")
+        with pytest.raises(InputError, match=message):
+            open_dataset(file.parent, Data())

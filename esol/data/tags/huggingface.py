@@ -93,14 +93,19 @@ def _list_of(file: Path) -> str:
 def has_photos(path: Path, settings: Data) -> bool:
     """Whether such files can be read and have a column of photos, or of their paths."""
     try:
-        require_photos(path, settings)
+        _open_first(path, settings)
     except InputError:
         return False
     return True
 
 
-def require_photos(path: Path, settings: Data) -> None:
-    """Raise an InputError if such files cannot be read, or have no column of photos."""
+def require_photos(root: Path, settings: Data) -> None:
+    """Raise an InputError if a data folder has such files, but these cannot be read as photos."""
+    for path in sets(root):
+        _open_first(path, settings)
+
+
+def _open_first(path: Path, settings: Data) -> None:
     _Table.of(next(file for files in shards(path).values() for file in files), settings)
 
 
