@@ -19,6 +19,7 @@ from corpus import (
     images,
     layouts,
     masks,
+    packed,
     runs,
     settings,
     tables,
@@ -32,7 +33,18 @@ from esol.settings.load import Parser, settings_parser
 
 KINDS = tuple(
     kind
-    for module in (images, masks, tables, layouts, documents, settings, weights, runs, archives)
+    for module in (
+        images,
+        masks,
+        tables,
+        layouts,
+        packed,
+        documents,
+        settings,
+        weights,
+        runs,
+        archives,
+    )
     for kind in module.KINDS
 )
 

@@ -11,7 +11,7 @@ from esol.data.names import look_alike
 from esol.data.reading import LISTS, Reading
 from esol.data.sample import IGNORE, Dataset, Sample
 from esol.data.selection import to_dataset
-from esol.data.tags import LABELS, find_tags, unknown_tables
+from esol.data.tags import LABELS, find_tags, huggingface, unknown_tables
 from esol.data.voc import PHOTOS, read_voc
 from esol.errors import InputError
 from esol.settings import Data
@@ -94,6 +94,7 @@ def layout(root: Path, settings: Data) -> str:
         return kind
     if any(path.exists() for path in find_tags(root, settings)) or _has_tag_folder(root):
         return "folder"
+    huggingface.require_photos(root, settings)
     others = passed_over(path for folder in (root, *_folders(root)) for path in folder.iterdir())
     raise InputError(
         f"{root}: no known layout: looked for {settings.labels or LABELS}, a tags file of another"

@@ -1,11 +1,14 @@
 """Equal photos: under different tags they teach the network a contradiction."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from esol.data import packed
 from esol.data.selection import some
+from esol.errors import InputError
 from esol.system.files import sha256
 
 _END = 4096
@@ -46,16 +49,24 @@ def double_warnings(lists: Iterable[Iterable[_Photo]], alike: bool = False) -> l
 def equal_photos(lists: Iterable[Iterable[T]], alike: bool = False) -> tuple[tuple[T, ...], ...]:
     """Groups of photos of some lists whose files are equal, and whose tags differ unless ``alike``.
 
-    Whole files are read only where sizes and ends are equal, so few are. Files that cannot be read
-    are left out.
+    Whole files are read only where sizes and ends are equal, so few are; those with photos inside
+    are read once, from the first row to the last. What cannot be read is left out.
     """
     photos = {entry.image: entry for entries in lists for entry in entries}
-    groups = [tuple(photos.values())]
+    inside = {path: entry for path, entry in photos.items() if packed.holder(path)}
+    in_order = sorted(inside, key=lambda path: (path.parent, int(path.name)))
+    groups = [tuple(entry for path, entry in photos.items() if path not in inside)]
     keys: tuple[Callable[[Path], object], ...] = (lambda path: path.stat().st_size, _end, sha256)
     for key in keys:
-        parts = (part for group in groups for part in _split(group, key))
-        groups = [part for part in parts if len(part) > 1 and (alike or _differ(part))]
-    return tuple(groups)
+        groups = _equal(groups, key, alike)
+    return (*groups, *_equal([[inside[path] for path in in_order]], _digest, alike))
+
+
+def _equal(
+    groups: Iterable[Sequence[T]], key: Callable[[Path], object], alike: bool
+) -> list[tuple[T, ...]]:
+    parts = (part for group in groups for part in _split(group, key))
+    return [part for part in parts if len(part) > 1 and (alike or _differ(part))]
 
 
 def _differ(entries: Iterable[_Photo]) -> bool:
@@ -67,9 +78,13 @@ def _split(entries: Sequence[T], key: Callable[[Path], object]) -> list[tuple[T,
     for entry in entries:
         try:
             parts.setdefault(key(entry.image), []).append(entry)
-        except OSError:
+        except (OSError, InputError):
             continue
     return [tuple(part) for part in parts.values()]
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(packed.content(path)).digest()
 
 
 def _end(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from esol.data.reading import (
     require_lists,
     wanted_lists,
 )
-from esol.data.tags import LABELS, find_tags, read_tags, unknown_tables
+from esol.data.tags import LABELS, find_tags, huggingface, read_tags, unknown_tables
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import visible_files
@@ -41,7 +41,11 @@ def read_folder(root: Path, settings: Data) -> Reading:
     files_below = tuple(visible_files(root, skip=mask_root))
     index = _index(files_below)
     warnings = list(passed_over(files_below))
-    if files := find_tags(root, settings):
+    files = find_tags(root, settings)
+    if not files and not index:
+        # Why files with photos inside cannot be read says more than that there is no photo.
+        huggingface.require_photos(root, settings)
+    if files:
         tags = read_tags(files, root, settings)
         problems, source = list(tags.problems), tags.source
         if not tags.rows and not problems:
@@ -117,11 +121,11 @@ def _from_rows(
     ends = _by_end(index) if anywhere else {}
     for row in rows:
         where = f"{row.file}: {row.place}"
-        file = _find(row.image, index, ends)
+        file = row.image if row.name else _find(row.image, index, ends)
         if isinstance(file, str):
             problems.append(f"{where}: {file}")
             continue
-        name = _name(file)
+        name = row.name or _name(file)
         earlier, namesake = first.setdefault(name, (row, file))
         if namesake != file:
             problems.append(f"{where}: {file} and {namesake} share the name {name}: rename one")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from esol.data import packed
 from esol.data.kinds import FORMATS, unread_advice, unread_content
 from esol.errors import InputError, one_line
 from esol.system.files import atomic
@@ -184,7 +185,10 @@ def palette() -> NDArray[np.uint8]:
 @contextmanager
 def reading(file: Path | BinaryIO, name: str = "") -> Iterator[Image.Image]:
     """Open an image of ``FORMATS``; any error while it is open becomes an InputError naming it."""
-    with _refusing(name or str(file), file):
+    name = name or str(file)
+    with _refusing(name):
+        file = packed.opened(file) if isinstance(file, Path) else file
+    with _refusing(name, file):
         # Opening a named pipe would block for ever.
         if isinstance(file, Path) and file.exists() and not file.is_file():
             raise OSError("not a regular file")

@@ -55,7 +55,7 @@ class Row:
     """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3".
 
     ``finished``: nobody has still to tag it, as far as the file says: without a tag it shows none
-    of the classes.
+    of the classes. ``name``: of a photo inside the file, whose path has none.
     """
 
     file: Path
@@ -64,6 +64,7 @@ class Row:
     tags: tuple[str, ...]
     split: str
     finished: bool = True
+    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image", composed_path(self.image))

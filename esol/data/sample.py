@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.data import packed
+
 IGNORE = 255
 """Mask value of pixels that take no part in any metric."""
 
@@ -30,7 +32,7 @@ class Sample:
     Attributes:
         name: unique within the data set, a relative POSIX path without suffix ("cats/0001") and
             without ".."; it names the output files.
-        image: the photo's file.
+        image: the photo's file, or its path in a Parquet or Arrow file (:mod:`esol.data.packed`).
         tags: sorted class indices, 0 .. K-1 (background is not a tag); none of a photo of
             background, which shows none of the classes.
         mask: key of the ground truth (a mask file for most layouts), None where there is none.
@@ -75,13 +77,13 @@ class Dataset:
     def fingerprint(self, *splits: str) -> dict[str, Any]:
         """Class names and, per named list, a SHA-256 over members, tags and sizes of photo files.
 
-        A moved data set keeps its fingerprint. File contents are not read: a large set takes
-        seconds.
+        Of photos in a Parquet or Arrow file, its size counts. A moved data set keeps its
+        fingerprint. File contents are not read: a large set takes seconds.
         """
         return {"classes": self.classes} | {split: self._of_list(split) for split in splits}
 
     def _of_list(self, split: str) -> dict[str, Any]:
-        rows = [[s.name, s.tags, s.image.stat().st_size] for s in self.splits[split]]
+        rows = [[s.name, s.tags, packed.stat(s.image).st_size] for s in self.splits[split]]
         digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         return {"photos": len(rows), "sha256": digest}
 

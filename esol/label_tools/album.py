@@ -21,7 +21,8 @@ IGNORED = "ignore"
 class Photo:
     """A photo of the run: the sample's name, its file, (height, width) when upright, and its tags.
 
-    ``file`` is ``path`` relative to the data folder, POSIX.
+    ``file`` is ``path`` relative to the data folder, POSIX; of a photo inside another file, which
+    tools know as ``export --to voc`` writes it, NAME.jpg.
     """
 
     name: str

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.data import packed
 from esol.data.images import load_mask
 from esol.data.sample import IGNORE
 from esol.errors import InputError
@@ -73,6 +74,11 @@ def export_masks(
             f" for the list {split!r}, or name another --list"
         )
     album = album_of(dataset, dataset.splits[split])
+    if to != "voc" and (photo := next((p for p in album.photos if packed.holder(p.path)), None)):
+        raise InputError(
+            f"{photo.path}: the photo lies inside a file, which --to {to} cannot name: export --to"
+            " voc, which writes photos as files"
+        )
     if out.resolve() in (run.resolve(), dataset.root.resolve()):
         raise InputError(f"{out}: holds the run or the data; name another place")
     masks = partial(_mask, files, len(album.classes))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from esol.data import Dataset, Sample, open_dataset
+from esol.data import Dataset, Sample, open_dataset, packed
 from esol.data.images import image_size
 from esol.errors import InputError
 from esol.label_tools.album import Album, Photo
@@ -36,7 +36,12 @@ def check_classes(run: RunFolder, stage: str, dataset: Dataset) -> None:
 
 def album_of(dataset: Dataset, samples: tuple[Sample, ...]) -> Album:
     """Photos of some samples, and the classes."""
-    files = [sample.image.relative_to(dataset.root).as_posix() for sample in samples]
+    files = [
+        f"{sample.name}.jpg"
+        if packed.holder(sample.image)
+        else sample.image.relative_to(dataset.root).as_posix()
+        for sample in samples
+    ]
     photos = [
         Photo(
             *(sample.name, file, sample.image, image_size(sample.image)),

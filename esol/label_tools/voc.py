@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from esol.data import packed
 from esol.data.colours import CLASS_NAMES, ColourTable, label_map
 from esol.data.colours import LABEL_MAP as LABELS
 from esol.data.images import load_image, load_mask, palette, reading, save_mask
@@ -85,7 +86,7 @@ def _write_photo(photo: Photo, out: Path) -> None:
     with reading(photo.path) as image:
         upright = image.format == "JPEG" and image.getexif().get(0x0112, 1) == 1
     if upright:
-        write_atomic(out, photo.path.read_bytes())
+        write_atomic(out, packed.content(photo.path))
         return
     with atomic(out) as temporary:
         load_image(photo.path).save(temporary, quality=_QUALITY, subsampling=0)

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from esol.data import packed
 from esol.data.batch import together
 from esol.data.images import image_size, load_image, palette, save_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
 from esol.data.memory import enough_memory
 from esol.data.sample import CLASSES
+from esol.data.tags import huggingface
 from esol.errors import InputError
 from esol.predict.overlay import draw_overlay
 from esol.predict.tiles import labelled
@@ -80,7 +82,7 @@ class _Task:
         if not all(path.is_file() for path in (self.soft, self.overlay, self.mask) if path):
             return False
         try:
-            return self.photo.stat().st_mtime_ns <= self.mask.stat().st_mtime_ns
+            return packed.stat(self.photo).st_mtime_ns <= self.mask.stat().st_mtime_ns
         except OSError:
             return False
 
@@ -272,15 +274,14 @@ def photos_by_name(images: Sequence[Path | str], out: Path) -> dict[str, Path]:
     """Photos by name: their path below the folder or pattern, without suffix."""
     photos: dict[str, Path] = {}
     for item in images:
-        root, files = _files(item, out)
+        named = _named(item, out)
         others = passed_over(visible_files(Path(item), skip=out)) if Path(item).is_dir() else ()
-        if not files:
+        if not named:
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(f"{item}: {'; '.join((f'no photos in it ({kinds})', *others))}")
         for line in others:
             log.warning("%s: %s", item, line)
-        for file in files:
-            name = file.relative_to(root).with_suffix("").as_posix()
+        for name, file in named:
             other = photos.setdefault(name, file)
             if other.resolve() != file.resolve():
                 raise InputError(
@@ -290,6 +291,20 @@ def photos_by_name(images: Sequence[Path | str], out: Path) -> dict[str, Path]:
     if not photos:
         raise InputError("no photos given: name files, folders or patterns")
     return photos
+
+
+def _named(item: Path | str, out: Path) -> list[tuple[str, Path]]:
+    """Names and photos of an item; a data set's own names if it is one of files with photos."""
+    path = Path(item)
+    if path.is_file() and path.suffix in packed.SUFFIXES:
+        return [*huggingface.photos(path).items()]
+    root, files = _files(item, out)
+    sets = huggingface.sets(path) if path.is_dir() else []
+    inside = [pair for each in sets for pair in huggingface.photos(each).items()]
+    if inside and files:
+        log.warning("%s: photos inside files are segmented, %d others are not", item, len(files))
+    named = [(file.relative_to(root).with_suffix("").as_posix(), file) for file in files]
+    return inside or named
 
 
 def _root(item: Path | str) -> Path:

@@ -45,7 +45,7 @@ class Data:
     """Tags file inside the data folder; empty: the layout's own."""
 
     columns: Annotated[tuple[str, ...], COLUMNS] = ()
-    """Columns of a table of tags, for those that are not recognised by their names:
+    """Columns of a table of tags or of Parquet files, for those that their names do not show:
     [image=NAME, label=NAME] (one tag in a cell) or labels=NAME (several), and split=NAME."""
 
     difficult: bool = True

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from esol.data import packed
 from esol.data.images import image_size, load_image
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
@@ -43,8 +44,8 @@ class FeatureCache:
 
     def path(self, sample: Sample) -> Path:
         """File of a photo's features."""
-        stat = sample.image.stat()
-        key = f"{sample.name}|{stat.st_size}|{stat.st_mtime_ns}".encode()
+        file = packed.stat(sample.image)
+        key = f"{sample.name}|{file.st_size}|{file.st_mtime_ns}".encode()
         return self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
 
     def missing(self, samples: Sequence[Sample]) -> list[int]:

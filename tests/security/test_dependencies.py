@@ -25,7 +25,7 @@ def needed() -> dict[str, str]:
     """Package -> who needs it: of esol with its tests, and of what these need in turn."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    first = [*project["dependencies"], *extras["onnx"], *extras["test"]]
+    first = [*project["dependencies"], *extras["onnx"], *extras["parquet"], *extras["test"]]
     todo = [(Requirement(text), "esol") for text in first]
     found: dict[str, str] = {}
     while todo:
@@ -66,7 +66,8 @@ def test_the_oldest_versions_are_those_promised():
     """constraints-minimum.txt pins what users install directly to its lower bound."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras, oldest = project["optional-dependencies"], pins("constraints-minimum.txt")
-    for text in [*project["dependencies"], *extras["onnx"], *extras["track"]]:
+    shipped = (extras[name] for name in ("onnx", "parquet", "track"))
+    for text in [*project["dependencies"], *(text for extra in shipped for text in extra)]:
         wanted = Requirement(text)
         (bound,) = wanted.specifier
         assert bound.operator == ">="

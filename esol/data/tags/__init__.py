@@ -10,6 +10,7 @@ from esol.data.tags import (
     clslabels,
     coco,
     cvat,
+    huggingface,
     imagefolder,
     labels,
     labelstudio,
@@ -55,6 +56,7 @@ class Reader(Protocol):
 
 READERS: tuple[Reader, ...] = (
     *(labels, labelstudio, cvat, coco, yolo, voc, onehot, imagefolder, table, clslabels),
+    huggingface,
 )
 """All formats; the first that recognises a file reads it."""
 
@@ -76,14 +78,16 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     """The tags files of a data folder; several only if each list has its own.
 
     The one that ``settings.labels`` names; else labels.csv; else the one file or folder of a known
-    format directly in it, or those of one format in its folders train, val .. Several
-    candidates are an InputError.
+    format directly in it, or those of one format in its folders train, val .., or the folder
+    of a Hugging Face data set, which may be the data folder itself. Several candidates are an
+    InputError.
     """
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
     candidates: list[tuple[Path, ...]] = [
-        (path,) for path in _visible(root) if recognise(path, settings)
+        (path,) for path in _visible(root) if recognise(path, settings) not in (None, huggingface)
     ]
+    candidates += [(p,) for p in huggingface.sets(root) if huggingface.has_photos(p, settings)]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
     forms = {
@@ -91,7 +95,7 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
         for path in inside
         if path.is_file() or path.name in _FOLDERS
     }
-    for reader in READERS:
+    for reader in (reader for reader in READERS if reader is not huggingface):
         files = tuple(path for path, form in forms.items() if form is reader)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
@@ -124,16 +128,25 @@ def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     reader = recognise(files[0], settings) or labels
     if reader is labels and parsed(files[0]) is not None:
         raise InputError(f"{files[0]}: of no format in docs/data.md: give another with data.labels")
-    if settings.columns and reader is not table:
+    if settings.columns and reader not in (table, huggingface):
         raise InputError(
-            f"{files[0]}: data.columns is for tables, .csv or .tsv: remove the setting"
+            f"{files[0]}: data.columns is for tables, .csv, .tsv or Parquet: remove the setting"
         )
-    names = ", ".join(str(folder_of(file, root) / file.name) for file in files)
+    names = ", ".join(_shown(file, root) for file in files)
     source = names if reader is labels else f"{names} ({reader.TITLE})"
     items = [item for file in files for item in reader.read(file, root, settings)]
     rows = tuple(item for item in items if isinstance(item, Row))
     problems = tuple(item for item in items if isinstance(item, str))
     return Tags(source, rows, problems, reader.ANYWHERE)
+
+
+def _shown(file: Path, root: Path) -> str:
+    """A tags file in the data folder; a folder of a data set as patterns of its files."""
+    if not file.is_dir() or not (lists := huggingface.shards(file)):
+        return str(folder_of(file, root) / file.name)
+    inner = (shard for shards in lists.values() for shard in shards)
+    patterns = (shard.parent.relative_to(root) / f"*{shard.suffix}" for shard in inner)
+    return ", ".join(dict.fromkeys(pattern.as_posix() for pattern in patterns))
 
 
 def _visible(folder: Path) -> Iterator[Path]:
