@@ -3,7 +3,9 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,29 +24,47 @@ from esol.networks.feature_head import FINER
 from esol.networks.identity import network_identity
 from esol.settings import Settings
 from esol.system.distributed import all_from_main, all_wait, device_of, my_share
-from esol.system.files import atomic, make_folder
+from esol.system.files import atomic, make_folder, sha256_once
 from esol.system.precision import half, resolved
 from esol.system.progress import log, track
 from esol.training.inputs import Example, Inputs, Masks, Planes, check_mask, mirrored
 
 BATCH = 8
 
+OWN = "cache"
+"""Folder in a run for its own caches."""
+
 
 @dataclass(frozen=True)
 class FeatureCache:
     """Features on disk, one float16 file per photo: (2, C, h, w), the photo and its mirror image.
 
-    A file is named by a hash of the photo's name, size and time of change, so an edited photo is
-    computed again, and runs over different lists of the same photos share their work.
+    A file is named by a hash of the photo's content, so an edited photo is computed again, and a
+    renamed, moved or copied one is not.
     """
 
     folder: Path
 
     def path(self, sample: Sample) -> Path:
         """File of a photo's features."""
-        stat = sample.image.stat()
-        key = f"{sample.name}|{stat.st_size}|{stat.st_mtime_ns}".encode()
-        return self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
+        return self.folder / f"{sha256_once(sample.image)[:32]}.npy"
+
+    def has(self, sample: Sample, earlier: Sequence[Path] = ()) -> bool:
+        """Whether a photo's features are here, if need be after they were linked from elsewhere.
+
+        Args:
+            sample: the photo.
+            earlier: folders of other caches of the same network.
+        """
+        path = self.path(sample)
+        if path.exists():
+            return True
+        names = (path.name, _former_name(sample))
+        places = [folder / name for folder in (self.folder, *earlier) for name in names]
+        there = next((place for place in places if place.exists()), None)
+        if there is not None:
+            _link(there, path)
+        return there is not None
 
     def read(self, sample: Sample, mirrored: bool) -> Tensor:
         """(C, h, w) float16 features of the photo, or of its mirror image."""
@@ -79,6 +99,22 @@ class FeatureCache:
         """
         load = _Cached(self, flip, masks, planes)
         return Inputs(samples, classes, load, cached=True, by_tag=by_tag)
+
+
+def _former_name(sample: Sample) -> str:
+    """What versions up to 0.1.0 called the file of a photo's features."""
+    stat = sample.image.stat()
+    key = f"{sample.name}|{stat.st_size}|{stat.st_mtime_ns}"
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+
+
+def _link(source: Path, path: Path) -> None:
+    """A second name for a file, which takes no room; a copy on another file system."""
+    with atomic(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 @dataclass(frozen=True)
@@ -127,7 +163,7 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
         **({"precision": precision} if precision == "bf16" else {}),
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    parent = Path(settings.machine.cache) if settings.machine.cache else run / "cache"
+    parent = Path(settings.machine.cache) if settings.machine.cache else run / OWN
     return parent / f"features-{key}"
 
 
@@ -141,6 +177,8 @@ def compute_features(
 ) -> FeatureCache:
     """Fill the cache with the photos that it lacks; several processes share them.
 
+    What the run has that classify.init names is taken from there.
+
     Args:
         backbone: on its device, in evaluation mode.
         samples: the photos.
@@ -152,9 +190,11 @@ def compute_features(
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run, trained))
+    init = settings.classify.init
+    earlier = [Path(init) / OWN / cache.folder.name] if init else []
     # As one process sees them: another may have begun to write.
     missing = all_from_main(
-        lambda: [place for place, sample in enumerate(samples) if not cache.path(sample).exists()]
+        lambda: [place for place, sample in enumerate(samples) if not cache.has(sample, earlier)]
     )
     if not missing:
         return cache
