@@ -1,5 +1,7 @@
 """Feature cache: same features as the backbone, computed once, found again."""
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from esol.errors import InputError
 from esol.maps.files import load_maps
 from esol.networks.backbone import Backbone
 from esol.runs.folder import RunFolder
-from esol.settings import BackboneSettings, Input, Machine, Settings
+from esol.settings import BackboneSettings, Classify, Input, Machine, Settings
 from esol.settings.load import load_settings
 from esol.stages import run
 from esol.training.features import FeatureCache, cache_folder, compute_features
@@ -70,6 +72,81 @@ def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_pat
     Image.new("RGB", (30, 30)).save(samples[1].image)
     compute_features(backbone, samples, SETTINGS, tmp_path / "run")
     assert seen == ["0", "1", "2", "1"]
+
+
+def stored(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.rglob("*.npy")}
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[str]:
+    """Names of the photos whose features are computed."""
+    names, real = [], features.load_image
+    monkeypatch.setattr(features, "load_image", lambda path: names.append(path.stem) or real(path))
+    return names
+
+
+def test_a_copied_or_renamed_photo_is_known(samples, backbone, tmp_path, seen):
+    compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    copies = []
+    for sample in samples:
+        copy = tmp_path / "copy" / f"new-{sample.name}.png"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(sample.image, copy)
+        os.utime(copy, ns=(0, 0))
+        copies.append(Sample(copy.stem, copy, (0,)))
+    found = compute_features(backbone, tuple(copies), SETTINGS, tmp_path / "run")
+    assert seen == ["0", "1", "2"]
+    assert found.path(copies[1]) == found.path(samples[1]) != found.path(samples[0])
+
+
+def test_an_edited_photo_of_equal_size_is_computed_anew(samples, backbone, tmp_path, seen):
+    photo = samples[1].image
+    for colour in ("red", "blue"):
+        Image.new("RGB", (50, 40), colour).save(photo, compress_level=0)
+        size = photo.stat().st_size
+        found = compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+        tensor = to_tensor(squash(load_image(photo), 64), IMAGENET)[None]
+        expected = backbone(tensor)[0]
+        torch.testing.assert_close(
+            found.read(samples[1], False).float(), expected, rtol=2e-3, atol=1e-3
+        )
+    assert photo.stat().st_size == size
+    assert seen == ["0", "1", "2", "1"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("former", [False, True], ids=["this version's", "version 0.1.0's"])
+def test_features_of_the_earlier_run_are_taken_over(
+    samples, backbone, tmp_path, seen, monkeypatch, former, links
+):
+    def refused(*_):
+        raise OSError("this file system has no links")
+
+    if not links:
+        monkeypatch.setattr(features.os, "link", refused)
+    made = compute_features(backbone, samples[:2], SETTINGS, tmp_path / "earlier")
+    if former:
+        for sample in samples[:2]:
+            made.path(sample).rename(made.folder / features._former_name(sample))
+    before = stored(tmp_path / "earlier")
+    later = replace(SETTINGS, classify=Classify(init=str(tmp_path / "earlier")))
+    compute_features(backbone, samples, later, tmp_path / "run")
+    assert seen == ["0", "1", "2"]
+    assert stored(tmp_path / "earlier") == before
+    shutil.rmtree(tmp_path / "earlier")
+    compute_features(backbone, samples, later, tmp_path / "run")
+    assert seen == ["0", "1", "2"]
+    compute_features(backbone, samples, SETTINGS, tmp_path / "alone")
+    assert stored(tmp_path / "run") == stored(tmp_path / "alone")
+
+
+def test_a_cache_of_an_earlier_version_stays_valid(samples, backbone, tmp_path, seen):
+    made = compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    for sample in samples:
+        made.path(sample).rename(made.folder / features._former_name(sample))
+    compute_features(backbone, samples, SETTINGS, tmp_path / "run")
+    assert seen == ["0", "1", "2"]
 
 
 def test_same_bytes_whatever_was_there_before(samples, backbone, tmp_path):

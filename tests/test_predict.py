@@ -161,6 +161,15 @@ def test_load_takes_a_run_folder_too(bundle, tmp_path):
         load(tmp_path / "model.safetensors")
 
 
+def test_a_network_that_its_run_no_longer_has_is_told(bundle, tmp_path, caplog):
+    run = shutil.copytree(bundle[0].parent.parent, tmp_path / "run")
+    for network, told in (("FPN", False), ("none", True)):
+        (run / "settings.yaml").write_text(f"segment: {{network: {network}}}\n")
+        caplog.clear()
+        load(run, "cpu")
+        assert ("segment.network: none now" in caplog.text) == told
+
+
 def test_a_network_older_than_its_runs_masks_is_told(bundle, tmp_path, caplog):
     def stage(name, text, *before):
         after = {earlier: RunFolder(tmp_path).outputs_of(earlier) for earlier in before}

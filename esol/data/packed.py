@@ -5,6 +5,7 @@ Such a photo has a path, as any other: FILE/COLUMN/ROW, of which FILE is a file 
 """
 
 import bisect
+import hashlib
 import io
 import json
 import os
@@ -13,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from esol.errors import InputError, one_line
+from esol.system.files import sha256_once
 
 SUFFIXES = (".parquet", ".arrow")
 """Files that may hold photos: Parquet, and Arrow's stream format as ``datasets`` saves it."""
@@ -64,6 +66,20 @@ def content(photo: Path) -> bytes:
     """Bytes of a photo's file, wherever it lies; errors as :func:`opened` and of the system."""
     file = holder(photo)
     return photo.read_bytes() if file is None else _content(file, photo.parent.name, photo.name)
+
+
+def digest(photo: Path) -> str:
+    """SHA-256 of a photo's content; read once by this process while its file does not change."""
+    file = holder(photo)
+    if file is None:
+        return sha256_once(photo)
+    now = file.stat()
+    return _digest(photo, now.st_size, now.st_mtime_ns)
+
+
+@cache
+def _digest(photo: Path, size: int, changed: int) -> str:
+    return hashlib.sha256(content(photo)).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """The baseline classifier, whose class activation maps are the CAM baseline."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -104,6 +105,24 @@ class Classifier(nn.Module):
         if fold:
             backbone.fold()
         return classifier.requires_grad_(False).eval()
+
+    def start_from(self, weights: Path, rows: Mapping[int, int]) -> None:
+        """Take over an earlier classifier: backbone, W1, W2, and the rows of V of known classes.
+
+        Args:
+            weights: file of a classifier with such a backbone and head.
+            rows: class here -> class there; the other classes keep the rows that they have.
+
+        Raises:
+            InputError: the file is missing, damaged or of another network.
+        """
+
+        def fitted(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            v = self.head.v.weight.detach().clone()
+            v[list(rows)] = state["head.v.weight"][list(rows.values())]
+            return {**state, "head.v.weight": v}
+
+        load_weights(self, weights, fitted)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> (N, K, h, w) maps, before ReLU."""

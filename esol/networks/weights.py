@@ -1,6 +1,6 @@
 """Weights that this program writes, in safetensors files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -35,14 +35,23 @@ def save_weights(module: nn.Module, path: Path) -> None:
     save_tensors(path, module.state_dict())
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(
+    module: nn.Module,
+    path: Path,
+    fitted: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+) -> None:
     """Load what ``save_weights`` wrote.
+
+    Args:
+        module: whose weights are loaded.
+        path: their file.
+        fitted: makes the module's tensors of the file's, by name.
 
     Raises:
         InputError: the file is missing, damaged or of another network.
     """
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict(fitted(load_file(path)))
     except (OSError, SafetensorError, RuntimeError) as error:
         if is_shortage(error):
             raise

@@ -390,7 +390,9 @@ def load(
                 f"{run}: has no {path.relative_to(run).as_posix()}; run the stage segment there,"
                 " or name a model file"
             )
-        if not RunFolder(run).is_current("segment"):
+        if RunFolder(run).lost_its_network():
+            log.warning("%s: of an earlier command; the run has segment.network: none now", path)
+        elif not RunFolder(run).is_current("segment"):
             log.warning(
                 "%s: unfinished, or older than the masks of its run; run the stage segment again",
                 path,

@@ -11,7 +11,7 @@ from esol.runs.manifest import damaged, digest, is_manifest
 from esol.runs.stages import STAGES
 from esol.settings import REFINED_MAPS, Settings
 from esol.settings.load import stored_settings
-from esol.system.read import read_json
+from esol.system.read import read_json, read_yaml
 
 MANIFEST = "manifest.json"
 """File that a stage writes last."""
@@ -166,6 +166,14 @@ class RunFolder:
         if not path.is_file():
             raise InputError(f"{path} is missing; run the last esol run command again")
         return stored_settings(path)
+
+    def lost_its_network(self) -> bool:
+        """Whether the last command had no segmentation network, which leaves an earlier one's."""
+        with suppress(InputError):
+            match read_yaml(self.path / SETTINGS):
+                case {"segment": {"network": "none"}}:
+                    return True
+        return False
 
     def description(self) -> dict[str, Any]:
         """What its description holds; nothing where that is missing, or damaged."""

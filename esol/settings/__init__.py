@@ -146,6 +146,12 @@ class Settings:
             self.masks.saliency,
             "a folder of saliency maps, from which the method eps learns",
         )
+        check(
+            not self.classify.init or "classify" in self.learns,
+            "classify.init",
+            self.classify.init,
+            f"empty with the method {self.method}, which has no stage classify",
+        )
         in_backbone = "drs" in self.map_kinds and self.drs.everywhere
         check(
             not (in_backbone and not self.backbone.learn),
@@ -215,6 +221,9 @@ class Settings:
             del plain["similarity"]
         elif name == "refine" and self.refine.similarity.common == 0:
             del plain["similarity"]["common"]
+        if name == "classify":
+            # A path; identities say what lies there.
+            del plain["init"]
         if name == "machine":
             plain = {"precision": self.machine.precision}
         if name == "head" and self.head.decay == 1:

@@ -27,6 +27,10 @@ class HeadSettings:
 class Classify:
     """Stage 1: the multi-label classifier, whose maps are the CAM baseline."""
 
+    init: str = ""
+    """Folder of an earlier run, whose classifier this one starts from; its classes are found by
+    name, and features of its photos are reused (docs/data.md). Empty: a new head."""
+
     fit: Fit = Fit()
     """Optimisation; its lr is the rate of W1 and W2."""
 

@@ -164,9 +164,11 @@ def _from_anywhere(settings: Settings) -> Settings:
         source, place = source_of(backbone) or ("", "")
         return f"{source}:{Path(place).resolve()}" if source == "local-dir" else backbone
 
-    backbone, segment = settings.backbone, settings.segment
+    backbone, segment, classify = settings.backbone, settings.segment, settings.classify
+    init = str(Path(classify.init).resolve()) if classify.init else ""
     return replace(
         settings,
+        classify=replace(classify, init=init),
         backbone=replace(backbone, name=name(backbone.name), weights=path(backbone.weights)),
         segment=replace(segment, weights=path(segment.weights)),
     )

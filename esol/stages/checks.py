@@ -15,6 +15,8 @@ from esol.data.truth import Shown, against_tags, only_ignored, shown, total_pixe
 from esol.errors import InputError
 from esol.networks.identity import network_identity
 from esol.networks.initial import NAMED
+from esol.runs.earlier import earlier_run
+from esol.runs.folder import SETTINGS
 from esol.runs.manifest import OTHER_CONTENTS, UNSAID, first_difference
 from esol.runs.plan import Plan
 from esol.runs.stages import STAGES
@@ -37,6 +39,11 @@ def check_places(job: Job) -> None:
     """
     if job.run.path.resolve() == job.data.root.resolve():
         raise InputError(f"{job.run.path} is the data folder; give another folder for the results")
+    if (init := job.settings.classify.init) and Path(init).resolve() == job.run.path.resolve():
+        raise InputError(
+            f"classify.init = {init}: the run itself; give the new run a folder of its own:"
+            f" esol run {init}/{SETTINGS} {job.data.root} OUT --classify.init {init}"
+        )
     if job.settings.machine.track != "none":
         from esol.training.tracking import check_tracker  # and Accelerate, which few need here
 
@@ -101,6 +108,8 @@ def _comparable(
             lists = [name for name in identity[key] if name in job.data.splits]
             new[key] = plain(job.data.fingerprint(*lists))
             old[key] = {part: identity[key].get(part) for part in new[key]}
+    if "classify" in new:
+        new["classify"] |= plain(job.init)
     for key in ("backbone", "segment"):
         if key in new and isinstance(old[key], dict):
             network = getattr(settings, key)
@@ -125,6 +134,8 @@ def check_input(job: Job, plan: Plan) -> None:
     _check_lists(job, todo)
     _check_batches(job, todo)
     _check_truth(job, todo)
+    if job.settings.classify.init and "classify" in todo:
+        _check_earlier(job.settings, job.data.classes)
     if job.settings.masks.saliency and "masks" in todo:
         job.check_saliency(*job.lists())
     elif job.settings.method == "eps" and "peer" in todo:
@@ -142,6 +153,32 @@ def check_input(job: Job, plan: Plan) -> None:
             log.warning("%s", line)
         for line in double_warnings(job.data.samples(name) for name in job.lists()):
             log.warning("%s", line)
+
+
+def _check_earlier(settings: Settings, classes: tuple[str, ...]) -> None:
+    """The classifier of an earlier run is of the same network, and knows some of the classes."""
+    init, backbone = settings.classify.init, settings.backbone
+    earlier = earlier_run(init)
+    network: dict[str, Any] = {
+        "backbone": network_identity(backbone, "backbone", settings.input.one_side),
+        "head": settings.group("head"),
+    }
+    old: dict[str, Any] = {group: {**earlier.made_with[group]} for group in network}
+    if backbone.frozen and backbone.weights == "none":  # features of the seed
+        network["seed"], old["seed"] = settings.seed, earlier.made_with["seed"]
+    for group in (network, old):
+        group["backbone"].pop("cache", None)
+    if difference := first_difference(old, plain(network)):
+        raise InputError(
+            f"classify.init = {init}: its classifier was made with {difference}; set what it was"
+            " made with, or leave classify.init out"
+        )
+    if not earlier.rows(classes):
+        raise InputError(
+            f"classify.init = {init}: none of its classes ({', '.join(earlier.classes)}) is among"
+            f" those of the photos ({', '.join(classes)}); leave classify.init out"
+        )
+    earlier.run.check_outputs("classify")
 
 
 def _check_networks(job: Job, plan: Plan) -> None:

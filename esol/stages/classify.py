@@ -6,9 +6,10 @@ from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
 from esol.networks.backbone import features_of
 from esol.networks.pretrained import licensed
+from esol.runs.earlier import EarlierRun, earlier_run
 from esol.runs.work import OpenStage
 from esol.stages.fitting import classifier_groups, finish, training_inputs, training_run
-from esol.stages.job import Job
+from esol.stages.job import INIT, Job
 from esol.system.distributed import device_of
 from esol.system.progress import log
 from esol.training.fit import fit
@@ -30,7 +31,10 @@ def classify(job: Job, stage: OpenStage) -> None:
     """Train the classifier; writes classifier.safetensors."""
     settings = job.settings
     torch.manual_seed(settings.seed)
-    model = Classifier.start(settings, job.classes).to(device_of(settings.machine.device))
+    model = Classifier.start(settings, job.classes)
+    if settings.classify.init:
+        stage.results |= _start_from(model, earlier_run(settings.classify.init), job.data.classes)
+    model = model.to(device_of(settings.machine.device))
     inputs = training_inputs(job, model.backbone)
     if model.backbone.frozen and model.backbone.makes_tokens and len(inputs) < _FEW:
         log.warning(
@@ -50,6 +54,20 @@ def classify(job: Job, stage: OpenStage) -> None:
     )
     finish(model, job.run.weights("classify"))
     stage.results |= licensed(settings.backbone)
+
+
+def _start_from(model: Classifier, earlier: EarlierRun, classes: tuple[str, ...]) -> dict[str, str]:
+    """Take over the classifier of an earlier run; returns which, for the manifest."""
+    rows = earlier.rows(classes)
+    model.start_from(earlier.weights, rows)
+    parts = {
+        "": [classes[row] for row in rows],
+        "new: ": [name for name in classes if name not in earlier.classes],
+        "left out: ": [name for name in earlier.classes if name not in classes],
+    }
+    known = "; ".join(what + ", ".join(names) for what, names in parts.items() if names)
+    log.info("starts from the classifier of %s: %s", earlier.run.path, known)
+    return {INIT: str(earlier.run.path.resolve())}
 
 
 @torch.no_grad()

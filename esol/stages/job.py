@@ -12,6 +12,7 @@ from esol.data import Dataset, Sample
 from esol.data.images import image_size
 from esol.data.saliency import find_saliency, load_saliency, saliency_folder
 from esol.networks.identity import network_identity
+from esol.runs.earlier import earlier_run
 from esol.runs.folder import RunFolder
 from esol.runs.manifest import UNSAID
 from esol.runs.plan import PENDING, Plan
@@ -22,6 +23,9 @@ from esol.settings.load import dump_settings
 from esol.system.distributed import device_of
 from esol.system.files import sha256_once
 from esol.system.precision import resolved
+
+INIT = "classify.init"
+"""Key among the results of classify of the earlier run's folder."""
 
 
 class Reads(NamedTuple):
@@ -181,6 +185,25 @@ class Job:
         return self.run.outputs_of(stage)
 
     @cached_property
+    def init(self) -> dict[str, Any]:
+        """What identities have in the group classify of an earlier run; empty without one.
+
+        Raises:
+            InputError: there is no such run, and no classifier here that started from it.
+        """
+        path = self.settings.classify.init
+        if not path:
+            return {}
+        if not Path(path).exists() and self.run.is_finished("classify"):
+            # A finished stage needs it no more.
+            match self.run.manifest("classify"):
+                case {"identity": {"classify": {"init": earlier}}, "results": {**results}} if (
+                    results.get(INIT) == str(Path(path).resolve())
+                ):
+                    return {"init": earlier}
+        return {"init": earlier_run(path).identity}
+
+    @cached_property
     def _machine(self) -> dict[str, Any]:
         """The group of settings machine as identities have it."""
         machine = self.settings.machine
@@ -210,6 +233,8 @@ class Job:
                 identity[group] = network_identity(
                     getattr(settings, group), group, settings.input.one_side
                 )
+        if "classify" in identity:
+            identity["classify"] |= self.init
         if computes(identity) and (machine := self._machine) != UNSAID["machine"]:
             identity["machine"] = machine
         identity |= reads.more

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,30 +32,48 @@ from esol.training.inputs import Example, Inputs, Masks, Planes, check_mask, mir
 
 BATCH = 8
 
+OWN = "cache"
+"""Folder in a run for its own caches."""
+
 
 @dataclass(frozen=True)
 class FeatureCache:
     """Features on disk, one float16 file per photo: (2, C, h, w), the photo and its mirror image.
 
-    A file is named by a hash of the photo's name, size and time of change, so an edited photo is
-    computed again, and runs over different lists of the same photos share their work.
+    A file is named by a hash of the photo's content, so an edited photo is computed again, and a
+    renamed, moved or copied one is not.
     """
 
     folder: Path
 
     def path(self, sample: Sample) -> Path:
         """File of a photo's features."""
-        file = packed.stat(sample.image)
-        key = f"{sample.name}|{file.st_size}|{file.st_mtime_ns}".encode()
-        return self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
+        return self.folder / f"{packed.digest(sample.image)[:32]}.npy"
 
-    def missing(self, samples: Sequence[Sample]) -> list[int]:
-        """Places of the photos that are not cached.
+    def has(self, sample: Sample, earlier: Sequence[Path] = ()) -> bool:
+        """Whether a photo's features are here, if need be after they were linked from elsewhere.
+
+        Args:
+            sample: the photo.
+            earlier: folders of other caches of the same network.
+        """
+        path = self.path(sample)
+        if path.exists():
+            return True
+        names = (path.name, _former_name(sample))
+        places = [folder / name for folder in (self.folder, *earlier) for name in names]
+        there = next((place for place in places if place.exists()), None)
+        if there is not None:
+            _link(there, path)
+        return there is not None
+
+    def missing(self, samples: Sequence[Sample], earlier: Sequence[Path] = ()) -> list[int]:
+        """Places of the photos that are not cached, ``earlier`` as in :meth:`has`.
 
         All processes get what the main one sees, as another may have begun to write.
         """
         return all_from_main(
-            lambda: [n for n, sample in enumerate(samples) if not self.path(sample).exists()]
+            lambda: [n for n, sample in enumerate(samples) if not self.has(sample, earlier)]
         )
 
     def read(self, sample: Sample, mirrored: bool) -> Tensor:
@@ -90,6 +109,22 @@ class FeatureCache:
         """
         load = _Cached(self, flip, masks, planes)
         return Inputs(samples, classes, load, cached=True, by_tag=by_tag)
+
+
+def _former_name(sample: Sample) -> str:
+    """What versions up to 0.1.0 called the file of a photo's features."""
+    stat = packed.stat(sample.image)
+    key = f"{sample.name}|{stat.st_size}|{stat.st_mtime_ns}"
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+
+
+def _link(source: Path, path: Path) -> None:
+    """A second name for a file, which takes no room; a copy on another file system."""
+    with atomic(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 @dataclass(frozen=True)
@@ -138,7 +173,7 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
         **({"precision": precision} if precision == "bf16" else {}),
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    parent = Path(settings.machine.cache) if settings.machine.cache else run / "cache"
+    parent = Path(settings.machine.cache) if settings.machine.cache else run / OWN
     return parent / f"features-{key}"
 
 
@@ -152,6 +187,8 @@ def compute_features(
 ) -> FeatureCache:
     """Fill the cache with the photos that it lacks; several processes share them.
 
+    What the run has that classify.init names is taken from there.
+
     Args:
         backbone: on its device, in evaluation mode.
         samples: the photos.
@@ -163,7 +200,9 @@ def compute_features(
         InputError: the disk has no room for it.
     """
     cache = FeatureCache(cache_folder(settings, run, trained))
-    missing = cache.missing(samples)
+    init = settings.classify.init
+    earlier = [Path(init) / OWN / cache.folder.name] if init else []
+    missing = cache.missing(samples, earlier)
     if not missing:
         return cache
     make_folder(cache.folder)

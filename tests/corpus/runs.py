@@ -58,6 +58,13 @@ def anew(spoil: Spoil, place: Place) -> Command:
     return again(spoil, place, "--overwrite")
 
 
+def learning_on(spoil: Spoil, place: Place, *more: str) -> Command:
+    """A new run that starts from the classifier of the spoiled one."""
+    spoil(place.run)
+    flags = ["--data.evaluate=[train]", f"--classify.init={place.run}", *more]
+    return ["run", SMOKE, place.data, place.out, *flags]
+
+
 def exported(what: str, spoil: Spoil, place: Place) -> Command:
     spoil(place.run)
     return ["export", place.run, place.folder / "out.json", "--to", "coco", "--what", what]
@@ -204,6 +211,48 @@ ANEW: dict[str, tuple[Spoil, tuple[str, str]]] = {
 }
 
 
+CLASSIFIER = STAGES["classify"].folder
+INIT: dict[str, tuple[Spoil, tuple[str, ...], tuple[str, str]]] = {
+    "no such run": (shutil.rmtree, (), ("run", "give what esol run wrote")),
+    "no run": (removed("run.json"), (), ("run", "give what esol run wrote")),
+    "no classifier": (
+        lambda run: shutil.rmtree(run / CLASSIFIER),
+        (),
+        (CLASSIFIER, "name another run"),
+    ),
+    "classifier not finished": (
+        removed(f"{CLASSIFIER}/manifest.json"),
+        (),
+        (CLASSIFIER, "--until classify"),
+    ),
+    "classifier damaged": (
+        replaced(f"{CLASSIFIER}/classifier.safetensors", b"cut"),
+        (),
+        (CLASSIFIER, "run classify again"),
+    ),
+    "classes no names": (
+        edited(f"{CLASSIFIER}/manifest.json", "identity", "data", "classes", to=[3]),
+        (),
+        ("manifest.json", "run again"),
+    ),
+    "no class in common": (
+        edited(f"{CLASSIFIER}/manifest.json", "identity", "data", "classes", to=["ape", "gnu"]),
+        (),
+        ("none of its classes (ape, gnu)", "leave classify.init out"),
+    ),
+    "another network": (
+        lambda run: None,
+        ("--backbone.name=resnet10t",),
+        ("backbone.name = test_resnet, not resnet10t", "set what it was made with"),
+    ),
+    "another head": (
+        lambda run: None,
+        ("--head.width=8",),
+        ("head.width = 16, not 8", "leave classify.init out"),
+    ),
+}
+
+
 def foreign_folder(place: Place) -> Command:
     """A stage's folder with things of somebody else."""
     place.write("out/01-classify/thesis.tex", "precious")
@@ -262,6 +311,12 @@ KINDS = (
     ),
     *(Kind(f"run: {name}", partial(again, spoil), says) for name, (spoil, says) in AGAIN.items()),
     *(Kind(f"run: {name}", partial(anew, spoil), says) for name, (spoil, says) in ANEW.items()),
+    *(
+        Kind(
+            f"classify.init: {name}", lambda place, s=spoil, m=more: learning_on(s, place, *m), says
+        )
+        for name, (spoil, more, says) in INIT.items()
+    ),
     Kind(
         "export: a mask gone",
         partial(exported, "masks", removed(f"{MASKS}/a.png")),
