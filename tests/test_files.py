@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from esol.errors import InputError
-from esol.system.files import TEMPORARY, atomic, sha256, write_atomic, write_json
+from esol.system.files import TEMPORARY, atomic, new_folder, sha256, write_atomic, write_json
 from esol.system.read import read_json
 
 
@@ -35,6 +35,30 @@ def test_a_failed_block_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert not block.__exit__(RuntimeError, stop, None)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_folder_is_filled_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+
+    def stopped(folder: Path) -> None:
+        write_atomic(folder / "cats" / "1.txt", "x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), new_folder(path) as folder:
+        stopped(folder)
+    assert not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(KeyboardInterrupt), new_folder(path) as folder:
+        stopped(folder)
+    assert list(path.iterdir()) == []
+    with new_folder(path) as folder:
+        write_atomic(folder / "cats" / "1.txt", "x")
+        assert not (path / "cats").exists()
+    assert [file.relative_to(path).as_posix() for file in path.rglob("*")] == ["cats", "cats/1.txt"]
+    with pytest.raises(InputError, match="not an empty folder"), new_folder(path):
+        pass
+    with pytest.raises(InputError, match="not an empty folder"), new_folder(path / "cats/1.txt"):
+        pass
 
 
 def test_the_longest_name_is_written(tmp_path: Path) -> None:

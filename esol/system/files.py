@@ -244,6 +244,39 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a new folder: it gets its content when the block ends well, and none otherwise.
+
+    Args:
+        path: an empty folder, or one to make.
+
+    Yields:
+        A folder inside, which the block has to fill; its content moves to ``path``.
+
+    Raises:
+        InputError: there is something in ``path``, or it cannot be written to.
+    """
+    made = not path.exists()
+    if not made and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: is not an empty folder; give a new one")
+    inside = path / f"{TEMPORARY}{secrets.token_hex(8)}"
+    make_folder(inside)
+    try:
+        yield inside
+        with written(path):
+            for entry in inside.iterdir():
+                entry.rename(path / entry.name)
+    except BaseException:
+        shutil.rmtree(inside, ignore_errors=True)
+        if made:
+            # The content of a folder that could not be moved as a whole stays.
+            with suppress(OSError):
+                path.rmdir()
+        raise
+    inside.rmdir()
+
+
+@contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder in the system's place for such, removed at the end.
 
