@@ -75,7 +75,7 @@ def export_masks(
         ValueError: another tool, another kind of masks or objects, a tolerance below 0.
     """
     known = to in TOOLS and what in _STAGES and objects in (None, *OBJECTS)
-    if not known or (tolerance is not None and tolerance < 0):
+    if not known or (tolerance or 0) < 0:
         raise ValueError(f"{to=}, {what=}, {objects=}, {tolerance=}")
     run, out, folder = Path(run), Path(out), RunFolder(Path(run))
     _check_flags(to, out, split, tolerance, objects, values)
@@ -84,39 +84,37 @@ def export_masks(
     files = _mask_files(folder, what, dataset)
     names = [split] if split is None or isinstance(split, str) else split
     lists = list(dict.fromkeys(chosen_list(name, settings, dataset) for name in names))
-    if to == "yolo" and split is None:
-        lists += _unseen(dataset, settings, lists[0], files)
+    lists += _unseen(dataset, settings, lists[0], files) if to == "yolo" and split is None else []
     for name in lists:
         _check_there([files[s.name] for s in dataset.splits[name]], "mask", _STAGES[what], name)
     objects = objects or ("parts" if to == "yolo" else "class")
-    folder_of_objects = folder.stage("refine") / "instances"
+    objects_folder = folder.stage("refine") / "instances"
     if objects == "instances":
         check_classes(folder, "refine", dataset)
         for name in lists:
-            paths = [folder_of_objects / f"{s.name}.png" for s in dataset.splits[name]]
+            paths = [objects_folder / f"{s.name}.png" for s in dataset.splits[name]]
             _check_there(paths, "instances", "refine with refine.instances true", name)
     albums = {name: album_of(dataset, dataset.splits[name]) for name in lists}
-    album = albums[lists[0]]
+    album, *_ = albums.values()
     if out.resolve() in (run.resolve(), dataset.root.resolve()):
         raise InputError(f"{out}: holds the run or the data; name another place")
     masks = partial(_mask, files, len(dataset.classes))
-    shapes = partial(_regions, masks, objects, folder_of_objects)
+    shapes = partial(_regions, masks, objects, objects_folder)
     match to:
         case "voc":
             voc.write(album, masks, out, lists[0])
         case "png":
             png.write(album, masks, out, values)
         case "yolo":
-            outline = TOLERANCE if tolerance is None else tolerance
-            yolo.write(albums, shapes, out, outline, OBJECTS[objects])
+            pixels = TOLERANCE if tolerance is None else tolerance
+            yolo.write(albums, shapes, out, pixels, OBJECTS[objects])
         case "labelstudio":
             labelstudio.write(album, shapes, out, tolerance, prefix)
         case "cvat":
             cvat.write(album, shapes, out, tolerance)
         case "coco":
             coco.write(album, shapes, out, tolerance, OBJECTS[objects])
-    photos = sum(len(one.photos) for one in albums.values())
-    return {"photos": photos, "list": " and ".join(lists)}
+    return {"photos": sum(len(a.photos) for a in albums.values()), "list": " and ".join(lists)}
 
 
 def _check_flags(
@@ -157,9 +155,7 @@ def _check_there(files: Sequence[Path], thing: str, stage: str, split: str) -> N
         )
 
 
-def _unseen(
-    dataset: Dataset, settings: Settings, train: str, files: dict[str, Path]
-) -> Iterable[str]:
+def _unseen(dataset: Dataset, settings: Settings, train: str, files: dict[str, Path]) -> list[str]:
     """The first evaluated list that has masks, and no photo of the training list; or none."""
     learned = {sample.name for sample in dataset.splits[train]}
     for name in settings.data.evaluate:

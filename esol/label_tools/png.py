@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def _table(file: Path) -> list[_Row]:
 
 
 def _number(text: str, where: str) -> int:
-    if not text.strip().isdecimal() or int(text) > LARGEST:
+    if not re.fullmatch("[0-9]{1,5}", text.strip()) or int(text) > LARGEST:
         raise InputError(f"{where}: {text!r} is not a value: give 0 .. {LARGEST}")
     return int(text)
 

@@ -167,6 +167,8 @@ def _label_files(content: dict[str, Any], file: Path) -> dict[Path, PurePosixPat
             if leads_out(place):
                 raise InputError(f"{file}: {use}: {place} leads out of its folder: move it there")
             photos = PurePosixPath(_IMAGES, place.stem) if place.suffix == ".txt" else place
+            if _IMAGES not in photos.parts:
+                raise InputError(f"{file}: {use}: {place} is in no folder {_IMAGES}: move it there")
             labels = _exchanged(photos / "name", _IMAGES, _LABELS).parent
             for name in _texts(file.parent / labels):
                 names[file.parent / labels / name] = name.with_suffix("")

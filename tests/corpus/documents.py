@@ -265,7 +265,7 @@ FOLDERS: dict[str, tuple[str, str, Any, str]] = {
         "yolo",
         "data.yaml",
         "train: photos\nnames: [cat]\n",
-        "fix or remove it",
+        "move it there",
     ),
     "YOLO: class unknown": ("yolo", LINES, "2 0 0 1 0 1 1\n", "add its name"),
     "YOLO: a box": ("yolo", LINES, "0 0.5 0.5 1 1\n", "draw it, or remove it"),

@@ -135,7 +135,9 @@ def test_labels_lie_where_ultralytics_looks(tmp_path):
         assert Path(label).is_file()
 
 
-def test_ultralytics_reads_it(tmp_path):
+def test_ultralytics_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "settings"))
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
     pytest.importorskip("ultralytics", reason="ultralytics is not installed")
     from ultralytics.data.utils import check_det_dataset, img2label_paths, verify_image_label
 
