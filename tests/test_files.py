@@ -37,6 +37,30 @@ def test_a_failed_block_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_new_folder_is_filled_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+
+    def stopped(folder: Path) -> None:
+        write_atomic(folder / "cats" / "1.txt", "x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), new_folder(path) as folder:
+        stopped(folder)
+    assert not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(KeyboardInterrupt), new_folder(path) as folder:
+        stopped(folder)
+    assert list(path.iterdir()) == []
+    with new_folder(path) as folder:
+        write_atomic(folder / "cats" / "1.txt", "x")
+        assert not (path / "cats").exists()
+    assert [file.relative_to(path).as_posix() for file in path.rglob("*")] == ["cats", "cats/1.txt"]
+    with pytest.raises(InputError, match="not an empty folder"), new_folder(path):
+        pass
+    with pytest.raises(InputError, match="not an empty folder"), new_folder(path / "cats/1.txt"):
+        pass
+
+
 def test_the_longest_name_is_written(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 251 + ".npz")
     write_atomic(path, b"x")
@@ -101,19 +125,3 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256(path) == hashlib.sha256(data).hexdigest()
     with pytest.raises(InputError, match="missing"):
         sha256(tmp_path / "missing")
-
-
-def test_a_folder_that_fails_half_way_is_not_there(tmp_path):
-    def make(fail: bool) -> None:
-        with new_folder(tmp_path / "a" / "new") as folder:
-            (folder / "first").write_text("1")
-            if fail:
-                raise ValueError("half-way")
-
-    with pytest.raises(ValueError, match="half-way"):
-        make(fail=True)
-    assert list((tmp_path / "a").iterdir()) == []
-    make(fail=False)
-    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["new", "first"]
-    with pytest.raises(InputError, match="new: is there already"):
-        make(fail=False)

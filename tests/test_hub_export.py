@@ -131,7 +131,7 @@ def test_a_folder_with_something_in_it_is_not_touched(tmp_path):
     (tmp_path / "hub").mkdir()
     export_hub(net, tmp_path / "hub")
     (tmp_path / "hub" / "README.md").write_text("edited")
-    with pytest.raises(InputError, match="hub: is there already; remove it"):
+    with pytest.raises(InputError, match="hub: is not an empty folder"):
         export_hub(net, tmp_path / "hub")
     assert (tmp_path / "hub" / "README.md").read_text() == "edited"
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]

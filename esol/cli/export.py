@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from esol.errors import InputError
-from esol.label_tools import TOOLS, WHAT
+from esol.label_tools import OBJECTS, TOLERANCE, TOOLS, WHAT
 from esol.settings.load import Parser
 from esol.system.progress import log
 
@@ -14,10 +14,10 @@ def export_command(rest: list[str]) -> int:
     """``esol export RUN OUT --to FORMAT``."""
     parser = Parser(
         prog="esol export",
-        description="The segmentation model, masks for a label tool, or heat maps.",
+        description="The segmentation model, masks for label tools and training codes, heat maps.",
     )
     parser.add_argument("run", help="run folder; for models also what esol export made of one")
-    parser.add_argument("out", help="file to write; hub, voc, heatmaps: folder")
+    parser.add_argument("out", help="file to write; hub, yolo, voc, png, heatmaps: folder")
     choices = ["safetensors", "onnx", "hub", "voc-submission", "heatmaps", *TOOLS]
     parser.add_argument("--to", choices=choices, required=True, help="format")
     _add_flags(parser)
@@ -84,22 +84,33 @@ def _photos(number: int) -> str:
 
 
 def _add_flags(parser: Parser) -> None:
-    """Flags of ``esol export`` to label tools."""
-    only = "label tools: "
+    """Flags of ``esol export`` for masks, and of single formats."""
+    only = "masks: "
     parser.add_argument(
-        "--what", choices=list(WHAT), default="masks", help=only + "which masks of the run"
+        "--what", choices=list(WHAT), default="masks", help=only + "which of the run"
     )
     parser.add_argument(
         "--shapes",
         choices=["rle", "polygons"],
-        default="rle",
-        help=only + "run lengths, exact, or polygons",
+        help="labelstudio, cvat, coco: run lengths, exact, or polygons; default rle",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=1.0,
-        help=only + "pixels by which a polygon's outline may differ from the mask's; 0: exact",
+        default=TOLERANCE,
+        help="polygons: pixels by which an outline may differ from the mask's; 0: exact",
+    )
+    parser.add_argument(
+        "--objects",
+        choices=list(OBJECTS),
+        help="labelstudio, cvat, coco, yolo: a region for each class, connected part, or instance"
+        " of refine.instances; default class, yolo: parts",
+    )
+    parser.add_argument(
+        "--values",
+        dest="table",
+        help="png: NAME=VALUE,.. for each class, background and ignore, or a table like the"
+        " values.csv that is written; default 0, 1 .. and 255",
     )
     parser.add_argument(
         "--photos",
@@ -116,13 +127,18 @@ def _masks(parsed: Any) -> int:
     from esol.label_tools.labelstudio import PREFIX
 
     _check(parsed.tolerance)
+    if parsed.to == "yolo" and parsed.shapes == "rle":
+        raise InputError("--shapes rle: --to yolo has polygons only; leave it out")
+    polygons = parsed.shapes == "polygons" or parsed.to == "yolo"
     counts = export_masks(
         parsed.run,
         parsed.out,
         to=parsed.to,
         what=parsed.what,
         split=parsed.list,
-        tolerance=parsed.tolerance if parsed.shapes == "polygons" else None,
+        tolerance=parsed.tolerance if polygons else None,
+        objects=parsed.objects,
+        values=parsed.table,
         prefix=PREFIX if parsed.prefix is None else parsed.prefix,
         data=parsed.data,
     )
@@ -135,7 +151,7 @@ def _heatmaps(parsed: Any) -> int:
 
     photos = int(parsed.photos) if re.fullmatch(r"-?\d+", parsed.photos) else parsed.photos
     counts = export_heatmaps(
-        parsed.run, parsed.out, split=parsed.list, photos=photos, data=parsed.data
+        parsed.run, parsed.out, split=_one_list(parsed), photos=photos, data=parsed.data
     )
     print(
         f"{parsed.out}: {counts['pictures']} pictures of {_photos(counts['photos'])} of"
@@ -178,17 +194,18 @@ def _model(parsed: Any, out: Path) -> int:
 
 
 def _add_submission(parser: Parser) -> None:
-    """Flags of --to voc-submission, the first two of label tools too."""
+    """Flags of --to voc-submission, the first two of masks too."""
     only = "voc-submission: "
     parser.add_argument(
         "--data",
-        help=only + "folder with JPEGImages and ImageSets; label tools, heatmaps: the data folder,"
+        help=only + "folder with JPEGImages and ImageSets; masks, heatmaps: the data folder,"
         " if it has moved",
     )
     parser.add_argument(
         "--list",
-        help=only + "list of ImageSets/Segmentation, default test; label tools, heatmaps: list of"
-        " the data set, default data.train",
+        action="append",
+        help=only + "list of ImageSets/Segmentation, default test; masks, heatmaps: list of the"
+        " data set, default data.train; yolo: up to three times, for train, val and test",
     )
     parser.add_argument(
         "--competition",
@@ -216,7 +233,7 @@ def _submission(parsed: Any, out: Path) -> int:
         load(Path(parsed.run), parsed.device),
         Path(parsed.data),
         out,
-        split=parsed.list or "test",
+        split=_one_list(parsed) or "test",
         competition=parsed.competition,
         crf=None if parsed.crf is None else parsed.crf == "on",
         batch=parsed.batch,
@@ -225,6 +242,12 @@ def _submission(parsed: Any, out: Path) -> int:
     print(f"{counts['photos']} photos, masks in {counts['masks']}")
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     return 0
+
+
+def _one_list(parsed: Any) -> str | None:
+    if parsed.list and len(parsed.list) > 1:
+        raise InputError(f"--list: --to {parsed.to} takes one list")
+    return parsed.list[0] if parsed.list else None
 
 
 def _check(tolerance: float) -> None:

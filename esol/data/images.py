@@ -121,6 +121,18 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
         InputError: the file is missing or unreadable, is a colour image, has values above 255, or
             is of a format that does not keep values.
     """
+    values = load_values(path)
+    if values.dtype not in (np.uint8, np.bool_) and (values.min() < 0 or values.max() > 255):
+        raise InputError(f"{path}: mask values must lie in 0 .. 255: found {values.max()}")
+    return values.astype(np.uint8)
+
+
+def load_values(path: Path | str) -> NDArray[Any]:
+    """Read the (H, W) values of a palette or grey image, of any number of bits.
+
+    Raises:
+        InputError: the file is missing or unreadable, or is a colour image.
+    """
     with reading(Path(path)) as image:
         if image.mode in ("RGB", "RGBA"):
             raise InputError(
@@ -132,10 +144,7 @@ def load_mask(path: Path | str) -> NDArray[np.uint8]:
             advice = "save it as a palette or grey PNG whose pixel values are class numbers"
             raise InputError(f"{path}: a mask in mode {image.mode}: {advice}")
         require_exact(image, path)
-        values = np.asarray(image)
-    if values.dtype not in (np.uint8, np.bool_) and (values.min() < 0 or values.max() > 255):
-        raise InputError(f"{path}: mask values must lie in 0 .. 255: found {values.max()}")
-    return values.astype(np.uint8)
+        return np.asarray(image)
 
 
 def require_exact(image: Image.Image, path: Path | str) -> None:

@@ -1,7 +1,7 @@
 """COCO instances: a JSON file with run lengths or polygons."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,17 @@ from esol.data.shapes import polygon_region, run_length_region
 from esol.errors import InputError
 from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, paint, regions
+from esol.label_tools.regions import Region, Regions, paint
 from esol.system.files import write_atomic
 from esol.system.read import entry, listed, read_json
 
-Masks = Callable[[Photo], NDArray[np.uint8]]
-"""Gives the (H, W) mask of a photo."""
 
-
-def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> None:
-    """Write a COCO instances file: an annotation per photo and class.
+def write(album: Album, regions: Regions, out: Path, tolerance: float | None, objects: str) -> None:
+    """Write a COCO instances file: an annotation per region.
 
     Category ids are mask values (255: ignored pixels), ``file_name`` is relative to the data
-    folder. ``out`` is NAME.json; ``tolerance``: of polygons, pixels, None for run lengths.
+    folder. ``out`` is NAME.json; ``tolerance``: of polygons, pixels, None for run lengths;
+    ``objects`` says what the regions are.
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"{out}: COCO is one JSON file: name it NAME.json")
@@ -34,13 +32,13 @@ def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> Non
     for index, photo in enumerate(album.photos, start=1):
         height, width = photo.size
         images.append({"id": index, "file_name": photo.file, "height": height, "width": width})
-        for value, region in regions(masks(photo)):
+        for value, region in regions(photo):
             used.add(value)
             ids = {"id": next(numbers), "image_id": index, "category_id": value}
             annotations.append({**ids, "iscrowd": 0, **_shape(region, tolerance)})
     names = {value: album.label(value) for value in sorted(used)}
     content = {
-        "info": {"description": "ESOL masks"},
+        "info": {"description": f"ESOL masks; annotations: {objects}"},
         "licenses": [],
         "images": images,
         "annotations": annotations,

@@ -14,9 +14,8 @@ from esol.data.tags.cvat import images_of, says_empty
 from esol.errors import InputError
 from esol.label_tools import voc
 from esol.label_tools.album import Album, Corrected, Photo, check_size
-from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, paint, regions, used_values
+from esol.label_tools.regions import Region, Regions, paint, used_values
 from esol.system.files import write_atomic
 from esol.system.read import entry
 
@@ -25,22 +24,19 @@ SHAPES = ("mask", "polygon")
 _NOT_REGIONS = ("box", "ellipse", "polyline", "points", "cuboid", "skeleton")
 
 
-def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> None:
+def write(album: Album, regions: Regions, out: Path, tolerance: float | None) -> None:
     """Write masks for CVAT, and the labels of the task beside them as NAME.labels.json.
 
     NAME.xml is "CVAT for images 1.1", with images named by their paths in the data folder, and
-    polygons of that tolerance (pixels; None: masks). NAME.zip is "Segmentation mask 1.1" and has
-    masks only.
+    polygons of that tolerance (pixels; None: masks). NAME.zip is "Segmentation mask 1.1".
     """
     if out.suffix.lower() not in (".xml", ".zip"):
         names = "NAME.xml (CVAT for images 1.1) or NAME.zip (Segmentation mask 1.1)"
         raise InputError(f"{out}: name it {names}")
     if out.suffix.lower() == ".zip":
-        if tolerance is not None:
-            raise InputError(f"{out}: Segmentation mask 1.1 has no polygons: name it NAME.xml")
-        used = voc.write_archive(album, masks, out)
+        used = voc.write_archive(album, lambda photo: paint(regions(photo), photo.size), out)
     else:
-        used = _write_xml(album, masks, out, tolerance)
+        used = _write_xml(album, regions, out, tolerance)
     colours = palette()
     labels = [
         {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*colours[value]), "attributes": []}
@@ -49,7 +45,7 @@ def write(album: Album, masks: Masks, out: Path, tolerance: float | None) -> Non
     write_atomic(out.with_suffix(".labels.json"), json.dumps(labels, ensure_ascii=False, indent=1))
 
 
-def _write_xml(album: Album, masks: Masks, out: Path, tolerance: float | None) -> set[int]:
+def _write_xml(album: Album, regions: Regions, out: Path, tolerance: float | None) -> set[int]:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     used: set[int] = set()
@@ -59,7 +55,7 @@ def _write_xml(album: Album, masks: Masks, out: Path, tolerance: float | None) -
         image = ElementTree.SubElement(
             root, "image", {"id": str(index), "name": photo.file, **size}
         )
-        for value, region in regions(masks(photo)):
+        for value, region in regions(photo):
             used.add(value)
             common = {"label": album.label(value), "source": "auto", "occluded": "0"}
             for kind, shape in _shapes(region, tolerance):

@@ -13,7 +13,7 @@ from scipy import ndimage
 from esol.data.images import load_mask, save_mask
 from esol.data.reading import mask_problem
 from esol.errors import InputError
-from esol.label_tools import coco, cvat, labelstudio, voc
+from esol.label_tools import coco, cvat, labelstudio, png, voc, yolo
 from esol.label_tools.album import Album, Corrected
 from esol.label_tools.runs import album_of, check_classes, open_run
 from esol.label_tools.sources import digest_of, tools_of
@@ -23,7 +23,10 @@ from esol.runs.work import FolderLock
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
 from esol.system.progress import track
 
-_READERS = {"labelstudio": labelstudio.read, "cvat": cvat.read, "coco": coco.read, "voc": voc.read}
+_READERS = {
+    **{"labelstudio": labelstudio.read, "cvat": cvat.read, "coco": coco.read},
+    **{"yolo": yolo.read, "voc": voc.read, "png": png.read},
+}
 
 
 def import_masks(
@@ -42,7 +45,7 @@ def import_masks(
     Nothing is written unless all masks are sound.
 
     Args:
-        corrected: file (voc: or folder) of the tool.
+        corrected: file of the tool; yolo, voc, png: folder, or a ZIP file of it.
         run: run folder.
         source: one of ``esol.label_tools.TOOLS``.
         tolerance: that of the exported polygons, pixels; a mask that differs from the pseudo mask
@@ -99,7 +102,10 @@ def _imported(
                 raise InputError(f"{corrected}: {photo.file} comes twice: keep one of them")
             seen.add(photo.name)
             photos.pop(photo.name, None)
-            if not _differs(mask, RunFolder(run).stage("masks") / f"{photo.name}.png", tolerance):
+            pseudo = RunFolder(run).stage("masks") / f"{photo.name}.png"
+            if source == "yolo" and pseudo.is_file():
+                mask = yolo.with_ignored(mask, load_mask(pseudo))
+            if not _differs(mask, pseudo, tolerance):
                 continue
             staged[photo.name] = Path(place) / f"{photo.name}.png"
             save_mask(mask, staged[photo.name])

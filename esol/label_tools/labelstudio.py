@@ -16,9 +16,8 @@ from esol.data.tags.labelstudio import address_of, photo_of, says_empty, submitt
 from esol.errors import InputError
 from esol.label_tools.album import Album, Corrected, Photo, check_size
 from esol.label_tools.brush import decode, encode
-from esol.label_tools.coco import Masks
 from esol.label_tools.polygons import outlines
-from esol.label_tools.regions import Region, paint, regions, used_values
+from esol.label_tools.regions import Region, Regions, paint, used_values
 from esol.system.files import write_atomic
 from esol.system.read import entry, listed, read_json
 
@@ -32,7 +31,7 @@ _SHAPES = ("bitmask", "brush", "ellipse", "keypoint", "polygon", "rectangle", "v
 
 
 def write(
-    album: Album, masks: Masks, out: Path, tolerance: float | None, prefix: str = PREFIX
+    album: Album, regions: Regions, out: Path, tolerance: float | None, prefix: str = PREFIX
 ) -> None:
     """Write tasks with predictions, and the labelling interface beside them as NAME.config.xml.
 
@@ -44,7 +43,7 @@ def write(
     tasks, used = [], set[int]()
     for photo in album.photos:
         results: list[dict[str, Any]] = []
-        for value, region in regions(masks(photo)):
+        for value, region in regions(photo):
             used.add(value)
             for kind, shape in _shapes(region, tolerance):
                 labelled = {**shape, kind: [album.label(value)]}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 Mask = NDArray[np.bool_]
 Ring = list[tuple[int, int]]
@@ -27,6 +28,36 @@ def outlines(mask: Mask, tolerance: float) -> list[Ring]:
         ring = _simplified(_ring(piece), cuts, tolerance)
         rings.append([(x + left, y + top) for x, y in ring])
     return rings
+
+
+def joined(rings: Sequence[Ring]) -> Ring:
+    """One ring that covers what several cover, for formats with one polygon per object.
+
+    Lines there and back, which enclose nothing, link the corners that are nearest to each other.
+    """
+    whole, apart = list(rings[0]), list(rings[1:])
+    links = _links(whole, apart)
+    while apart:
+        number = links.index(min(links))
+        _, corner, first = links.pop(number)
+        ring = apart.pop(number)
+        turned = [*ring[first:], *ring[:first]]
+        way_back = [turned[0], corner]
+        after = whole.index(corner) + 1
+        # Where they share the corner, the line between has no length.
+        whole[after:after] = turned[1:] + way_back[:1] if turned[0] == corner else turned + way_back
+        links = [min(pair) for pair in zip(links, _links(ring, apart), strict=True)]
+    return whole
+
+
+def _links(ring: Ring, others: Sequence[Ring]) -> list[tuple[float, tuple[int, int], int]]:
+    """For each other ring: smallest distance of corners, that corner, its place in the other."""
+    tree, links = KDTree(ring), []
+    for other in others:
+        distances, corners = tree.query(other)
+        nearest = int(distances.argmin())
+        links.append((float(distances[nearest]), ring[corners[nearest]], nearest))
+    return links
 
 
 def _pieces(

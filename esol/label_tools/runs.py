@@ -1,6 +1,6 @@
 """Runs: the settings, data set and album of a run folder."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from esol.data import Dataset, Sample, open_dataset, packed
 from esol.data.images import image_size
@@ -8,6 +8,7 @@ from esol.errors import InputError
 from esol.label_tools.album import Album, Photo
 from esol.runs.folder import RunFolder
 from esol.settings import Settings
+from esol.system.read import leads_out
 
 
 def open_run(run: Path, data: Path | str | None) -> tuple[Settings, Dataset]:
@@ -58,4 +59,6 @@ def chosen_list(split: str | None, settings: Settings, dataset: Dataset) -> str:
     if split not in dataset.splits:
         lists = ", ".join(dataset.splits)
         raise InputError(f"--list {split}: the run has no such list; it has {lists}")
+    if leads_out(PurePosixPath(split)):
+        raise InputError(f"--list {split}: a list of this name leads out of folders: rename it")
     return split

@@ -16,6 +16,15 @@ from esol.system.read import ARCHIVE_DAMAGE, leads_out, structured
 MASKS = "SegmentationClass"
 """Folder of masks in VOC's layout."""
 
+YOLO = "data.yaml"
+"""File that describes a data set of Ultralytics."""
+
+VALUES = "values.csv"
+"""File beside masks as PNG that says what their values mean."""
+
+_LAYOUTS = {MASKS: ("voc", "cvat"), YOLO: ("yolo",), VALUES: ("png",)}
+"""What lies in folders and ZIP files -> the values of ``--from`` that fit them."""
+
 UNPACKED_LIMIT = 8 * 2**30
 """Archives of more bytes than this are refused."""
 
@@ -67,21 +76,23 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def tools_of(path: Path) -> tuple[str, ...]:
     """The values of ``--from`` that fit a file or folder, by its content."""
-    if _has_masks(path):
-        return ("voc", "cvat")
+    inside = _inside(path)
+    for name, tools in _LAYOUTS.items():
+        if name in inside:
+            return tools
     content, forms = structured(path), {"labelstudio": labelstudio, "cvat": cvat, "coco": coco}
     return tuple(tool for tool, form in forms.items() if form.recognise(path, content))
 
 
-def _has_masks(path: Path) -> bool:
-    """Whether it is a folder or ZIP file with masks in VOC's layout."""
-    if path.is_dir():
-        return (path / MASKS).is_dir()
+def _inside(path: Path) -> set[str]:
+    """Names at the top of a folder or ZIP file; none if it is neither."""
     try:
+        if path.is_dir():
+            return {file.name for file in path.iterdir()}
         with zipfile.ZipFile(path) as archive:
-            return any(name.startswith(f"{MASKS}/") for name in archive.namelist())
+            return {name.partition("/")[0] for name in archive.namelist()}
     except (*ARCHIVE_DAMAGE, OSError):
-        return False
+        return set()
 
 
 def digest_of(path: Path) -> str:

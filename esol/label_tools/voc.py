@@ -17,10 +17,9 @@ from esol.data.sample import BACKGROUND, IGNORE
 from esol.data.tags import LABELS as TAGS
 from esol.errors import InputError
 from esol.label_tools.album import Album, Corrected, Photo, check_size
-from esol.label_tools.coco import Masks
-from esol.label_tools.regions import used_values
+from esol.label_tools.regions import Masks, used_values
 from esol.label_tools.sources import MASKS, tools_of, unpacked
-from esol.system.files import atomic, make_folder, temporary_folder, write_atomic
+from esol.system.files import atomic, new_folder, temporary_folder, write_atomic
 
 _LISTS = "ImageSets/Segmentation"
 _QUALITY = 95
@@ -33,17 +32,15 @@ def write(album: Album, masks: Masks, out: Path, split: str) -> None:
     Photos that are upright JPEG files are copied, others converted (quality 95). ``split`` names
     the list.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not an empty folder; give a new one")
     tags = labels_text(
         ((f"{photo.name}.jpg", photo.tags, "train") for photo in album.photos), lists=False
     )
-    make_folder(out)
-    for photo in album.photos:
-        _write_photo(photo, out / "JPEGImages" / f"{photo.name}.jpg")
-    _write_masks(album, masks, out, {photo.name: photo for photo in album.photos}, split)
-    write_atomic(out / CLASS_NAMES, "".join(f"{name}\n" for name in album.classes))
-    write_atomic(out / TAGS, tags)
+    with new_folder(out) as folder:
+        for photo in album.photos:
+            write_photo(photo, folder / "JPEGImages" / f"{photo.name}.jpg")
+        _write_masks(album, masks, folder, {photo.name: photo for photo in album.photos}, split)
+        write_atomic(folder / CLASS_NAMES, "".join(f"{name}\n" for name in album.classes))
+        write_atomic(folder / TAGS, tags)
 
 
 def write_archive(album: Album, masks: Masks, out: Path) -> set[int]:
@@ -76,13 +73,15 @@ def _labelmap(values: dict[str, int]) -> str:
     colours = palette()
     rows = ["# label:color_rgb:parts:actions"]
     for name, value in {BACKGROUND: 0, **values}.items():
-        if ":" in name:
-            raise InputError(f"class {name!r}: {LABELS} has no colons in names: rename the class")
+        if ":" in name or name.startswith("#"):
+            wrong = f"{LABELS} has no names with ':', or with '#' in front"
+            raise InputError(f"class {name!r}: {wrong}: rename the class")
         rows.append(f"{name}:{','.join(map(str, colours[value]))}::")
     return "\n".join(rows) + "\n"
 
 
-def _write_photo(photo: Photo, out: Path) -> None:
+def write_photo(photo: Photo, out: Path) -> None:
+    """Write a photo as an upright JPEG file: a copy of one, or converted (quality 95)."""
     with reading(photo.path) as image:
         upright = image.format == "JPEG" and image.getexif().get(0x0112, 1) == 1
     if upright:
@@ -104,8 +103,8 @@ def read(path: Path, album: Album) -> Iterator[Corrected]:
         if not root.is_dir():
             raise InputError(f"{path}: no folder {MASKS} in it: {_advice(folder)}")
         table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
-        for file in mask_files(root).values():
-            photo = album.find(file.relative_to(root).as_posix(), str(file))
+        for name, file in mask_files(root).items():
+            photo = album.find(name, str(file))
             mask = load_mask(file) if table is None else _translated(file, table, album)
             check_size(photo, (mask.shape[0], mask.shape[1]), str(file))
             yield photo, mask

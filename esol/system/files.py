@@ -256,7 +256,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = path.absolute()
     with written(path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise InputError(f"{path}: is there already; remove it, or name another folder")
+            raise InputError(f"{path}: is not an empty folder; give a new one")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         temporary.mkdir()

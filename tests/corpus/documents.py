@@ -122,6 +122,17 @@ def archive(members: dict[str, bytes], spoil: Callable[[bytes], bytes], place: P
     return ["import", path, place.run, "--from", "voc"]
 
 
+def folder_of(tool: str, files: dict[str, Any], place: Place) -> Command:
+    """A folder of YOLO or PNG files, sound but for ``files``."""
+    sound = {
+        "yolo": {"data.yaml": "train: images/train\nnames: [cat, dog]\n", LINES: "0 0 0 1 0 1 1\n"},
+        "png": {"values.csv": "value,name\n0,background\n1,cat\n", "a.png": png_of(place)},
+    }[tool]
+    for name, content in {**sound, **files}.items():
+        place.write(f"corrected.d/{name}", content)
+    return ["import", place.folder / "corrected.d", place.run, "--from", tool]
+
+
 def flipped(content: bytes) -> bytes:
     """Bits turned over amid what is compressed."""
     return content[:60] + bytes(byte ^ 85 for byte in content[60:90]) + content[90:]
@@ -143,6 +154,13 @@ def imported(rows: int, place: Place) -> None:
     mask = load_mask(place.run / "corrected" / "a.png")
     assert (mask[:rows] == 1).all()
     assert (mask[rows:] == 0).all()
+
+
+def imported_corner(place: Place) -> None:
+    """Photo a is a cat's in the upper right half now."""
+    mask = load_mask(place.run / "corrected" / "a.png")
+    assert (mask[:10, -10:] == 1).all()
+    assert (mask[-10:, :10] == 0).all()
 
 
 def shape(tag: str, **attributes: str) -> bytes:
@@ -254,6 +272,45 @@ def zipped(name: str, spoil: Callable[[bytes], bytes], place: Place) -> Command:
 
 
 SEGMENTATION = "SegmentationClass/a.png"
+LINES = "labels/train/a.txt"
+
+FOLDERS: dict[str, tuple[str, str, Any, str]] = {
+    "YOLO: description cut off": ("yolo", "data.yaml", "names: [cat", "fix it"),
+    "YOLO: no names": ("yolo", "data.yaml", "train: images/train\n", "fix or remove it"),
+    "YOLO: a number": ("yolo", "data.yaml", "7", "fix or remove it"),
+    "YOLO: names unknown": ("yolo", "data.yaml", "names: [wolf]\n", "rename the label"),
+    "YOLO: a list that leads out": (
+        "yolo",
+        "data.yaml",
+        "train: ../images\nnames: [cat]\n",
+        "move it there",
+    ),
+    "YOLO: a list without images": (
+        "yolo",
+        "data.yaml",
+        "train: photos\nnames: [cat]\n",
+        "move it there",
+    ),
+    "YOLO: class unknown": ("yolo", LINES, "2 0 0 1 0 1 1\n", "add its name"),
+    "YOLO: a box": ("yolo", LINES, "0 0.5 0.5 1 1\n", "draw it, or remove it"),
+    "YOLO: pixels": ("yolo", LINES, "0 0 0 32 0 32 24\n", "fix or remove it"),
+    "YOLO: an odd number": ("yolo", LINES, "0 0 0 1 0 1 1 1\n", "fix or remove it"),
+    "YOLO: no number": ("yolo", LINES, "0 0 0 1 0 1 nan\n", "fix or remove it"),
+    "YOLO: bytes": ("yolo", LINES, b"\xff\xfe0", "save it as UTF-8"),
+    "YOLO: a photo unknown": ("yolo", "labels/train/x.txt", "", "fix or remove it"),
+    "PNG: another header": ("png", "values.csv", "name\ncat\n", "header must be"),
+    "PNG: a value twice": ("png", "values.csv", "value,name\n1,cat\n1,dog\n", "of its own"),
+    "PNG: a value too large": ("png", "values.csv", "value,name\n65536,cat\n", "give 0 .. 65535"),
+    "PNG: a name unknown": ("png", "values.csv", "value,name\n1,wolf\n", "rename the label"),
+    "PNG: a value unknown": ("png", "values.csv", "value,name\n0,cat\n", "add or fix it"),
+    "PNG: an image damaged": ("png", "a.png", b"\x89PNG", "replace or remove"),
+}
+
+
+def values(text: str, place: Place) -> Command:
+    """``esol export`` of masks with values of one's own."""
+    return ["export", place.run, place.out, "--to", "png", "--values", text]
+
 
 KINDS = (
     *(
@@ -281,6 +338,20 @@ KINDS = (
         "import: COCO: polygon far outside the photo",
         corrected("coco", "corrected.json", changed("annotations", segmentation=FAR)),
         then=partial(imported, 12),
+    ),
+    *(
+        Kind(f"import: {name}", partial(folder_of, tool, {file: content}), ("corrected.d", fix))
+        for name, (tool, file, content, fix) in FOLDERS.items()
+    ),
+    Kind("import: YOLO", partial(folder_of, "yolo", {}), then=imported_corner),
+    Kind("import: PNG", partial(folder_of, "png", {}), then=partial(imported, 24)),
+    Kind(
+        "export: a value missing", partial(values, "background=0,cat=1,ignore=9"), ("'dog'", "add")
+    ),
+    Kind(
+        "export: a value doubled",
+        partial(values, "background=0,cat=1,dog=1,ignore=9"),
+        ("--values", "give each a value of its own"),
     ),
     Kind(
         "import: archive cut off",

@@ -16,9 +16,10 @@ from esol.data.coco import read_coco
 from esol.data.images import image_size, load_image, load_mask
 from esol.data.reading import read_classes, read_labels
 from esol.data.saliency import load_saliency
-from esol.data.tags import read_tags, yolo
+from esol.data.tags import read_tags
+from esol.data.tags import yolo as yolo_tags
 from esol.errors import InputError
-from esol.label_tools import coco, cvat, labelstudio
+from esol.label_tools import coco, cvat, labelstudio, png, yolo
 from esol.label_tools.album import Album, Photo
 from esol.label_tools.brush import encode
 from esol.maps.files import load_maps
@@ -105,7 +106,7 @@ def tags(file: str) -> Callable[[Path], object]:
 def yolo_labels(root: Path) -> list[object]:
     (root / "classes.txt").write_text("cat\ndog\n")
     GREY.save(root / "a.png")
-    return [*yolo.read(root / "labels", root, Data())]
+    return [*yolo_tags.read(root / "labels", root, Data())]
 
 
 def vectors() -> bytes:
@@ -117,6 +118,19 @@ def vectors() -> bytes:
 def masks(reader: Any, file: str) -> Callable[[Path], object]:
     album = Album(("cat", "dog"), (Photo("a", "images/a.jpg", Path("a.jpg"), SIZE),))
     return lambda root: [*reader(root / file, album)]
+
+
+def masks_folder(reader: Any, **sound: str) -> Callable[[Path], object]:
+    """Reads a folder with the target's file and these: "__" stands for "/", "_" for "."."""
+
+    def read(root: Path) -> object:
+        for name, content in sound.items():
+            path = root / name.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        return masks(reader, ".")(root)
+
+    return read
 
 
 def instances() -> dict[str, Any]:
@@ -220,6 +234,19 @@ TARGETS: dict[str, Target] = {
         "masks.json", json.dumps(instances()).encode(), masks(coco.read, "masks.json")
     ),
     "masks of CVAT": Target("masks.xml", CVAT, masks(cvat.read, "masks.xml")),
+    "labels of YOLO": Target(
+        "labels/train/a.txt",
+        b"0 0 0 1 0 1 1\n1 0.25 0.5 0.75 0.5 0.5 1\n",
+        masks_folder(yolo.read, data_yaml="train: images/train\nnames: [cat, dog]\n"),
+    ),
+    "data.yaml of YOLO": Target(
+        "data.yaml",
+        b"train: images/train\nval: [images/val]\nnames: {0: cat, 1: dog}\n",
+        masks_folder(yolo.read, labels__train__a_txt="0 0 0 1 0 1 1\n"),
+    ),
+    "values.csv": Target(
+        "values.csv", b'value,name\n0,background\n1,cat\n2,"dog"\n', masks(png.read, ".")
+    ),
     "settings": Target(
         "mine.yaml", b"seed: 7\ndata: &d {classes: [cat, dog], limit: 3}\n", settings
     ),

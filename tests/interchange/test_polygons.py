@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from esol.data.shapes import polygon_region
-from esol.label_tools.polygons import outlines
+from esol.label_tools.polygons import joined, outlines
 
 REGIONS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9))
 
@@ -52,6 +52,30 @@ def test_outlines_move_by_no_more_than_the_tolerance(tolerance):
             corners[place] += sum(map(len, outlines(region, given_tolerance)))
     assert corners[1] < corners[0]
     assert changed > 0 or tolerance < 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(REGIONS)
+def test_joined_outlines_are_the_region_however_a_polygon_is_filled(region):
+    """How often the ring goes round each pixel: once or never, so all rules of filling agree."""
+    assume(region.any())
+    ring = np.array(joined(outlines(region, 0)), float)
+    y, x = np.mgrid[: region.shape[0], : region.shape[1]] + 0.5
+    turns = np.zeros(region.shape, int)
+    for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        if y0 != y1:
+            right = x < x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+            turns += np.where(((y0 > y) != (y1 > y)) & right, int(np.sign(y1 - y0)), 0)
+    np.testing.assert_array_equal(np.abs(turns), region)
+
+
+def test_pieces_are_linked_where_they_are_nearest():
+    region = np.zeros((9, 30), bool)
+    region[2:4, 1:3] = region[2:4, 5:7] = region[6:8, 24:26] = region[4:6, 7:9] = True
+    ring = joined(outlines(region, 0))
+    sides = np.diff([*ring, ring[0]], axis=0)
+    # The shortest tree: 2 to the right, a corner that two share, and 15 to the right; twice each.
+    assert np.hypot(*sides.T).sum() == 4 * 8 + 2 * (2 + 0 + 15)
 
 
 def test_a_ring_is_cut_and_its_hole_stays_open():
