@@ -134,8 +134,8 @@ def read(path: Path, album: Album) -> Iterator[Corrected]:
         lookup = np.full(LARGEST + 1, -1, np.int64)
         for where, name, number in _table(file):
             lookup[number] = album.value(name, where)
-        for mask in mask_files(folder).values():
-            photo = album.find(mask.relative_to(folder).with_suffix("").as_posix(), str(mask))
+        for name, mask in mask_files(folder).items():
+            photo = album.find(name, str(mask))
             values = load_values(mask).astype(np.int64)
             check_size(photo, (values.shape[0], values.shape[1]), str(mask))
             if values.min() < 0 or values.max() > LARGEST or (lookup[values] < 0).any():
