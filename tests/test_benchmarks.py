@@ -19,6 +19,7 @@ NAMES = [
     "heads",
     "pipeline",
     "precision",
+    "processes",
     "soak",
     "train",
     "walk",
