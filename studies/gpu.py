@@ -111,6 +111,7 @@ def run(options: argparse.Namespace) -> None:
     register_optimizer_step_post_hook(lambda *_: marks.append(now(options.device)))
     out = options.folder / f"run-{options.precision}"
     flags = ["--data.kind=folder", "--data.train=train", "--data.evaluate=[train]"]
+    flags.append("--data.masks=masks")
     flags += ["--backbone.weights=none", "--segment.weights=none", "--overwrite"]
     flags += [f"--machine.device={options.device}", f"--machine.precision={options.precision}"]
     flags += [f"--{fit}.steps={steps}" for fit in fits(load_settings("voc12"))]
@@ -140,7 +141,7 @@ def run(options: argparse.Namespace) -> None:
             each = rest / photos_of(options)
             photos += each
             report.add(f"{stage}, a photo, start included", each, None)
-    for title, (config, training, others) in SETS.items():
+    for title, (config, training, others) in () if options.quick else SETS.items():
         given = fits(load_settings(config))
         seconds = photos * (training + others)
         for name, fit in given.items():

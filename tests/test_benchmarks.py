@@ -14,6 +14,7 @@ NAMES = [
     "cache",
     "cams",
     "crf",
+    "decode",
     "deform",
     "evaluate",
     "heads",
