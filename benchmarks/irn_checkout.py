@@ -36,6 +36,7 @@ STAGES = {
     "walk": "step.make_sem_seg_labels",
 }
 CRF = "pydensecrf"
+INSTALL = "IRN needs: pip install scikit-image imageio opencv-python-headless pydensecrf2"
 
 marks: list[float] = []
 """CPU seconds at the end of every optimizer step."""
@@ -60,6 +61,11 @@ def main() -> None:
     photos = len(Path("list.txt").read_text().split())
     counts = {"maps": photos, "labels": photos, "walk": int(walked)}
     found: dict[str, float | str] = {}
+    for module in STAGES.values():
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise SystemExit(f"{checkout}: {error}; {INSTALL}") from error
     for stage, module in STAGES.items():
         if stage == "labels" and not has_crf:
             found[stage] = f"needs {CRF}"

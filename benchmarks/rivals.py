@@ -13,7 +13,6 @@ pixels; the walk has as many photos as --walk-photos says, as IRN takes minutes 
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -35,7 +34,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from esol import load_settings
 from esol.data.batch import Batch, Losses
-from esol.data.images import load_image, save_mask
+from esol.data.images import image_size, load_image, save_mask
 from esol.data.sample import Sample
 from esol.data.transforms import reduced
 from esol.maps.files import Maps
@@ -83,9 +82,10 @@ def main() -> None:
     report = Report("rivals", options)
     with tempfile.TemporaryDirectory() as folder:
         samples = prepared(options, Path(folder))
+        # First: it may lack something.
+        theirs = of_checkout(options, Path(folder))
         ours = {way: Ours(options, samples, Path(folder, way), way).stages() for way in WAYS}
         report.ours_ran()
-        theirs = of_checkout(options, Path(folder))
     rows = [*map(partial(row_of, report, theirs), *zip(*pairs(ours), strict=True))]
     print(table(theirs, ours))
     report.finish(rows[0])
@@ -106,11 +106,15 @@ def prepared(options: Namespace, folder: Path) -> tuple[Sample, ...]:
         path = folder / "JPEGImages" / f"{name}.jpg"
         reduced(load_image(sample.image), LONGEST).save(path, quality=95, subsampling=0)
         samples.append(replace(sample, name=name, image=path))
+        # IRNet's, where no CRF makes others.
+        labels = np.zeros(image_size(path), np.uint8)
+        labels[:, labels.shape[1] // 2 :] = sample.tags[0] + 1
+        save_mask(labels, folder / "labels" / f"{name}.png")
     names = [sample.name.replace("_", "") for sample in samples]
     (folder / "list.txt").write_text("\n".join(names) + "\n")
     tags = {int(n): np.isin(range(CLASSES), s.tags) for n, s in zip(names, samples, strict=True)}
-    labels = {number: values.astype(np.float32) for number, values in tags.items()}
-    np.save(folder / "voc12" / "cls_labels.npy", labels, allow_pickle=True)  # type: ignore[arg-type]
+    of_number = {number: values.astype(np.float32) for number, values in tags.items()}
+    np.save(folder / "voc12" / "cls_labels.npy", of_number, allow_pickle=True)  # type: ignore[arg-type]
     return tuple(samples)
 
 
@@ -118,8 +122,6 @@ def of_checkout(options: Namespace, folder: Path) -> dict[str, float | str]:
     """Stage -> CPU seconds, or why there are none."""
     script = Path(__file__).with_name("irn_checkout.py")
     words = [options.irn, folder, options.batch, options.walk_photos]
-    # IRN finds no labels of its own without a CRF; with it, it replaces these.
-    shutil.copytree(folder / WAYS[0] / "labels", folder / "labels")
     done = subprocess.run(
         [sys.executable, str(script), *map(str, words)],
         stdout=subprocess.PIPE,
@@ -127,7 +129,7 @@ def of_checkout(options: Namespace, folder: Path) -> dict[str, float | str]:
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )
     if done.returncode:
-        raise SystemExit(f"{options.irn}: its code does not run; see above")
+        raise SystemExit(f"{options.irn}: its code does not run; the lines above say why")
     found: dict[str, float | str] = json.loads(done.stdout.splitlines()[-1])
     return found
 
