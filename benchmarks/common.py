@@ -238,7 +238,7 @@ class Report:
         line = {
             "name": self.benchmark,
             "ratio": headline.ratio if ratio is None else ratio,
-            "max_error": max(errors),
+            "max_error": max(errors, default=None),
             "peak_mb": self.peak,
         }
         print(json.dumps(line))

@@ -107,6 +107,22 @@ def test_photos_above_the_training_range_are_mapped_at_its_middle(
         assert maps.shape == (len(sample.tags), 10, 13)
 
 
+def test_a_photo_decoded_at_a_fraction_goes_with_one_that_is_not(localizer, samples, tmp_path):
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    large = coarse.resize((320, 240), Image.Resampling.BICUBIC)
+    photos = []
+    for name in ("a.jpg", "b.png"):
+        large.save(tmp_path / name, quality=95)
+        photos.append(replace(samples[0], name=name, image=tmp_path / name))
+    inputs = Input(size=32, resize="crop", longest=(32, 40))
+    assert load_image(photos[0].image, (36, 27)).size == (160, 120)
+    (batch,) = batches_of_one_size(photos, same=False)
+    given = [localizer], batch, Cams(scales=(1.0, 2.0)), inputs, None
+    one, two = (maps["cam"] for *_, maps in localize(*given))
+    np.testing.assert_allclose(one, two, atol=0.05)
+
+
 def test_squash_sees_all_photos_at_one_size():
     assert Input(resize="squash", longest=(32, 64)).shown(1000) == 1000
 

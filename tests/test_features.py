@@ -65,7 +65,9 @@ def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
 def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_path, monkeypatch):
     seen = []
     real = features.load_image
-    monkeypatch.setattr(features, "load_image", lambda path: seen.append(path.stem) or real(path))
+    monkeypatch.setattr(
+        features, "load_image", lambda path, size: seen.append(path.stem) or real(path, size)
+    )
     compute_features(backbone, samples[:2], SETTINGS, tmp_path / "run")
     compute_features(backbone, samples, SETTINGS, tmp_path / "run")
     assert seen == ["0", "1", "2"]

@@ -23,6 +23,9 @@ from esol.system.files import atomic
 PIXEL_LIMIT = 178_956_970
 """Photos with more pixels are refused before they are decoded; Pillow's own limit."""
 
+SPARE = 3
+"""A photo that is going to be made smaller is decoded at this many times its new size or more."""
+
 Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
 """A photo in any form that one may hold it in; :func:`open_photo` reads them all."""
 
@@ -49,16 +52,22 @@ _OPENING = threading.Lock()
 """``catch_warnings`` changes the filters of all threads: one at a time."""
 
 
-def load_image(path: Path | str) -> Image.Image:
+def load_image(path: Path | str, size: tuple[int, int] | None = None) -> Image.Image:
     """Read a photo as upright 8-bit RGB, without metadata.
 
     EXIF orientation is applied, 16-bit grey is scaled from 0 .. 65535 to 0 .. 255, transparent
     pixels become white, an animation gives its first frame. Colour profiles are not applied.
 
+    Args:
+        path: the file.
+        size: (width, height) to which the caller will resize the upright photo. A JPEG of twice
+            ``SPARE`` times that size or more is decoded at a half, a quarter or an eighth, never
+            below ``SPARE`` times, if both of its sides are multiples. None: always whole.
+
     Raises:
         InputError: the file is missing, damaged, of an unsupported kind, or over ``PIXEL_LIMIT``.
     """
-    return _loaded(Path(path), str(path))
+    return _loaded(Path(path), str(path), size)
 
 
 def open_photo(photo: Photo, name: str = "photo") -> Image.Image:
@@ -273,14 +282,27 @@ def _described(thing: Any) -> str:
     return " ".join(parts).removeprefix("builtins.")
 
 
-def _loaded(file: Path | BinaryIO, name: str) -> Image.Image:
+def _loaded(file: Path | BinaryIO, name: str, size: tuple[int, int] | None = None) -> Image.Image:
     with reading(file, name) as image:
         orientation = _orientation(image)
+        if size:
+            # Orientations 5 to 8 turn by a quarter.
+            _decode_smaller(image, size[::-1] if orientation >= 5 else size)
         image.load()
         rgb = _to_rgb(image, name)
     # A large photo takes as much memory as the rest of the program: keep two copies at most.
     del image
     return _upright(rgb, orientation)
+
+
+def _decode_smaller(image: Image.Image, size: tuple[int, int]) -> None:
+    """Let a JPEG, which has not been decoded yet, be decoded at a fraction; others stay whole."""
+    most = min(old // (SPARE * new) for old, new in zip(image.size, size, strict=True))
+    for parts in (8, 4, 2):
+        # Where a side is not a multiple, the decoder pads it, and the photo would be shifted.
+        if parts <= most and not image.width % parts and not image.height % parts:
+            image.draft(None, (image.width // parts, image.height // parts))
+            return
 
 
 def _upright(rgb: Image.Image, orientation: int) -> Image.Image:

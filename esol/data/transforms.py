@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from esol.data.images import SPARE
 from esol.data.normalisation import Normalisation
 from esol.data.sample import IGNORE
 
@@ -36,21 +37,31 @@ def squash_planes(planes: NDArray[np.uint8], side: int) -> Tensor:
 
 
 def squash(image: Image.Image, side: int) -> Image.Image:
-    """Resize to ``side`` x ``side`` pixels (bicubic), whatever the photo's proportions."""
-    return image.resize((side, side), Image.Resampling.BICUBIC)
+    """Resize to ``side`` x ``side`` pixels (bicubic), whatever the photo's proportions.
+
+    A photo of 2 * ``SPARE`` times that size or more is first reduced by means of whole pixels.
+    """
+    return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=SPARE)
 
 
 def scaled(image: Image.Image, scale: float) -> Image.Image:
     """Resize both sides by ``scale`` (bicubic), rounded half up, to at least one pixel."""
-    if scale == 1:
-        return image
-    return image.resize(_scaled_size(image.size, scale), Image.Resampling.BICUBIC)
+    return resized(image, image.size if scale == 1 else _scaled_size(image.size, scale))
 
 
 def reduced(photo: Image.Image, longest: int) -> Image.Image:
     """The photo, made smaller if its longest side is over ``longest`` pixels (0: never)."""
-    side = max(photo.size)
-    return scaled(photo, longest / side) if 0 < longest < side else photo
+    return resized(photo, reduced_size(photo.size, longest))
+
+
+def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """(width, height) after :func:`reduced`."""
+    return _scaled_size(size, longest / max(size)) if 0 < longest < max(size) else size
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to ``size`` (width, height), bicubic; an image of that size is returned itself."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from esol.data.batch import together
 from esol.data.images import image_size, load_image
 from esol.data.normalisation import IMAGENET, Normalisation
 from esol.data.sample import Sample
-from esol.data.transforms import reduced, scaled, squash, to_tensor
+from esol.data.transforms import reduced_size, resized, scaled, squash, to_tensor
 from esol.maps.files import grid
 from esol.networks.backbone import Backbone
 from esol.ops.grids import resize
@@ -160,7 +160,10 @@ class Reader:
         return self._last[2]
 
     def _shown(self, photo: SizedSample) -> Image.Image:
-        return reduced(load_image(photo.sample.image), self.inputs.shown(max(photo.size)))
+        whole = photo.size[::-1]
+        size = reduced_size(whole, self.inputs.shown(max(whole)))
+        image = load_image(photo.sample.image, size)
+        return image if size == whole else resized(image, size)
 
 
 def _resized(image: Image.Image, scale: float, inputs: Input) -> Image.Image:

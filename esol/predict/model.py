@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from esol.data.images import Photo, are_photos, open_photo
 from esol.data.normalisation import IMAGENET, Normalisation
-from esol.data.transforms import reduced, to_tensor
+from esol.data.transforms import reduced, resized, to_tensor
 from esol.errors import InputError
 from esol.networks.folding import fold_batch_norm
 from esol.networks.initial import WEIGHTS
@@ -255,10 +255,7 @@ class Model:
         total: Tensor | None = None
         for scale in scales:
             size = self.working_size(photos[0].size, longest, scale)
-            images = [
-                photo if photo.size == size else photo.resize(size, Image.Resampling.BICUBIC)
-                for photo in photos
-            ]
+            images = [resized(photo, size) for photo in photos]
             part = self._tiled(images) if max(size) > self.tile else self._mirrored(images)
             if total is None and size == (width, height):
                 total = part

@@ -213,7 +213,8 @@ def compute_features(
     groups = my_share([todo[start : start + BATCH] for start in range(0, len(todo), BATCH)])
     for group in track(groups, "features", total=len(groups), unit="batches"):
         with enough_memory([sample.image for sample in group], "input.size"):
-            images = [squash(load_image(sample.image), settings.input.size) for sample in group]
+            side = settings.input.size
+            images = [squash(load_image(sample.image, (side, side)), side) for sample in group]
             # Always as many: the last bit of a photo may depend on how many are computed at once,
             # and must not depend on what was there before.
             images += [images[-1]] * (BATCH - len(group))

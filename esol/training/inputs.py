@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from esol.data.batch import Batch
-from esol.data.images import load_image, load_mask
+from esol.data.images import image_size, load_image, load_mask
 from esol.data.memory import enough_memory
 from esol.data.normalisation import Normalisation
 from esol.data.sample import Sample
@@ -165,18 +165,19 @@ class _Augmented:
     planes: Planes | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Example:
-        image, settings = load_image(sample.image), self.settings
+        (height, width), settings = image_size(sample.image), self.settings
         mask = self.masks(sample) if self.masks else None
         planes = self.planes(sample) if self.planes else None
         if mask is not None:
-            check_mask(sample, mask, (image.height, image.width))
+            check_mask(sample, mask, (height, width))
         if settings.resize == "crop":
-            crop = draw_crop(image.size, settings.size, settings.longest, rng, settings.flip)
+            crop = draw_crop((width, height), settings.size, settings.longest, rng, settings.flip)
             return Example(
-                crop.image(image, self.normalisation),
+                crop.image(load_image(sample.image, crop.size), self.normalisation),
                 None if mask is None else crop.mask(mask),
                 None if planes is None else _quarter(crop.planes(planes)),
             )
+        image = load_image(sample.image, (settings.size, settings.size))
         whole = Example(
             to_tensor(squash(image, settings.size), self.normalisation),
             None if mask is None else squash_mask(mask, settings.size),

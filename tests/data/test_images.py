@@ -17,6 +17,7 @@ from esol.data.kinds import (
     unread_advice,
     unread_content,
 )
+from esol.data.transforms import squash
 from esol.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -65,6 +66,68 @@ def test_exif_orientation_is_applied_once(tmp_path: Path, orientation: int, suff
     assert np.abs(loaded(path).astype(int) - smooth).mean() < 4
     load_image(path).save(tmp_path / "again.png")
     assert np.abs(loaded(tmp_path / "again.png").astype(int) - smooth).mean() < 4
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """Smooth colours with noise, as a camera's."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    noisy = smooth + rng.normal(0, 8, smooth.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((101, 75), (600, 450)),  # less than six times 101
+        ((100, 75), (300, 225)),
+        ((75, 100), (600, 450)),
+        ((20, 20), (300, 225)),  # 450 is not a multiple of four
+        ((2000, 1500), (600, 450)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_at_three_times_its_new_size_or_more(
+    tmp_path: Path, size: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    path = tmp_path / "large.jpg"
+    photograph(600, 450).save(path, quality=90)
+    found = load_image(path, size)
+    assert found.size == decoded
+    whole = load_image(path)
+    if decoded == whole.size:
+        assert found.tobytes() == whole.tobytes()
+    small, expected = (
+        np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.int64)
+        for image in (found, whole)
+    )
+    assert np.abs(small - expected).mean() < 1
+
+
+def test_the_new_size_is_the_upright_photos(tmp_path: Path) -> None:
+    path, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[0x0112] = 6
+    photograph(600, 120).save(path, quality=90, exif=exif)
+    assert load_image(path).size == (120, 600)
+    assert load_image(path, (20, 100)).size == (60, 300)
+    assert load_image(path, (10, 40)).size == (30, 150)
+    assert load_image(path, (5, 25)).size == (15, 75)
+    assert load_image(path, (100, 20)).size == (120, 600)
+
+
+def test_other_formats_are_decoded_whole(tmp_path: Path) -> None:
+    photograph(60, 40).save(tmp_path / "large.png")
+    assert load_image(tmp_path / "large.png", (6, 4)).size == (60, 40)
+
+
+def test_nothing_moves_for_photos_of_usual_sizes(shared: Path) -> None:
+    folder = shared / "data" / "voc-animals" / "JPEGImages"
+    for path in sorted(folder.iterdir())[::300]:
+        whole = load_image(path)
+        for side in (96, 256, 320, 512):
+            assert load_image(path, (side, side)).tobytes() == whole.tobytes()
+            plain = whole.resize((side, side), Image.Resampling.BICUBIC)
+            assert squash(whole, side).tobytes() == plain.tobytes()
 
 
 def test_grey(tmp_path: Path) -> None:
