@@ -17,7 +17,7 @@ from esol.peers.drs import RefinedClassifier, SuppressedClassifier
 from esol.peers.eps import SaliencyClassifier
 from esol.peers.lpcam import PrototypeClassifier, load_prototypes
 from esol.peers.sccam import SubcategoryClassifier
-from esol.settings import MAKES, Fit, Settings
+from esol.settings import MAKES, Fit, MapKind, Settings
 from esol.stages.job import Job
 from esol.stages.reads import backbone_stage
 from esol.system.distributed import all_from_main, device_of
@@ -60,9 +60,9 @@ def trained_localizer(job: Job, *stages: str) -> Localizer:
     return model.to(device_of(job.settings.machine.device))
 
 
-def given_network(job: Job) -> Network:
+def given_network(job: Job, kind: MapKind) -> Network:
     """What makes the other method's maps that the stage peer reads, in evaluation mode."""
-    _, *samplers = MAKES[job.settings.given_maps or "cam"]
+    _, *samplers = MAKES[kind]
     return trained_localizer(job, *samplers).eval() if samplers else trained_classifier(job)
 
 

@@ -181,7 +181,7 @@ def _drs(job: Job, stage: OpenStage) -> None:
 def _teacher(job: Job, stage: OpenStage) -> Network:
     """What makes the maps that the second network learns, in evaluation mode."""
     if job.settings.given_maps:
-        return given_network(job)
+        return given_network(job, job.settings.given_maps)
     folder = stage.path / "suppressed"
     training = _Training("drs", folder, drs_losses, job.settings.classify.fit)
     network = _trained(job, stage, training, _tagged(job))

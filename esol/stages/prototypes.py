@@ -44,14 +44,12 @@ def find_prototypes(job: Job, stage: OpenStage) -> None:
     if not all_from_main(path.exists):
         make_folder(parts)
         _write_parts(job, stage.path / "maps", parts)
-        found = [load_tensors(_part(parts, k), *_PART) for k in range(job.classes)]
-        all_from_main(lambda: save_prototypes(path, [Prototypes(*part[:2]) for part in found]))
-        _warn(job, found)
+        all_from_main(lambda: _join(job, parts, path))
     all_from_main(lambda: remove_folder(parts) if parts.exists() else None)
     prototypes = load_prototypes(path, job.classes)
     stage.results |= {
         "prototypes": sum(len(each.own) for each in prototypes),
-        "of contexts": sum(len(each.context) for each in prototypes),
+        "context prototypes": sum(len(each.context) for each in prototypes),
     }
 
 
@@ -68,7 +66,7 @@ def _write_parts(job: Job, maps: Path, parts: Path) -> None:
     kind, drawn = job.settings.lpcam.maps, [_drawn(job, k) for k in range(job.classes)]
     names = {photo.name for photos in drawn for photo in photos}
     photos = tuple(sample for sample in job.training_samples() if sample.name in names)
-    map_photos(job, [given_network(job)], photos, maps, [kind], of_classifier=True)
+    map_photos(job, [given_network(job, kind)], photos, maps, [kind], of_classifier=True)
     classifier = trained_classifier(job)
     cache = feature_cache(job, classifier.backbone, photos, of_classifier=True)
     v = classifier.head.v.weight[:, :, 0, 0].cpu()
@@ -82,6 +80,13 @@ def _write_parts(job: Job, maps: Path, parts: Path) -> None:
         counts = torch.tensor([len(of_class), len(of_context)])
         save_tensors(_part(parts, k), dict(zip(_PART, (own, context, counts), strict=True)))
     all_wait()
+
+
+def _join(job: Job, parts: Path, path: Path) -> None:
+    """Write one file of all classes' prototypes."""
+    found = [load_tensors(_part(parts, k), *_PART) for k in range(job.classes)]
+    _warn(job, found)
+    save_prototypes(path, [Prototypes(own, context) for own, context, _ in found])
 
 
 def _drawn(job: Job, k: int) -> tuple[Sample, ...]:
