@@ -75,7 +75,7 @@ def test_samplers_on_tokens_are_warned_of(photos, capsys, name, method, warns):
     assert ("the configuration tags-folder-vit" in told) == warns
 
 
-@pytest.mark.parametrize("method", ["cam", "sccam", "drs"])
+@pytest.mark.parametrize("method", ["cam", "sccam", "drs", "lpcam"])
 def test_networks_of_compared_methods(checked, method):
     assert "maps: test_resnet, stride 8" in checked(f"--method={method}")[0]
 

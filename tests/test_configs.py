@@ -22,7 +22,7 @@ CONFIGS = sorted(config_folder().rglob("*.yaml"))
 COMPLETE = ("voc12", "coco14")
 GROUPS = (
     *("data", "input", "backbone", "head", "classify", "expand", "shrink", "cams", "seeds"),
-    *("refine", "masks", "segment"),
+    *("lpcam", "refine", "masks", "segment"),
 )
 
 # Sizes are smaller than the configurations', for time alone: at 512 pixels and four scales two

@@ -63,7 +63,7 @@ def test_a_stage_shows_what_it_reads_on_two_screens(helped, stage, config):
     assert (f"values of {config}:" if config else "package's defaults:") in text
 
 
-@pytest.mark.parametrize("method", ["esol", "cam", "sccam", "drs", "eps"])
+@pytest.mark.parametrize("method", ["esol", "cam", "sccam", "drs", "eps", "lpcam"])
 def test_keys_that_stages_read_are_settings(method):
     settings = load_settings("tags-folder", f"--method={method}", "--masks.saliency=S")
     for stage in STAGES.values():

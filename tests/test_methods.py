@@ -35,7 +35,7 @@ def settings(method: str, *flags: str):
     return load_settings(str(SMOKE), f"--method={method}", *SHORT, *flags)
 
 
-@pytest.mark.parametrize("method", ["cam", "sccam", "drs", "eps"])
+@pytest.mark.parametrize("method", ["cam", "sccam", "drs", "eps", "lpcam"])
 def test_a_method_goes_all_the_way_and_again_does_nothing(method, photos, tmp_path):
     done = run(settings(method), photos, tmp_path / "run")
     for kind in KINDS[method]:

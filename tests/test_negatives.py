@@ -55,6 +55,7 @@ def settings(*flags: str):
         ("--method=sccam", "--input.resize=crop"),
         ("--method=drs", "--input.resize=crop"),
         ("--method=eps",),
+        ("--method=lpcam", "--input.resize=crop"),
     ],
 )
 def test_their_maps_are_empty_and_their_masks_all_background(flags, photos, tmp_path):

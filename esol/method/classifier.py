@@ -41,7 +41,11 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) features -> (N, K, h, w) maps, before ReLU."""
-        return self.after_w1(F.relu(self.w1(features)))
+        return self.after_w2(self.activations(features))
+
+    def activations(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) features -> (N, D, h, w) activations that V reads, 0 or more."""
+        return F.relu(self.w2(F.relu(self.w1(features))))
 
     def after_w1(self, x1: Tensor) -> Tensor:
         """(N, D, h, w) activations of W1 -> (N, K, h, w) maps, before ReLU."""

@@ -1,9 +1,10 @@
 """Weights that this program writes, in safetensors files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -50,8 +51,25 @@ def load_weights(
     Raises:
         InputError: the file is missing, damaged or of another network.
     """
-    try:
+    with _loaded(path):
         module.load_state_dict(fitted(load_file(path)))
+
+
+def load_tensors(path: Path, *names: str) -> tuple[Tensor, ...]:
+    """Some tensors of what ``save_tensors`` wrote, on the CPU.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such tensor.
+    """
+    with _loaded(path), safe_open(path, framework="pt") as file:
+        return tuple(file.get_tensor(name) for name in names)
+
+
+@contextmanager
+def _loaded(path: Path) -> Iterator[None]:
+    """Around the reading of a file of a stage: says what to do where it fails."""
+    try:
+        yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if is_shortage(error):
             raise

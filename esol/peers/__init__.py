@@ -1,1 +1,1 @@
-"""Compared methods: SC-CAM, DRS, EPS, each on the same backbone and head as ESOL."""
+"""Compared methods: SC-CAM, DRS, EPS and LPCAM, each on the same backbone and head as ESOL."""

@@ -1,17 +1,16 @@
 """SC-CAM (Chang et al., CVPR 2020): the classifier also learns sub-categories of each class."""
 
-import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses
 from esol.method.classifier import Head
 from esol.method.losses import classification_loss
 from esol.networks.backbone import Backbone, features_of
+from esol.peers.kmeans import clusters_of
 from esol.system.precision import single
 
 
@@ -43,7 +42,7 @@ class SubcategoryClassifier(nn.Module):
 
     def both(self, features: Tensor) -> BothMaps:
         """(N, C, h, w) features -> maps of classes and of sub-categories."""
-        x2 = self._activations(features)
+        x2 = self.head.activations(features)
         return BothMaps(single(self.head.v(x2)), single(self.sub(x2)))
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
@@ -52,10 +51,7 @@ class SubcategoryClassifier(nn.Module):
 
     def vectors(self, features: Tensor) -> Tensor:
         """(N, C, h, w) features -> (N, D) means over the map of the activations that V reads."""
-        return single(self._activations(features)).mean(dim=(2, 3))
-
-    def _activations(self, features: Tensor) -> Tensor:
-        return F.relu(self.head.w2(F.relu(self.head.w1(features))))
+        return single(self.head.activations(features)).mean(dim=(2, 3))
 
 
 def subcategories(
@@ -63,9 +59,8 @@ def subcategories(
 ) -> Tensor:
     """Sub-labels: k-means within each class, over the photos that have its tag.
 
-    k-means++ and the best of 10 starts, scikit-learn's default when the paper appeared, on one
-    thread, because sums depend on the number of threads. A class with fewer distinct vectors than
-    ``clusters`` has one cluster for each; its other columns are 0.
+    The best of 10 starts, scikit-learn's default when the paper appeared. A class with fewer
+    distinct vectors than ``clusters`` has one cluster for each; its other columns are 0.
 
     Args:
         vectors: (N, D), finite.
@@ -89,22 +84,10 @@ def subcategories(
     for k in range(tags.shape[1]):
         rows = tags[:, k].nonzero()[:, 0].cpu()
         if len(rows):
-            cluster = _cluster(vectors.cpu()[rows].float(), clusters, seed, iterations)
+            members = vectors.cpu()[rows].float()
+            cluster = clusters_of(members, clusters, seed=seed, starts=10, iterations=iterations)
             labels[rows, k * clusters + cluster] = 1
     return labels
-
-
-def _cluster(vectors: Tensor, clusters: int, seed: int, iterations: int) -> Tensor:
-    """(n, D) -> (n,) int64 cluster of each row, from 0 on."""
-    # Imported here: they take a second to import.
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    means = KMeans(min(clusters, len(vectors)), n_init=10, max_iter=iterations, random_state=seed)
-    with threadpool_limits(1), warnings.catch_warnings():
-        # KMeans warns of equal vectors, which leave clusters empty.
-        warnings.simplefilter("ignore")
-        return torch.as_tensor(means.fit_predict(vectors.numpy()), dtype=torch.int64)
 
 
 def sccam_losses(

@@ -40,6 +40,7 @@ _CURVES = {
     "Shrinkage": ("esol", "shrinkage"),
     "SC-CAM (Chang et al.)": ("sccam", "sccam"),
     "DRS": ("drs", "drs_refined"),
+    "LPCAM": ("lpcam", "lpcam"),
     "EPS (learns from saliency)": ("eps", "eps"),
 }
 """Series of figure 1 -> row and kind of maps."""

@@ -36,7 +36,8 @@ _NO_SAMPLER, _NO_CLIP = "--expand.learn=nothing", "--expand.clip=1"
 _SEEDS = ("--refine.methods=[]", "--masks.source=seeds")
 _JOINED = (*_SEEDS, "--masks.threshold=auto")
 _NO_TRUTH, TRUTH = "--segment.truth=false", "--segment.truth=true"
-_DRS, _EPS, _CAM = "--method=drs", "--method=eps", "--seeds.kind=cam"
+_DRS, _EPS, _LPCAM = "--method=drs", "--method=eps", "--method=lpcam"
+_CAM = "--seeds.kind=cam"
 # IRN's own thresholds for its own seeds: the configuration's are for Shrinkage maps.
 _CAM_IRN = (_CAM, "--refine.affinity.foreground=0.3", "--refine.affinity.background=0.05")
 
@@ -88,6 +89,9 @@ ROWS: dict[str, Row] = {
     "drs-on-cam": Row("esol", ("classify",), (_DRS, "--drs.maps=cam")),
     "drs-on-shrinkage": Row("esol", _MAPS[:3], (_DRS, "--drs.maps=shrinkage")),
     "eps": Row(flags=(_EPS,), saliency=True),
+    "lpcam": Row("esol", ("classify",), (_LPCAM,)),
+    "lpcam-on-expansion": Row("esol", _MAPS[:2], (_LPCAM, "--lpcam.maps=expansion")),
+    "lpcam-on-shrinkage": Row("esol", _MAPS[:3], (_LPCAM, "--lpcam.maps=shrinkage")),
     "cam-saliency": _joint_masks("esol", _MAPS, _CAM),
     "drs-saliency": _joint_masks("drs", _PEER_MAPS, _DRS),
     "eps-saliency": _joint_masks("eps", _PEER_MAPS, _EPS),
@@ -221,6 +225,15 @@ _CONTROLS = (
 _CONTROL_NOTE = (
     "on CAM, on ESOL: the second network learns these maps instead of those of DRS's first"
 )
+_LPCAM_LINES = (
+    Line("LPCAM (extra)", "lpcam", "lpcam"),
+    Line("LPCAM on Expansion (extra)", "lpcam-on-expansion", "lpcam"),
+    Line("LPCAM on ESOL (extra)", "lpcam-on-shrinkage", "lpcam"),
+)
+_LPCAM_NOTE = (
+    "LPCAM's prototypes are of places where CAM is high, as published; on Expansion, on ESOL: where"
+    " these maps are"
+)
 
 TABLES: dict[str, Spec] = {
     "table1": Spec(
@@ -258,17 +271,19 @@ TABLES: dict[str, Spec] = {
             Line("Shrinkage", "esol", "shrinkage"),
             Line("DRS (extra)", "drs", "drs_refined"),
             *_CONTROLS,
+            *_LPCAM_LINES,
             Line("EPS (extra)", "eps", "eps"),
         ),
         _PRF,
         _PRF,
-        ("table2",),
+        ("table2", "lpcam"),
         (
             "IRN's seeds are its classifier's CAM, here that of the classifier under Expansion;"
             " Chang et al. is SC-CAM",
             "P and R are means over classes with background, F1 is their harmonic mean",
             "EPS learns from saliency maps, the others do not",
             _CONTROL_NOTE,
+            _LPCAM_NOTE,
         ),
     ),
     "table3": Spec(
@@ -295,6 +310,7 @@ TABLES: dict[str, Spec] = {
             Line("ESOL, saliency", "esol-saliency", "masks"),
             Line("ESOL", "esol", "shrinkage"),
             *_CONTROLS,
+            *_LPCAM_LINES,
             Line("CAM, saliency (extra)", "cam-saliency", "masks"),
             Line("CAM (extra)", "esol", "cam"),
             Line("EPS, saliency (extra)", "eps-saliency", "masks"),
@@ -302,8 +318,13 @@ TABLES: dict[str, Spec] = {
         ),
         _MIOU,
         _MIOU,
-        ("table4",),
-        (_JOINT_NOTE, "EPS learns from saliency maps in both of its lines", _CONTROL_NOTE),
+        ("table4", "lpcam"),
+        (
+            _JOINT_NOTE,
+            "EPS learns from saliency maps in both of its lines",
+            _CONTROL_NOTE,
+            _LPCAM_NOTE,
+        ),
     ),
     "ablations": Spec(
         "Ablations (extra): every row of Expansion and Shrinkage in all measures",
@@ -340,7 +361,7 @@ TABLES: dict[str, Spec] = {
 """The paper's tables, two of ours, and figure3, which also has numbers."""
 
 FIGURES: dict[str, tuple[str, ...]] = {
-    "figure1": ("esol", "sccam", "drs", "eps"),
+    "figure1": ("esol", "sccam", "drs", "eps", "lpcam"),
     "figure2": ("esol", "esol-without-fl", "no-deformable-layer"),
     "figure3": tuple(ALPHAS),
     "figure4": ("esol", "esol-without-fl"),

@@ -58,12 +58,13 @@ class Stage:
 
 def _reads_of_peer(settings: Settings) -> tuple[str, ...]:
     method = settings.method
-    own = (method,) if method in ("sccam", "drs", "eps") else ("sccam", "drs", "eps")
+    peers = ("sccam", "drs", "eps", "lpcam")
+    own = (method,) if method in peers else peers
     groups = ("seed", "method", "input", "backbone", "head", "classify", *own)
-    if "drs" in own:
+    if "drs" in own or "lpcam" in own:
         groups += ("cams",)
-    if "shrink" in settings.learns and "peer" in settings.learns:
-        groups += ("expand", "shrink")
+    if "peer" in settings.learns:
+        groups += tuple(stage for stage in ("expand", "shrink") if stage in settings.learns)
     return (*groups, "masks.saliency") if "eps" in own else groups
 
 
@@ -89,6 +90,8 @@ def _reads_of_segment(settings: Settings) -> tuple[str, ...]:
 
 
 def _fits_of_peer(settings: Settings) -> Fits:
+    if settings.method == "lpcam":
+        return {}
     fits = {"classify.fit": settings.classify.fit}
     return fits | ({"drs.fit": settings.drs.fit} if settings.method == "drs" else {})
 

@@ -35,9 +35,11 @@ from esol.settings.masks import Walk as Walk
 from esol.settings.masks import source_parts as source_parts
 from esol.settings.methods import KINDS as KINDS
 from esol.settings.methods import LEARNS as LEARNS
+from esol.settings.methods import MAKES as MAKES
 from esol.settings.methods import MAP_KINDS as MAP_KINDS
 from esol.settings.methods import Drs as Drs
 from esol.settings.methods import Eps as Eps
+from esol.settings.methods import Lpcam as Lpcam
 from esol.settings.methods import MapKind as MapKind
 from esol.settings.methods import Method as Method
 from esol.settings.methods import Sccam as Sccam
@@ -76,6 +78,9 @@ class Settings:
 
     eps: Eps = Eps()
     """Method eps."""
+
+    lpcam: Lpcam = Lpcam()
+    """Method lpcam."""
 
     expand: Expand = Expand()
     """Stage 2."""
@@ -164,19 +169,21 @@ class Settings:
     def map_kinds(self) -> tuple[MapKind, ...]:
         """Kinds of maps that the method makes; the last one becomes seeds."""
         kinds = KINDS[self.method]
-        return kinds[-1:] if self._is_control else kinds
+        return kinds[-1:] if self.given_maps else kinds
 
     @property
     def learns(self) -> tuple[str, ...]:
         """The stages that train what makes the method's maps, in their order."""
-        if not self._is_control:
-            return LEARNS[self.method]
-        return (*LEARNS["cam" if self.drs.maps == "cam" else "esol"], "peer")
+        return (*MAKES[self.given_maps], "peer") if self.given_maps else LEARNS[self.method]
 
     @property
-    def _is_control(self) -> bool:
-        """Whether the second network of drs learns another method's maps."""
-        return self.method == "drs" and self.drs.maps != "drs"
+    def given_maps(self) -> MapKind | None:
+        """Kind of another method's maps that the stage peer reads, None if none."""
+        if self.method == "lpcam":
+            return self.lpcam.maps
+        if self.method == "drs" and self.drs.maps != "drs":
+            return self.drs.maps
+        return None
 
     @property
     def seed_kind(self) -> MapKind:

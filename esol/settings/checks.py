@@ -41,6 +41,10 @@ SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2*
 SIDE = Rule("at least 32", lambda value: value >= 32)
 SIDE_OR_0 = Rule("0, or at least 32", lambda value: value == 0 or value >= 32)
 SIDES = Rule("two sizes, 32 <= low <= high", lambda value: 32 <= value[0] <= value[1])
+BETWEEN = Rule(
+    "two numbers, 0 <= low < high <= 1",
+    lambda value: 0 <= value[0] < value[1] <= 1,
+)
 SCALES = Rule(
     "one or more numbers in (0, 4]", lambda value: bool(value) and all(0 < s <= 4 for s in value)
 )

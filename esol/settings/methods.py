@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from esol.settings.checks import BELOW_1, NOT_NEGATIVE, POSITIVE, UP_TO_1, at_least
+from esol.settings.checks import BELOW_1, BETWEEN, NOT_NEGATIVE, POSITIVE, UP_TO_1, at_least
 from esol.settings.inputs import Fit
 
-Method = Literal["esol", "cam", "sccam", "drs", "eps"]
+Method = Literal["esol", "cam", "sccam", "drs", "eps", "lpcam"]
 
-MapKind = Literal["cam", "expansion", "shrinkage", "sccam", "drs", "drs_refined", "eps"]
+MapKind = Literal["cam", "expansion", "shrinkage", "sccam", "drs", "drs_refined", "eps", "lpcam"]
 MAP_KINDS: tuple[MapKind, ...] = ("cam", "expansion", "shrinkage")
 """Those of the method esol."""
 
@@ -18,6 +18,7 @@ KINDS: dict[Method, tuple[MapKind, ...]] = {
     "sccam": ("sccam",),
     "drs": ("drs", "drs_refined"),
     "eps": ("eps",),
+    "lpcam": ("lpcam",),
 }
 """Method -> the kinds of maps it makes; the last one becomes seeds."""
 
@@ -27,8 +28,16 @@ LEARNS: dict[Method, tuple[str, ...]] = {
     "sccam": ("classify", "peer"),
     "drs": ("peer",),
     "eps": ("peer",),
+    "lpcam": ("classify", "peer"),
 }
 """Method -> the stages that train what makes its maps."""
+
+MAKES: dict[MapKind, tuple[str, ...]] = {
+    "cam": ("classify",),
+    "expansion": ("classify", "expand"),
+    "shrinkage": ("classify", "expand", "shrink"),
+}
+"""Kind of maps that the stage peer may learn from -> the stages that train what makes them."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +91,33 @@ class Eps:
     foreground: Annotated[float, UP_TO_1] = 0.5
     """Share of the foreground maps, beside the background map, in the estimated saliency (the
     paper's lambda; 0.9 for COCO)."""
+
+
+@dataclass(frozen=True)
+class Lpcam:
+    """Method lpcam (Chen and Sun, CVPR 2023): maps are likeness to prototypes, which are clusters
+    of a class's features over its photos. Nothing is trained but the classifier. Defaults are the
+    published ones for VOC.
+    """
+
+    clusters: Annotated[int, POSITIVE] = 12
+    """Prototypes of a class, and of its context, before some are left out (the paper's K; 20 for
+    COCO)."""
+
+    photos: Annotated[int, POSITIVE] = 100
+    """At most this many photos of each class are clustered, drawn by the seed (published for COCO;
+    for VOC all of the list train)."""
+
+    maps: Literal["cam", "expansion", "shrinkage"] = "cam"
+    """Maps that tell a photo's places of the class from its context: plain CAM, as published, or
+    ESOL's."""
+
+    threshold: Annotated[float, BELOW_1] = 0.1
+    """Of these maps: places above it are of the class, below it of the context (0.25 for COCO)."""
+
+    foreground: Annotated[float, BELOW_1] = 0.9
+    """Prototypes of the class have a probability above this (the paper's mu_f)."""
+
+    background: Annotated[tuple[float, float], BETWEEN] = (0.05, 0.9)
+    """Prototypes of its context have a probability between these (the paper's mu_b is the second;
+    0 and 0.5 for COCO)."""

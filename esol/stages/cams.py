@@ -9,7 +9,7 @@ from esol.stages.photo_maps import map_photos
 def cams(job: Job, stage: OpenStage) -> None:
     """Make maps of every kind that the method has; writes KIND/NAME.npz."""
     settings = job.settings
-    samples, of_classifier = job.samples(), settings.method in ("esol", "cam")
+    samples, of_classifier = job.samples(), settings.method in ("esol", "cam", "lpcam")
     networks, kinds = trained_networks(job), settings.map_kinds
     map_photos(job, networks, samples, stage.path, kinds, of_classifier=of_classifier)
     stage.results |= {"photos": len(samples)}

@@ -15,8 +15,9 @@ from esol.networks.pretrained import without_weights
 from esol.networks.weights import load_weights, save_weights
 from esol.peers.drs import RefinedClassifier, SuppressedClassifier
 from esol.peers.eps import SaliencyClassifier
+from esol.peers.lpcam import PrototypeClassifier, load_prototypes
 from esol.peers.sccam import SubcategoryClassifier
-from esol.settings import Fit, Settings
+from esol.settings import MAKES, Fit, MapKind, Settings
 from esol.stages.job import Job
 from esol.stages.reads import backbone_stage
 from esol.system.distributed import all_from_main, device_of
@@ -34,6 +35,9 @@ def trained_networks(job: Job) -> tuple[Network, ...]:
         return (trained_localizer(job, "expand", "shrink").eval(),)
     if job.settings.method == "cam":
         return (trained_classifier(job),)
+    if job.settings.method == "lpcam":
+        prototypes = load_prototypes(job.run.weights("peer", "lpcam"), job.classes)
+        return (PrototypeClassifier(trained_classifier(job), prototypes),)
     return tuple(_trained_peer(job, kind) for kind in job.settings.map_kinds)
 
 
@@ -54,6 +58,12 @@ def trained_localizer(job: Job, *stages: str) -> Localizer:
     if "shrink" in stages:
         load_weights(model.shrinkage, job.run.weights("shrink"))
     return model.to(device_of(job.settings.machine.device))
+
+
+def given_network(job: Job, kind: MapKind) -> Network:
+    """What makes the other method's maps that the stage peer reads, in evaluation mode."""
+    _, *samplers = MAKES[kind]
+    return trained_localizer(job, *samplers).eval() if samplers else trained_classifier(job)
 
 
 def new_peer(

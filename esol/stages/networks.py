@@ -13,6 +13,7 @@ from esol.networks.backbone import Backbone
 from esol.networks.initial import weights_digest
 from esol.networks.segmenter import Segmenter
 from esol.networks.similarity import CellSimilarity
+from esol.runs.stages import STAGES
 from esol.settings import HEAD, Settings
 from esol.stages.fitting import new_peer
 from esol.system.progress import log
@@ -33,10 +34,12 @@ def networks(
         InputError: one cannot be built, or its initial weights cannot be had.
     """
     segment = settings.segmenter
-    wanted = {stage for stage in (*settings.learns, "refine", "segment") if is_wanted(stage, "")}
-    peers = [kind for kind in settings.map_kinds if is_wanted("peer", kind)]
+    learns = [stage for stage in settings.learns if STAGES[stage].fits(settings)]
+    wanted = {stage for stage in (*learns, "refine", "segment") if is_wanted(stage, "")}
+    kinds = settings.map_kinds if "peer" in learns else ()
+    peers = [kind for kind in kinds if is_wanted("peer", kind)]
     # Files first: a download that fails takes time.
-    if wanted & set(settings.learns) or peers:
+    if wanted & set(learns) or peers:
         weights_digest(settings.backbone.weights)
     if "segment" in wanted:
         weights_digest(segment.weights, "segment.weights")
@@ -51,11 +54,10 @@ def networks(
                 *(settings.method, classifier.backbone.name),
             )
         yield classifier
-    if "peer" in settings.learns:
-        for kind in peers:
-            peer = new_peer(settings, classes, kind)
-            _check_scales(settings, peer.backbone)
-            yield peer
+    for kind in peers:
+        peer = new_peer(settings, classes, kind)
+        _check_scales(settings, peer.backbone)
+        yield peer
     if "refine" in wanted and "irn" in settings.refine.methods:
         backbone = Backbone.fixed(settings.backbone, settings.input.one_side)
         yield AffinityNet(backbone, displacement=False)

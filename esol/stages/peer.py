@@ -29,15 +29,16 @@ from esol.stages.fitting import (
     PeerNetwork,
     classifier_groups,
     finish,
+    given_network,
     new_peer,
     train_once,
     trained_classifier,
-    trained_localizer,
     training_inputs,
     training_run,
 )
 from esol.stages.job import Job
 from esol.stages.photo_maps import map_photos
+from esol.stages.prototypes import find_prototypes
 from esol.system.distributed import all_from_main, all_gather, device_of, my_share
 from esol.system.files import make_folder
 from esol.system.precision import half
@@ -48,8 +49,9 @@ from esol.training.inputs import Inputs
 
 
 def peer(job: Job, stage: OpenStage) -> None:
-    """Train the networks of sccam, drs or eps; writes KIND.safetensors."""
-    {"sccam": _sccam, "drs": _drs, "eps": _eps}[job.settings.method](job, stage)
+    """Train the networks of sccam, drs or eps, or cluster for lpcam; writes KIND.safetensors."""
+    methods = {"sccam": _sccam, "drs": _drs, "eps": _eps, "lpcam": find_prototypes}
+    methods[job.settings.method](job, stage)
     stage.results |= licensed(job.settings.backbone)
 
 
@@ -178,10 +180,8 @@ def _drs(job: Job, stage: OpenStage) -> None:
 
 def _teacher(job: Job, stage: OpenStage) -> Network:
     """What makes the maps that the second network learns, in evaluation mode."""
-    if job.settings.drs.maps == "cam":
-        return trained_classifier(job)
-    if job.settings.drs.maps == "shrinkage":
-        return trained_localizer(job, "expand", "shrink").eval()
+    if job.settings.given_maps:
+        return given_network(job, job.settings.given_maps)
     folder = stage.path / "suppressed"
     training = _Training("drs", folder, drs_losses, job.settings.classify.fit)
     network = _trained(job, stage, training, _tagged(job))

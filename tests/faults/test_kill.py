@@ -21,6 +21,7 @@ METHODS = {
     "esol": [],
     "sccam": ["--method", "sccam", "--sccam.rounds", "2", "--sccam.clusters", "2"],
     "drs": ["--method", "drs", "--drs.fit.steps", "4"],
+    "lpcam": ["--method", "lpcam", "--lpcam.clusters", "2"],
 }
 
 
@@ -52,7 +53,7 @@ def test_one_kill_in_each_stage(killer: Server, photos: Path, tmp_path: Path) ->
     assert len({name for _, name in kills}) == 3
 
 
-@pytest.mark.parametrize("method", ["sccam", "drs"])
+@pytest.mark.parametrize("method", ["sccam", "drs", "lpcam"])
 def test_kills_in_the_stage_of_other_methods(
     killer: Server, photos: Path, tmp_path: Path, method: str
 ) -> None:
