@@ -302,7 +302,7 @@ def _named(item: Path | str, out: Path) -> list[tuple[str, Path]]:
     sets = huggingface.sets(path) if path.is_dir() else []
     inside = [pair for each in sets for pair in huggingface.photos(each).items()]
     if inside and files:
-        log.warning("%s: photos inside files are segmented, %d others are not", item, len(files))
+        log.warning("%s: photos inside files are used; other images are not (%d)", item, len(files))
     named = [(file.relative_to(root).with_suffix("").as_posix(), file) for file in files]
     return inside or named
 

@@ -275,7 +275,7 @@ def test_photos_to_segment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     save_mask(np.ones((4, 6), np.uint8), tmp_path / "hub" / "masks" / "train" / "000000.png")
     assert [*photos_by_name([tmp_path / "hub"], out)] == names
     assert caplog.messages == [
-        f"{tmp_path / 'hub'}: photos inside files are segmented, 1 others are not"
+        f"{tmp_path / 'hub'}: photos inside files are used; other images are not (1)"
     ]
 
 
