@@ -120,7 +120,7 @@ def test_another_earlier_classifier_is_another_stage_and_a_moved_one_is_not(plac
     assert learn_on(place, "second", init="moved") == 0
     assert manifest(place / "second") == before
     assert learn_on(place, "second", init="nowhere") == 2
-    assert "nowhere: no folder of a run" in capsys.readouterr().err
+    assert "nowhere: not the folder of a run" in capsys.readouterr().err
 
 
 def test_the_earlier_run_may_be_deleted_once_the_classifier_is_done(place, capsys):
@@ -132,7 +132,7 @@ def test_the_earlier_run_may_be_deleted_once_the_classifier_is_done(place, capsy
     assert manifest(place / "second") == before
     shutil.rmtree(RunFolder(place / "second").stage("classify"))
     assert call("classify", place / "second") == 2
-    assert "first: no folder of a run" in capsys.readouterr().err
+    assert "first: not the folder of a run" in capsys.readouterr().err
 
 
 def test_resumed_equals_uninterrupted(place, monkeypatch):

@@ -50,7 +50,7 @@ def earlier_run(init: str) -> EarlierRun:
     """
     run = RunFolder(Path(init))
     if not (run.path / DESCRIPTION).is_file():
-        fault = f"no folder of a run (no {DESCRIPTION}); give what esol run wrote"
+        fault = f'not the folder of a run (no {DESCRIPTION}); give what esol run wrote, or ""'
         raise InputError(f"classify.init = {init}: {fault}")
     if not (run.is_finished("classify") and run.weights("classify").is_file()):
         raise InputError(
