@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esol.method.classifier import Classifier
+from esol.method.classifier import Classifier, Head
 from esol.networks.weights import load_tensors, save_tensors
 from esol.peers.kmeans import clusters_of
 from esol.system.precision import single, whole
@@ -18,34 +18,34 @@ _ITERATIONS = 300
 
 
 class Prototypes(NamedTuple):
-    """Activations that V reads, typical of a class: (P, D) of the class, (Q, D) of its context."""
+    """Features typical of a class: (P, C) of the class, (Q, C) of its context."""
 
     own: Tensor
     context: Tensor
 
 
-def centres(activations: Tensor, clusters: int, *, seed: int) -> Tensor:
-    """Clusters of activations by their direction, as published: k-means by cosine.
+def centres(features: Tensor, clusters: int, *, seed: int) -> Tensor:
+    """Clusters of features by their direction, as published: k-means by cosine.
 
     k-means runs on the vectors divided by their lengths, from one start, chosen by k-means++ where
     published code draws it evenly.
 
     Args:
-        activations: (n, D), finite; n may be 0. Those that are all 0 have no direction: left out.
+        features: (n, C), finite; n may be 0. Those that are all 0 have no direction: left out.
         clusters: at most this many; fewer where there are fewer distinct directions.
         seed: of the start.
 
     Returns:
-        (c, D) means of the activations in each cluster, not divided by their lengths.
+        (c, C) means of the features in each cluster, not divided by their lengths.
     """
-    activations = activations[activations.any(dim=1)].float()
-    if not len(activations):
-        return activations
-    directions = F.normalize(activations, dim=1)
+    features = features[features.any(dim=1)].float()
+    if not len(features):
+        return features
+    directions = F.normalize(features, dim=1)
     labels = clusters_of(directions, clusters, seed=seed, starts=1, iterations=_ITERATIONS)
     return torch.stack(
         [
-            activations[labels == label].mean(dim=0)
+            features[labels == label].mean(dim=0)
             for label in range(clusters)
             if (labels == label).any()
         ]
@@ -55,40 +55,52 @@ def centres(activations: Tensor, clusters: int, *, seed: int) -> Tensor:
 def chosen(
     own: Tensor,
     context: Tensor,
-    v: Tensor,
+    head: Head,
     k: int,
     foreground: float,
     background: tuple[float, float],
 ) -> Prototypes:
     """The centres that serve as prototypes of class k, by the classifier's probability of k.
 
-    That is the softmax over the classes of V times the centre.
+    That is the softmax over the classes of what the head says of a photo all of whose cells are
+    the centre.
 
     Args:
-        own: (c, D) centres of where the class is likely; c may be 0.
-        context: (c', D) centres of where it is not; c' may be 0.
-        v: (K, D) weights of V.
+        own: (c, C) centres of where the class is likely; c may be 0.
+        context: (c', C) centres of where it is not; c' may be 0.
+        head: of the classifier, on the CPU.
         k: the class.
         foreground: those of the class have a probability above this, or else, as published for
             COCO, the highest.
         background: those of the context have a probability between these two.
     """
-    likely = (own @ v.T).softmax(dim=1)[:, k]
+    likely = _probabilities(own, head)[:, k]
     above = likely > foreground
     if len(own) and not above.any():
         above = likely == likely.max()
     low, high = background
-    between = (context @ v.T).softmax(dim=1)[:, k]
+    between = _probabilities(context, head)[:, k]
     return Prototypes(own[above], context[(between > low) & (between < high)])
 
 
+@torch.no_grad()
+def _probabilities(vectors: Tensor, head: Head) -> Tensor:
+    """(n, C) -> (n, K) probabilities."""
+    # As many cells as W1 and W2 see from the middle one, whatever is around them.
+    side = 1 + 2 * sum(w.kernel_size[0] // 2 for w in (head.w1, head.w2))
+    cells = vectors[:, :, None, None].expand(-1, -1, side, side)
+    return head(cells)[:, :, side // 2, side // 2].softmax(dim=1)
+
+
 def weights_of(prototypes: Sequence[Prototypes]) -> Tensor:
-    """(K, D) weights of maps: how much more like the class than like its context a vector is.
+    """(K, C) weights of maps: how much more like the class than like its context a vector is.
 
     The mean of a vector's cosines with several prototypes is its direction times the mean of
-    theirs. Activations are 0 or more, so a class without prototypes has no value above 0.
+    theirs. A class without prototypes has weights 0, and so no map.
     """
-    return torch.stack([_mean(own) - _mean(context) for own, context in prototypes])
+    return torch.stack(
+        [_mean(own) - (_mean(context) if len(own) else 0) for own, context in prototypes]
+    )
 
 
 def save_prototypes(path: Path, prototypes: Sequence[Prototypes]) -> None:
@@ -109,7 +121,7 @@ def load_prototypes(path: Path, classes: int) -> list[Prototypes]:
 
 
 def _mean(vectors: Tensor) -> Tensor:
-    """(n, D) -> (D,) mean of their directions; 0 of none."""
+    """(n, C) -> (C,) mean of their directions; 0 of none."""
     return F.normalize(vectors, dim=1).sum(dim=0) / max(1, len(vectors))
 
 
@@ -128,8 +140,8 @@ class PrototypeClassifier(nn.Module):
         self.register_buffer("weights", weights_of(prototypes).to(self.head.v.weight))
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, C, h, w) features -> "lpcam": (N, K, h, w) maps in -1 .. 1, before ReLU."""
-        activations = single(self.head.activations(features))
-        with whole(activations.device):
-            maps = F.conv2d(F.normalize(activations, dim=1), self.weights[:, :, None, None])
+        """(N, C, h, w) features -> "lpcam": (N, K, h, w) maps in -2 .. 2, before ReLU."""
+        with whole(features.device):
+            directions = F.normalize(single(features), dim=1)
+            maps = F.conv2d(directions, self.weights[:, :, None, None])
         return {"lpcam": maps}

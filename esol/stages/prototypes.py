@@ -1,5 +1,6 @@
 """LPCAM's part of the stage peer: prototypes of each class from photos of the training list."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.maps.files import load_maps
 from esol.maps.localize import Reader, View, batches_of_one_size
-from esol.method.classifier import Classifier
+from esol.networks.backbone import Backbone
 from esol.networks.weights import load_tensors, save_tensors
 from esol.peers.lpcam import Prototypes, centres, chosen, load_prototypes, save_prototypes
 from esol.runs.work import OpenStage
@@ -22,17 +23,16 @@ from esol.stages.job import Job
 from esol.stages.photo_maps import feature_cache, lighter, map_photos
 from esol.system.distributed import all_from_main, all_wait, my_share
 from esol.system.files import make_folder, remove_folder
-from esol.system.precision import half, single
 from esol.system.progress import log, track
 from esol.training.features import FeatureCache
 
-_PLACES = 1024
-"""Places of the class, and of its context, that a photo gives at most: all cells of a photo of
-512 x 512 pixels at stride 16. They bound the memory, as lpcam.photos does."""
+_PLACES = 256
+"""Places of the class, and of its context, that a photo gives at most. They bound the memory, as
+lpcam.photos does: 200 MB each for 100 photos and 2,048 channels."""
 
 
 class Places(NamedTuple):
-    """Activations that V reads at places of a class, (n, D), and of its context, (m, D)."""
+    """Features at places of a class, (n, C), and of its context, (m, C)."""
 
     own: Tensor
     context: Tensor
@@ -69,14 +69,14 @@ def _write_parts(job: Job, maps: Path, parts: Path) -> None:
     map_photos(job, [given_network(job, kind)], photos, maps, [kind], of_classifier=True)
     classifier = trained_classifier(job)
     cache = feature_cache(job, classifier.backbone, photos, of_classifier=True)
-    v = classifier.head.v.weight[:, :, 0, 0].cpu()
+    head = copy.deepcopy(classifier.head).cpu()
     settings, seed = job.settings.lpcam, job.settings.seed
     classes = [k for k in my_share(range(job.classes)) if not _part(parts, k).exists()]
     for k in track(classes, "peer: prototypes", total=len(classes), unit="classes"):
-        places = _places(job, classifier, drawn[k], maps / kind, k, cache)
+        places = _places(job, classifier.backbone, drawn[k], maps / kind, k, cache)
         of_class, of_context = (centres(x, settings.clusters, seed=seed) for x in places)
         bounds = settings.foreground, settings.background
-        own, context = chosen(of_class, of_context, v, k, *bounds)
+        own, context = chosen(of_class, of_context, head, k, *bounds)
         counts = torch.tensor([len(of_class), len(of_context)])
         save_tensors(_part(parts, k), dict(zip(_PART, (own, context, counts), strict=True)))
     all_wait()
@@ -100,23 +100,21 @@ def _drawn(job: Job, k: int) -> tuple[Sample, ...]:
 @torch.no_grad()
 def _places(
     job: Job,
-    classifier: Classifier,
+    backbone: Backbone,
     photos: tuple[Sample, ...],
     maps: Path,
     k: int,
     cache: FeatureCache | None,
 ) -> Places:
-    """Activations of a class's photos at scale 1, by what the maps in a folder say of the class."""
+    """Features of a class's photos at scale 1, by what the maps in a folder say of the class."""
     inputs, precision = job.settings.input, job.settings.machine.precision
     generator = np.random.default_rng((job.settings.seed, k))
-    own, context = [torch.empty(0, classifier.head.v.in_channels)], []
+    own, context = [torch.empty(0, backbone.channels)], []
     for batch in batches_of_one_size(photos, same=inputs.resize == "squash"):
         reader = Reader(batch, inputs, cache, precision)
         with enough_memory([photo.sample.image for photo in batch], lighter(job.settings)):
-            features = reader.features(classifier.backbone, View(1.0, False))
-            with half(features.device, precision):
-                activations = single(classifier.head.activations(features)).cpu()
-        for photo, cells in zip(batch, activations, strict=True):
+            features = reader.features(backbone, View(1.0, False)).cpu()
+        for photo, cells in zip(batch, features, strict=True):
             scores = _scores(maps / f"{photo.sample.name}.npz", k, cells.shape[1:])
             vectors, threshold = cells.flatten(1).T, job.settings.lpcam.threshold
             own.append(_some(vectors[scores > threshold], generator))

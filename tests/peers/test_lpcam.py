@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from esol.data import open_dataset
 from esol.data.images import load_image
@@ -35,7 +34,7 @@ from esol.settings.load import load_settings
 from esol.stages import run
 
 SMOKE = Path(__file__).parents[1] / "smoke.yaml"
-CLASSES, WIDTH = 3, 5
+CLASSES, CHANNELS = 3, 7
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -87,57 +86,70 @@ def test_centres_repeat_and_leave_random_states_alone():
     assert drawn == (torch.rand(1), np.random.rand())
 
 
+def some_head(kernel: int, seed: int = 0) -> Head:
+    torch.manual_seed(seed)
+    head = Head(CHANNELS, CLASSES, HeadSettings(width=5, kernel=kernel))
+    torch.nn.init.normal_(head.v.weight)
+    return head
+
+
 @pytest.mark.parametrize("k", range(CLASSES))
-def test_prototypes_are_chosen_by_the_classifiers_probability(k):
-    generator = np.random.default_rng(k)
-    own, context, v = (generator.normal(size=(n, WIDTH)) for n in (40, 40, CLASSES))
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_prototypes_are_chosen_by_the_classifiers_probability(kernel, k):
+    head, generator = some_head(kernel, k), np.random.default_rng(k)
+    own, context = generator.normal(size=(2, 60, CHANNELS)).astype(np.float32)
+    # Where all cells are equal, only the sums over a kernel's places count.
+    w1, w2, v = (w.weight.detach().sum(dim=(2, 3)).numpy() for w in (head.w1, head.w2, head.v))
 
     def probability(vector: np.ndarray) -> float:
-        exponents = [np.exp(sum(a * b for a, b in zip(row, vector, strict=True))) for row in v]
-        return exponents[k] / sum(exponents)
+        exponents = np.exp(v @ np.maximum(w2 @ np.maximum(w1 @ vector, 0), 0))
+        return float(exponents[k] / exponents.sum())
 
-    found = chosen(*(torch.tensor(x) for x in (own, context, v)), k, 0.6, (0.05, 0.5))
-    np.testing.assert_array_equal(found.own, [x for x in own if probability(x) > 0.6])
-    kept = [x for x in context if 0.05 < probability(x) < 0.5]
-    np.testing.assert_array_equal(found.context, kept)
-    assert 0 < len(found.own) < 40
-    assert 0 < len(found.context) < 40
+    tensors = torch.tensor(own), torch.tensor(context)
+    high = sorted(map(probability, own))[40]
+    low, below = sorted(map(probability, context))[10:50:39]
+    found = chosen(*tensors, head, k, high + 1e-4, (low - 1e-4, below + 1e-4))
+    np.testing.assert_array_equal(found.own, [x for x in own if probability(x) > high + 1e-4])
+    between = [x for x in context if low - 1e-4 < probability(x) < below + 1e-4]
+    np.testing.assert_array_equal(found.context, between)
+    assert 0 < len(found.own) < 60
+    assert 0 < len(found.context) < 60
     surest = max(own, key=probability)
-    none = chosen(*(torch.tensor(x) for x in (own, context, v)), k, 1 - 1e-9, (0.05, 0.5))
-    np.testing.assert_array_equal(none.own, [surest])
+    none = chosen(*tensors, head, k, 1 - 1e-9, (0.05, 0.5))
+    assert any(np.array_equal(surest, x) for x in none.own)
 
 
 def test_without_centres_there_are_no_prototypes():
-    empty, v = torch.empty(0, WIDTH), torch.rand(CLASSES, WIDTH)
-    found = chosen(empty, empty, v, 0, 0.9, (0.05, 0.9))
+    empty = torch.empty(0, CHANNELS)
+    found = chosen(empty, empty, some_head(3), 0, 0.9, (0.05, 0.9))
     assert [len(part) for part in found] == [0, 0]
 
 
 def some_prototypes() -> list[Prototypes]:
     generator = torch.Generator().manual_seed(1)
     counts = ((3, 2), (1, 0), (0, 4))
-    return [Prototypes(*(torch.rand(n, WIDTH, generator=generator) for n in two)) for two in counts]
+    return [
+        Prototypes(*(torch.rand(n, CHANNELS, generator=generator) for n in two)) for two in counts
+    ]
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_maps_are_mean_cosines_with_prototypes_less_those_with_the_context(kernel):
-    torch.manual_seed(0)
+def test_maps_are_mean_cosines_with_prototypes_less_those_with_the_context():
     backbone = Backbone(BackboneSettings(name="test_resnet", weights="none", stride=8))
-    head = Head(backbone.channels, CLASSES, HeadSettings(width=WIDTH, kernel=kernel))
     prototypes = some_prototypes()
-    network = PrototypeClassifier(Classifier(backbone, head), prototypes)
-    features = torch.randn(2, backbone.channels, 3, 4)
-    with torch.no_grad():
-        maps = network.maps(features)["lpcam"]
-        x2 = F.relu(head.w2(F.relu(head.w1(features)))).numpy()
+    network = PrototypeClassifier(Classifier(backbone, some_head(3)), prototypes)
+    features = torch.randn(2, CHANNELS, 3, 4, generator=torch.Generator().manual_seed(0))
+    features[0, :, 1, 2] = 0
+    maps = network.maps(features)["lpcam"]
     assert maps.shape == (2, CLASSES, 3, 4)
     for n, k, y, x in product(range(2), range(CLASSES), range(3), range(4)):
-        own, context = ([cosine(x2[n, :, y, x], p) for p in part.numpy()] for part in prototypes[k])
-        expected = np.mean(own or [0]) - np.mean(context or [0])
+        own, context = (
+            [cosine(features[n, :, y, x].numpy(), p) for p in part.numpy()]
+            for part in prototypes[k]
+        )
+        expected = np.mean(own) - np.mean(context or [0]) if own else 0
         assert maps[n, k, y, x] == pytest.approx(expected, abs=1e-5), (n, k, y, x)
-    assert (maps[:, 2] <= 0).all(), "no prototypes, no map"
-    network.head.w2.weight.data.zero_()
-    assert not network.maps(features)["lpcam"].any(), "no direction"
+    assert not maps[:, 2].any(), "no prototypes, no map"
+    assert not maps[0, :, 1, 2].any(), "no direction"
 
 
 def test_prototypes_read_back_and_damaged_ones_are_refused(tmp_path):
@@ -174,7 +186,7 @@ def settings(*flags: str) -> Settings:
 
 
 def places(chosen_settings: Settings, folder: RunFolder, k: int, photos: Path) -> list[np.ndarray]:
-    """Activations of the drawn photos above and below the threshold, one photo at a time."""
+    """Features of the drawn photos above and below the threshold, one photo at a time."""
     classifier = Classifier.trained(chosen_settings, 6, folder.weights("classify"))
     own, context = [], []
     samples = open_dataset(photos, chosen_settings.data).samples("train")
@@ -183,26 +195,28 @@ def places(chosen_settings: Settings, folder: RunFolder, k: int, photos: Path) -
     for sample in (tagged[row] for row in sorted(drawn)):
         image = to_tensor(squash(load_image(sample.image), 64), classifier.backbone.normalisation)
         with torch.no_grad():
-            features = classifier.backbone(image[None])
-            x2 = F.relu(classifier.head.w2(F.relu(classifier.head.w1(features))))[0].numpy()
+            features = classifier.backbone(image[None])[0].numpy()
         path = folder.stage("peer") / "maps" / chosen_settings.lpcam.maps / f"{sample.name}.npz"
         stored = load_maps(path)
         scores = stored.maps[list(stored.classes).index(k)]
-        for y, x in product(range(x2.shape[1]), range(x2.shape[2])):
+        for y, x in product(range(features.shape[1]), range(features.shape[2])):
             row, column = (
                 int((i + 0.5) * n / m)
-                for i, n, m in zip((y, x), scores.shape, x2.shape[1:], strict=True)
+                for i, n, m in zip((y, x), scores.shape, features.shape[1:], strict=True)
             )
             if scores[row, column] != chosen_settings.lpcam.threshold:
                 high = scores[row, column] > chosen_settings.lpcam.threshold
-                (own if high else context).append(x2[:, y, x])
-    return [np.array(part, np.float32).reshape(-1, 16) for part in (own, context)]
+                (own if high else context).append(features[:, y, x])
+    return [
+        np.array(part, np.float32).reshape(-1, classifier.backbone.channels)
+        for part in (own, context)
+    ]
 
 
 def centres_by_hand(part: np.ndarray) -> torch.Tensor:
     part = part[part.any(axis=1)]
     if not len(part):
-        return torch.empty(0, 16)
+        return torch.from_numpy(part)
     labels = clusters_of(torch.tensor(unit(part)), 3, seed=0, starts=1, iterations=300).numpy()
     means = [part[labels == label].mean(axis=0) for label in range(3) if (labels == label).any()]
     return torch.tensor(np.array(means))
@@ -225,11 +239,11 @@ def test_the_stage_clusters_places_of_some_photos_of_each_class(flags, photos, t
     assert not any(folder.stage(stage).exists() for stage in stages[learned:])
     stored = load_file(folder.weights("peer", "lpcam"))
     assert not (folder.stage("peer") / "parts").exists()
-    v = load_file(folder.weights("classify"))["head.v.weight"][:, :, 0, 0]
+    head = Classifier.trained(chosen_settings, 6, folder.weights("classify")).head
     kept = 0
     for k in range(6):
         found = [centres_by_hand(part) for part in places(chosen_settings, folder, k, photos)]
-        expected = chosen(*found, v, k, 0.9, (0.05, 0.9))
+        expected = chosen(*found, head, k, 0.9, (0.05, 0.9))
         for name, rows in expected._asdict().items():
             torch.testing.assert_close(stored[f"{k}.{name}"], rows, rtol=1e-4, atol=1e-5)
             kept += len(rows)
