@@ -6,6 +6,7 @@ python studies/gpu.py draw|kernels|run|table FOLDER [--device cuda] [--quick]
 import argparse
 import csv
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import deform  # noqa: E402
 import walk  # noqa: E402
-from common import Report, alternate, parser_of, peak_mb, within  # noqa: E402
+from common import Report, alternate, parser_of, peak_mb, within, write  # noqa: E402
 
 from esol import load_settings, write_synthetic  # noqa: E402
 from esol.cli.main import main as command_line  # noqa: E402
@@ -103,16 +104,16 @@ def kernels(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """All stages of voc12 with few steps: seconds a step and a photo, memory, projected hours."""
     logging.disable(logging.WARNING)
-    report, steps = (
-        Report(f"run, {options.precision}", options),
-        QUICK_STEPS if options.quick else STEPS,
-    )
+    report = Report(f"run, {options.precision}", options)
+    steps = QUICK_STEPS if options.quick else STEPS
     marks: list[float] = []
     register_optimizer_step_post_hook(lambda *_: marks.append(now(options.device)))
     out = options.folder / f"run-{options.precision}"
+    # Stages that an earlier call has finished would not be timed.
+    shutil.rmtree(out, ignore_errors=True)
     flags = ["--data.kind=folder", "--data.train=train", "--data.evaluate=[train]"]
     flags.append("--data.masks=masks")
-    flags += ["--backbone.weights=none", "--segment.weights=none", "--overwrite"]
+    flags += ["--backbone.weights=none", "--segment.weights=none"]
     flags += [f"--machine.device={options.device}", f"--machine.precision={options.precision}"]
     flags += [f"--{fit}.steps={steps}" for fit in fits(load_settings("voc12"))]
     if options.quick:
@@ -129,6 +130,7 @@ def run(options: argparse.Namespace) -> None:
         if command_line([stage, "voc12", str(options.folder / "photos"), str(out), *flags]):
             raise SystemExit(f"{stage}: failed")
         record = RunFolder(out).manifest(stage)["record"]
+        report.peak = max(report.peak, peak_mb(options.device))
         report.add(f"{stage}, peak memory", float(peak_mb(options.device)), None, unit="MB")
         rest = record["seconds"] - (marks[-1] - marks[0] if marks else 0)
         if len(marks) > 2:
@@ -141,14 +143,15 @@ def run(options: argparse.Namespace) -> None:
             each = rest / photos_of(options)
             photos += each
             report.add(f"{stage}, a photo, start included", each, None)
+        # What is there stays, should the time run out.
+        write(options.results, report.benchmark, report.rows)
     for title, (config, training, others) in () if options.quick else SETS.items():
         given = fits(load_settings(config))
         seconds = photos * (training + others)
         for name, fit in given.items():
             seconds += total_steps(fit, training) * fit.batch * views[name]
-        row = report.add(f"{title}, projected from {steps} steps", seconds / 3600, None, unit="h")
-    report.peak = peak_mb(options.device)
-    report.finish(row, ratio=1.0)
+        report.add(f"{title}, projected from {steps} steps", seconds / 3600, None, unit="h")
+    report.finish(report.rows[-1], ratio=1.0)
 
 
 def now(device: str) -> float:
