@@ -70,6 +70,8 @@ def find_colours(folder: Path, root: Path) -> ColourTable | None:
 
     Several that agree are one; several that do not are an InputError, and so is a damaged one.
     """
+    if (folder / CLASSES).is_file():
+        return None  # of esol predict: its masks have numbers, whatever lies around them
     around = [place for place in folder.parents if place == root or root in place.parents]
     files = (
         (form, path)

@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 from esol.data.colours import CLASS_NAMES, find_colours
 from esol.data.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES, passed_over, unread_advice
 from esol.data.masks import MaskReader, mask_files, mask_folder
-from esol.data.names import as_uploaded, composed, composed_path, meant
+from esol.data.names import as_uploaded, composed, composed_path
 from esol.data.reading import (
     LISTS,
     Entry,
     Reading,
     Row,
+    list_of,
     read_classes,
     require_lists,
     wanted_lists,
@@ -34,6 +35,9 @@ _NO_TAGS = ("images", "masks", "labels", "annotations", "photos")
 
 _Index = Mapping[str, list[PurePosixPath]]
 
+_UPLOADED = "\0"
+"""Begins the keys of names as servers store them."""
+
 
 def read_folder(root: Path, settings: Data) -> Reading:
     """Read tags, lists and masks, and collect all problems; an InputError if there is nothing."""
@@ -51,6 +55,11 @@ def read_folder(root: Path, settings: Data) -> Reading:
         if not tags.rows and not problems:
             problems.append(f"{files[0]}: no rows: add one per photo")
         splits = _from_rows(root, tags.rows, index, tags.anywhere, problems)
+        if tags.guessed and (folders := _folders_as_tags(index, splits)):
+            raise InputError(
+                f"{root}: the tags in {source} are others than the folders' ({folders}): name it"
+                " with data.labels, or move it away if the folders are the tags"
+            )
         unlisted = _unlisted(root, index, {e.image for split in splits.values() for e in split})
     elif settings.columns:
         raise InputError(f"{root}: data.columns, but no table of tags: name it with data.labels")
@@ -65,7 +74,8 @@ def read_folder(root: Path, settings: Data) -> Reading:
     ordered = (root / CLASS_NAMES).exists() or set(used) <= set(map(composed, settings.classes))
     # Where a table names classes in another order, the alphabet's is no more than a guess.
     numbered = table is None or ordered or table.classes == known
-    masks = mask_files(mask_root, {_name(file) for files in index.values() for file in files})
+    on_disk = {_name(file) for files in index.values() for file in files}
+    masks = mask_files(mask_root, on_disk | {e.name for e in entries})
     # A list may be missing because its rows are wrong: their problems are the answer then.
     lists = wanted_lists(settings) if problems else require_lists(root, settings, list(splits))
     with_masks = {
@@ -126,28 +136,49 @@ def _from_rows(
             problems.append(f"{where}: {file}")
             continue
         name = row.name or _name(file)
+        split = _list(row, name)
         earlier, namesake = first.setdefault(name, (row, file))
         if namesake != file:
             problems.append(f"{where}: {file} and {namesake} share the name {name}: rename one")
         elif earlier.tags != row.tags:
             problems.append(f"{where}: {file} has other tags on {earlier.place}: keep one row")
-        elif name in splits.get(row.split, {}):
+        elif name in splits.get(split, {}):
             problems.append(f"{where}: {file} is on {earlier.place} too: keep one row")
         else:
-            splits.setdefault(row.split, {})[name] = Entry(
+            splits.setdefault(split, {})[name] = Entry(
                 name, root / file, row.tags, finished=row.finished
             )
     return {split: tuple(entries.values()) for split, entries in splits.items()}
 
 
+def _list(row: Row, name: str) -> str:
+    """The list that a row names; else that of the folder in its path, or in the photo's own."""
+    if row.split is not None:
+        return row.split
+    named = list_of(row.image)
+    return list_of(PurePosixPath(name)) if named == "train" else named
+
+
 def _by_end(index: _Index) -> _Index:
-    """Photos by the last part of their paths, with and without suffix, also as uploaded."""
+    """Photos by every end of their paths, with and without suffix, and by names as uploaded."""
     ends: dict[str, list[PurePosixPath]] = {}
     for file in (file for files in index.values() for file in files):
-        names = [composed(file.stem), composed(file.name)]
-        for key in {*names, *map(as_uploaded, names)}:
-            ends.setdefault(key, []).append(file)
+        for path in dict.fromkeys((composed_path(file), _bare(file))):
+            keys = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+            for key in (*keys, _UPLOADED + as_uploaded(path.name)):
+                ends.setdefault(key, []).append(file)
     return ends
+
+
+def _near(image: PurePosixPath, index: _Index, ends: _Index) -> list[PurePosixPath]:
+    """Photos whose paths end with this one, or are an end of it; else those uploaded as this."""
+    if not ends:
+        return []
+    near, bare = list(ends.get(str(image), ())), _bare(image)
+    for start in range(1, len(bare.parts)):
+        files = index.get("/".join(bare.parts[start:]), ())
+        near += [file for file in files if image.name in (composed(file.name), composed(file.stem))]
+    return near or list(ends.get(_UPLOADED + str(image), ()))
 
 
 def _find(image: PurePosixPath, index: _Index, ends: _Index) -> PurePosixPath | str:
@@ -160,9 +191,7 @@ def _find(image: PurePosixPath, index: _Index, ends: _Index) -> PurePosixPath | 
             return f"{image} may be any of {', '.join(map(str, exact))}: write the suffix"
         if exact:
             return exact[0]
-    ending = ends.get(image.name, [])
-    bare = meant(_bare(image), map(_bare, ending))
-    near = [file for file in ending if _bare(file) in bare]
+    near = _near(image, index, ends)
     if len(near) > 1:
         return f"{image} may be any of {', '.join(map(str, near[:3]))}: write the whole path"
     if near:
@@ -240,6 +269,21 @@ def _are_lists(index: _Index) -> bool:
     files = [files[0] for files in index.values()]
     deep = [file for file in files if len(file.parts) > 2]
     return len(deep) == len(files) > 0 and all(f.parts[0].lower() in LISTS for f in deep)
+
+
+def _folders_as_tags(index: _Index, splits: Mapping[str, Iterable[Entry]]) -> str:
+    """Names of folders that would be tags by themselves, if the photos have other tags."""
+    depth = 2 + _are_lists(index)
+    paths = [files[0].parts for files in index.values()]
+    if any(len(parts) != depth for parts in paths):
+        return ""
+    names = {parts[-2] for parts in paths}
+    if len(names) < 2 or any(name.lower() in (*LISTS, *_NO_TAGS) for name in names):
+        return ""
+    entries = [entry for split in splits.values() for entry in split]
+    listed = len({entry.image for entry in entries}) == len(paths)
+    same = all(entry.tags == (entry.image.parent.name,) for entry in entries)
+    return "" if listed and same else ", ".join(sorted(names)[:3])
 
 
 def _class_order(

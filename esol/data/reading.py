@@ -54,6 +54,8 @@ def folder_of(path: Path, root: Path) -> PurePosixPath:
 class Row:
     """A photo (relative path), its sorted tags and its list; ``place`` in the file: "line 3".
 
+    ``split``: None if the file does not say: its folder does (:func:`list_of`).
+
     ``finished``: nobody has still to tag it, as far as the file says: without a tag it shows none
     of the classes. ``name``: of a photo inside the file, whose path has none.
     """
@@ -62,12 +64,14 @@ class Row:
     place: str
     image: PurePosixPath
     tags: tuple[str, ...]
-    split: str
+    split: str | None
     finished: bool = True
     name: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image", composed_path(self.image))
+        # The path of a photo inside a file is that of the file, as the disk has it.
+        if not self.name:
+            object.__setattr__(self, "image", composed_path(self.image))
         object.__setattr__(self, "tags", tuple(sorted({*map(composed, self.tags)})))
 
 
@@ -204,7 +208,7 @@ def _header(fields: list[str]) -> list[str]:
     return names
 
 
-def row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:
+def row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str | None) -> str:
     """One line on what is wrong with a row of a table of photos and tags, or ""."""
     if not image.parts:
         return "no image given"
@@ -212,7 +216,7 @@ def row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str) -> str:
         return f"{image} leads out of the data folder: give a path relative to it, without '..'"
     if any("," in tag for tag in tags):
         return "tags are separated by spaces, ';' or '|', not by commas"
-    if not split:
+    if split == "":
         return f"{image} is in no list: fill the split column, for example with `train`"
     return ""
 

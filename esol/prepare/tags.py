@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from esol.data import fixed_layout, require_data
 from esol.data.colours import CLASS_NAMES, ColourTable, find_colours
-from esol.data.folder import MASKS, photos_below
+from esol.data.folder import MASKS, NO_TAG, photos_below
 from esol.data.images import image_size
 from esol.data.labels import labels_text
 from esol.data.masks import MaskReader, mask_files, mask_folder
@@ -136,8 +136,14 @@ def _open(root: Path, masks: str) -> _Opened:
         return _Opened(voc_photos(root), root / PHOTOS, False, folder, reader)
     if not (root / LABELS).exists() and (files := find_tags(root, settings)):
         raise InputError(f"{files[0]}: has the tags already: move it away to take those of masks")
-    reader = MaskReader(_classes(root, folder, table), table, (root / CLASS_NAMES).exists())
-    return _Opened(photos_below(root, folder), root, True, folder, reader)
+    known = _classes(root, folder, table)
+    photos = photos_below(root, folder)
+    folders = {photo.parent.name for photo in photos.values() if photo.parent != root}
+    if folders and folders <= {*known, NO_TAG}:
+        some_of = ", ".join(sorted(folders)[:3])
+        raise InputError(f"{root}: has the tags already, as folders ({some_of}): move the photos")
+    reader = MaskReader(known, table, (root / CLASS_NAMES).exists())
+    return _Opened(photos, root, True, folder, reader)
 
 
 def _classes(root: Path, folder: Path, table: ColourTable | None) -> tuple[str, ...]:

@@ -60,6 +60,9 @@ READERS: tuple[Reader, ...] = (
 )
 """All formats; the first that recognises a file reads it."""
 
+_GUESSED = (labels, yolo, onehot, table, clslabels, huggingface)
+"""Formats whose files may well be there for something else than the tags."""
+
 
 @dataclass(frozen=True)
 class Tags:
@@ -72,6 +75,7 @@ class Tags:
     rows: tuple[Row, ...]
     problems: tuple[str, ...]
     anywhere: bool
+    guessed: bool = False
 
 
 def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
@@ -137,12 +141,15 @@ def read_tags(files: tuple[Path, ...], root: Path, settings: Data) -> Tags:
     items = [item for file in files for item in reader.read(file, root, settings)]
     rows = tuple(item for item in items if isinstance(item, Row))
     problems = tuple(item for item in items if isinstance(item, str))
-    return Tags(source, rows, problems, reader.ANYWHERE)
+    fixed = files[0].name in (LABELS, "_classes.csv", *imagefolder.FILES)
+    guessed = not settings.labels and not fixed and reader in _GUESSED
+    return Tags(source, rows, problems, reader.ANYWHERE, guessed)
 
 
 def _shown(file: Path, root: Path) -> str:
     """A tags file in the data folder; a folder of a data set as patterns of its files."""
-    if not file.is_dir() or not (lists := huggingface.shards(file)):
+    inside = file.is_relative_to(root) and file.is_dir()
+    if not inside or not (lists := huggingface.shards(file)):
         return str(folder_of(file, root) / file.name)
     inner = (shard for shards in lists.values() for shard in shards)
     patterns = (shard.parent.relative_to(root) / f"*{shard.suffix}" for shard in inner)

@@ -6,6 +6,7 @@ from typing import Any
 
 from esol.data.classes import COCO_CLASSES, VOC_CLASSES
 from esol.data.kinds import IMAGE_SUFFIXES
+from esol.data.masks import mask_folder
 from esol.data.reading import LISTS, Row, read_classes
 from esol.data.tags.pickled import holds_object, read_dictionary
 from esol.errors import InputError
@@ -40,7 +41,7 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     vectors = read_dictionary(path)
     size = len(next(iter(vectors.values()), ()))
     classes = _classes(path, root, size)
-    photos = _photos(root)
+    photos = _photos(root, settings)
     found = 0
     for key, vector in vectors.items():
         if len(vector) != size or not ((vector == 0) | (vector == 1)).all():
@@ -70,14 +71,16 @@ def _classes(path: Path, root: Path, size: int) -> tuple[str, ...]:
     )
 
 
-def _photos(root: Path) -> dict[str | int, list[PurePosixPath]]:
+def _photos(root: Path, settings: Data) -> dict[str | int, list[PurePosixPath]]:
     """Photos by their names without folder and suffix, and by the number in it.
 
     That is the whole name without underscores, or what follows COCO_train2014_ and the like.
     """
     photos: dict[str | int, list[PurePosixPath]] = {}
-    for file in visible_files(root):
-        if file.suffix.lower() not in IMAGE_SUFFIXES:
+    masks = mask_folder(root, settings, ("masks",))
+    for file in visible_files(root, skip=masks):
+        outside = (root / "JPEGImages").is_dir() and file.parts[0] != "JPEGImages"
+        if outside or file.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         photos.setdefault(file.stem, []).append(file)
         is_coco = file.stem.startswith("COCO_")

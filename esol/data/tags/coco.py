@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.reading import Row, folder_of, list_of
+from esol.data.reading import Row, folder_of
 from esol.settings import Data
 from esol.system.read import entry, leads_out, listed, read_json
 
@@ -41,4 +41,4 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
         if leads_out(file) or not file.parts:
             yield f"{path}: {place}: {file} leads out of the data folder: fix it"
         else:
-            yield Row(path, place, folder / file, names_of, list_of(folder / file))
+            yield Row(path, place, folder / file, names_of, None)

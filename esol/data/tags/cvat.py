@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.reading import Row, list_of
+from esol.data.reading import Row
 from esol.data.sample import BACKGROUND
 from esol.errors import InputError
 from esol.settings import Data
@@ -39,7 +39,7 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
             yield f"{path}: {place}: {photo} leads out of the data folder: fix it"
         else:
             names, finished = tuple(sorted(tags)), bool(tags) or says_empty(image)
-            yield Row(path, place, photo, names, _list(image, photo), finished)
+            yield Row(path, place, photo, names, _list(image), finished)
 
 
 def images_of(path: Path) -> list[ElementTree.Element]:
@@ -57,7 +57,7 @@ def says_empty(image: ElementTree.Element) -> bool:
     return any(tag.get("label") == BACKGROUND for tag in image.iter("tag"))
 
 
-def _list(image: ElementTree.Element, photo: PurePosixPath) -> str:
+def _list(image: ElementTree.Element) -> str | None:
     """CVAT's subset, unless it is called default."""
     subset = image.get("subset", "")
-    return subset.lower() if subset and subset.lower() != "default" else list_of(photo)
+    return subset.lower() if subset and subset.lower() != "default" else None

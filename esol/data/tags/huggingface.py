@@ -40,14 +40,22 @@ _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")
 
 def recognise(path: Path, content: Any) -> bool:
     """Whether it is such a file, or a folder with such files, of any content."""
-    return bool(shards(path))
+    return _may_hold(path)
 
 
 def sets(root: Path) -> list[Path]:
     """Folders with such files: the data folder, or folders in it."""
     inside = (p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith("."))
     folders = (root, *(path for path in inside if path.name.lower() not in LISTS))
-    return [path for path in folders if shards(path)]
+    return [path for path in folders if _may_hold(path)]
+
+
+def _may_hold(path: Path) -> bool:
+    try:
+        return bool(shards(path))
+    except InputError:
+        # Whether that is an error shows where nothing else has tags.
+        return True
 
 
 def shards(path: Path) -> dict[str, list[Path]]:
@@ -59,7 +67,7 @@ def shards(path: Path) -> dict[str, list[Path]]:
     lists: dict[str, list[Path]] = {}
     if (path / _DICT).is_file():
         with entry(str(path / _DICT)):
-            names = [str(name) for name in read_json(path / _DICT)["splits"]]
+            names = [_inside(str(name)) for name in read_json(path / _DICT)["splits"]]
     else:
         names = [name for name in sorted(os.listdir(path)) if name.lower() in LISTS]
         for file in _files(path):
@@ -75,11 +83,18 @@ def _files(folder: Path) -> list[Path]:
     match structured(folder / _STATE):
         case {"_data_files": [*files]}:
             with entry(str(folder / _STATE)):
-                return [folder / str(file["filename"]) for file in files]
+                return [folder / _inside(str(file["filename"])) for file in files]
     # As names alone: it may be a folder of very many photos.
     names = os.listdir(folder) if folder.is_dir() else ()
     inside = sorted(name for name in names if name.endswith(".parquet") and name[0] != ".")
     return [folder / name for name in inside]
+
+
+def _inside(name: str) -> str:
+    """A name in a file of ``datasets``; a ValueError if it leads out of the folder."""
+    if leads_out(PurePosixPath(name)):
+        raise ValueError(f"{name} leads out of the folder")
+    return name
 
 
 def _list_of(file: Path) -> str:
@@ -91,9 +106,11 @@ def _list_of(file: Path) -> str:
 
 
 def has_photos(path: Path, settings: Data) -> bool:
-    """Whether such files can be read and have a column of photos, or of their paths."""
+    """Whether such files can be read and have a column of photos, or columns of paths and tags."""
     try:
-        _open_first(path, settings)
+        table = _open_first(path, settings)
+        if not table.inside:
+            _tag_column(table.packed, settings)
     except InputError:
         return False
     return True
@@ -105,8 +122,8 @@ def require_photos(root: Path, settings: Data) -> None:
         _open_first(path, settings)
 
 
-def _open_first(path: Path, settings: Data) -> None:
-    _Table.of(next(file for files in shards(path).values() for file in files), settings)
+def _open_first(path: Path, settings: Data) -> "_Table":
+    return _Table.of(next(file for files in shards(path).values() for file in files), settings)
 
 
 def photos(path: Path) -> dict[str, Path]:
@@ -117,6 +134,8 @@ def photos(path: Path) -> dict[str, Path]:
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """A row or a problem for each photo; an InputError if a file is damaged or lacks a column."""
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        raise InputError(f"{path}: not in the data folder {root}: move it there")
     if any(pair.startswith("split=") for pair in settings.columns):
         raise InputError(f"{path}: data.columns: lists are those of the files: remove split=NAME")
     lists = _tables(path, settings)
@@ -243,8 +262,7 @@ def _tags(tables: Sequence[_Table], settings: Data) -> list[_Tags]:
     cells: list[_Tags | str] = []
     several = False
     for packed in (table.packed for table in tables):
-        usual = [name for name in COLUMNS if _may_be_tags(packed.types.get(name, "binary"))]
-        column = _chosen(packed, "tags", ("label", "labels"), usual, settings)
+        column = _tag_column(packed, settings)
         several = f"labels={column}" in settings.columns or (
             column.endswith("s") and f"label={column}" not in settings.columns
         )
@@ -260,6 +278,11 @@ def _tags(tables: Sequence[_Table], settings: Data) -> list[_Tags]:
     split = split_cells(texts) if several else [_without_empty([text]) for text in texts]
     parts = (ValueError(part) if isinstance(part, str) else part for part in split)
     return [next(parts) if isinstance(cell, str) else cell for cell in cells]
+
+
+def _tag_column(packed: Packed, settings: Data) -> str:
+    usual = [name for name in COLUMNS if _may_be_tags(packed.types.get(name, "binary"))]
+    return _chosen(packed, "tags", ("label", "labels"), usual, settings)
 
 
 def _may_be_tags(kind: str) -> bool:

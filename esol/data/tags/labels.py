@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from esol.data.reading import Row, is_labels, read_labels
+from esol.data.reading import Row, folder_of, is_labels, read_labels
+from esol.data.tags import table
 from esol.settings import Data
 
 TITLE = "Labels file"
@@ -21,6 +22,10 @@ def recognise(path: Path, content: Any) -> bool:
 
 def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     """The rows, then the problems; an InputError if it is unreadable or has another header."""
+    if not settings.labels and folder_of(path, root).parts:
+        # One of a list's own files: paths begin in its folder, which is the list.
+        yield from table.read(path, root, settings)
+        return
     rows, problems = read_labels(path)
     yield from rows
     yield from problems

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from esol.data.reading import Row, list_of
+from esol.data.reading import Row
 from esol.settings import Data
 from esol.system.read import entry, leads_out, read_json
 
@@ -51,7 +51,7 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
             yield f"{path}: {place}: annotations with different tags: keep one"
         else:
             tags = next(iter(choices), ())
-            yield Row(path, place, image, tags, list_of(image), finished=bool(tags) or empty)
+            yield Row(path, place, image, tags, None, finished=bool(tags) or empty)
 
 
 def submitted(task: dict[str, Any]) -> list[dict[str, Any]]:

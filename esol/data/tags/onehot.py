@@ -1,14 +1,13 @@
 """One-hot tables, such as Roboflow's _classes.csv: a column of 0 and 1 for each class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.reading import Row, folder_of, list_of
+from esol.data.reading import Row, folder_of, row_problem
 from esol.data.tags import sheet
 from esol.errors import InputError
 from esol.settings import Data
-from esol.system.read import leads_out
 
 TITLE = "One-hot table"
 FILE = (
@@ -31,7 +30,9 @@ def recognise(path: Path, content: Any) -> bool:
     """Whether it is such a file: Roboflow's by its name, others by their first record."""
     if not sheet.is_sheet(path):
         return False
-    photo, *classes = _without_list(sheet.first(path)).items() or [("", "")]
+    record = sheet.first(path)
+    lists = _lists([record])
+    photo, *classes = [(n, v) for n, v in record.items() if n not in lists] or [("", "")]
     if path.name == _NAME or not classes:
         return path.name == _NAME
     names = {sheet.plain(name) for name, _ in classes}
@@ -45,26 +46,33 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
     if not columns or sheet.plain(columns[0]) not in sheet.PHOTO:
         name = columns[0] if columns else ""
         raise InputError(f"{path}: line 1: the first column must be filename, not {name!r}")
-    for line, record in sheet.records(path):
+    lines = list(sheet.records(path))
+    lists = _lists(record for _, record in lines)
+    if len(lists) > 1:
+        raise InputError(f"{path}: {' and '.join(lists)} may hold the lists: remove one")
+    for line, record in lines:
         where = f"{path}: line {line}"
         image = folder / PurePosixPath(record[columns[0]].replace("\\", "/"))
-        values = _without_list(record)
-        split = next((record[name] for name in record.keys() - values.keys()), list_of(image))
-        del values[columns[0]]
+        split = record[lists[0]] if lists else None
+        values = {n: v for n, v in record.items() if n not in lists and n != columns[0]}
         wrong = [f"{tag} {value!r}" for tag, value in values.items() if value not in _VALUES]
-        if wrong or leads_out(image):
-            reason = f"{wrong[0]} is neither 0 nor 1" if wrong else "it leads out of the folder"
-            yield f"{where}: {reason}: fix it"
+        reason = (
+            f"{wrong[0]} is neither 0 nor 1: fix it" if wrong else row_problem(image, (), split)
+        )
+        if reason:
+            yield f"{where}: {reason}"
             continue
         tags = {tag for tag, value in values.items() if _VALUES[value]}
         named = tuple(sorted(tag for tag in tags if tag.lower() != _UNLABELED))
         yield Row(path, f"line {line}", image, named, split, bool(named) or not tags)
 
 
-def _without_list(record: dict[str, str]) -> dict[str, str]:
-    """A record without its column of lists; one of 0 and 1 is a class of that name."""
-    return {
-        name: value
-        for name, value in record.items()
-        if sheet.plain(name) not in sheet.SPLIT or value in _VALUES
-    }
+def _lists(records: Iterable[dict[str, str]]) -> list[str]:
+    """Columns of lists: called so, and in one record at least neither 0 nor 1."""
+    found = (
+        n
+        for r in records
+        for n, v in r.items()
+        if sheet.plain(n) in sheet.SPLIT and v not in _VALUES
+    )
+    return list(dict.fromkeys(found))

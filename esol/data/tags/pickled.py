@@ -169,6 +169,7 @@ def _followed(file: io.BytesIO) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memory: dict[object, Any] = {}
+    size = 0
     for opcode, argument, _ in pickletools.genops(file):
         step = opcode.name
         if step in _VALUES:
@@ -199,6 +200,11 @@ def _followed(file: io.BytesIO) -> Any:
             if not any(made is known for known in _STAND_INS.values()):
                 raise ValueError("a call of something else")
             stack.append(made(*arguments))
+            # A short file may ask for copies of a long text without end.
+            if isinstance(stack[-1], bytes | str):
+                size += len(stack[-1])
+            if size > _MOST_BYTES:
+                raise ValueError("more bytes than such a file has")
         elif step == "BUILD":
             state = stack.pop()
             stack[-1].build(state)

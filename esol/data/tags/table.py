@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esol.data.reading import Row, folder_of, list_of, row_problem, split_cells
+from esol.data.reading import Row, folder_of, row_problem, split_cells
 from esol.data.tags import sheet
 from esol.errors import InputError
 from esol.settings import Data
@@ -57,10 +57,10 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
             " nothing instead of 0, or call the column by the tag"
         )
     tags = [_one_tag(cell, different) for cell in cells] if one else split_cells(cells)
-    rows: dict[tuple[PurePosixPath, str], Row] = {}
+    rows: dict[tuple[PurePosixPath, str | None], Row] = {}
     for (line, record), names in zip(lines, tags, strict=True):
         image = folder / PurePosixPath(record[columns["image"]].replace("\\", "/"))
-        split = record[columns["split"]] if "split" in columns else list_of(image)
+        split = record[columns["split"]] if "split" in columns else None
         if problem := names if isinstance(names, str) else row_problem(image, names, split):
             yield f"{path}: line {line}: {problem}"
             continue

@@ -41,6 +41,6 @@ def read(path: Path, root: Path, settings: Data) -> Iterator[Row | str]:
             photo = PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
         # A photo of difficult objects alone is not one of background.
         finished = not objects or bool(tags)
-        yield Row(
-            file, "object", photo, tuple(sorted(tags - {""})), list_of(folder / photo), finished
-        )
+        split = list_of(folder / photo)
+        named = None if split == "train" else split
+        yield Row(file, "object", photo, tuple(sorted(tags - {""})), named, finished)

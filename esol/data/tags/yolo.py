@@ -1,5 +1,6 @@
 """YOLO's label files, of boxes and outlines, with the data set's YAML file or classes.txt."""
 
+import os
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from itertools import dropwhile
@@ -107,7 +108,8 @@ def _of_folder(path: Path, root: Path) -> Iterator[Row | str]:
     if file is None:
         raise InputError(f"{path}: YOLO labels without names: {_ADVICE}")
     names = dict(enumerate(read_classes(file)))
-    photos = path.parent / _PHOTOS if (path.parent / _PHOTOS).is_dir() else path.parent
+    usual = (path.parent / name for name in (_PHOTOS, "JPEGImages"))
+    photos = next((folder for folder in usual if folder.is_dir()), path.parent)
     for photo in _photos(photos):
         image = _below(photo, root)
         split = next((part for part in image.parts[:-1] if part.lower() in LISTS), "train")
@@ -181,8 +183,9 @@ def _found(folder: Path, base: str, place: str) -> Path | None:
     if ".." in (*parts, *above):
         return None
     whole, least = (parts, 2) if given.is_absolute() else (above + parts, len(parts))
-    ends = (whole[start:] for start in range(len(whole) - least + 1))
-    return next((folder.joinpath(*end) for end in ends if folder.joinpath(*end).exists()), None)
+    places = (folder.joinpath(*whole[start:]) for start in range(len(whole) - least + 1))
+    # Path.exists raises if a name is longer than the file system allows.
+    return next(filter(os.path.exists, places), None)
 
 
 def _of_text(path: Path, base: str) -> Iterator[Path | str]:
@@ -190,7 +193,9 @@ def _of_text(path: Path, base: str) -> Iterator[Path | str]:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             photo = _found(path.parent, base, line.strip())
-            yield photo or f"{path}: line {number}: {line.strip()}: no such photo: fix the path"
+            is_photo = photo is not None and photo.is_file()
+            problem = f"{path}: line {number}: {line.strip()}: no such photo: fix the path"
+            yield photo if photo and is_photo else problem
 
 
 def _photos(folder: Path) -> Iterator[Path]:
