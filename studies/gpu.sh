@@ -24,6 +24,12 @@ done
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 csv=$folder/gpu.csv photos=$folder/photos
 common=(--device "$device" ${quick:+$quick})
+made="$device $precision $quick"
+if [ "$(cat "$folder/made-with" 2>/dev/null || echo "$made")" != "$made" ]; then
+    echo "$folder: holds results of other flags ($(cat "$folder/made-with")): name another folder"
+    exit 2
+fi
+echo "$made" > "$folder/made-with"
 
 step() {  # name, seconds, command
     local name=$1 limit=$2 begun=$SECONDS code

@@ -25,6 +25,8 @@ def export_command(rest: list[str]) -> int:
     parsed = parser.parse_args(rest)
     if parsed.to in TOOLS:
         return _masks(parsed)
+    if parsed.table is not None or parsed.objects is not None:
+        raise InputError(f"--values, --objects: --to {parsed.to} has none; leave them out")
     out = Path(parsed.out)
     if parsed.to == "heatmaps":
         return _heatmaps(parsed)

@@ -38,9 +38,9 @@ From image tags to segmentation masks.
   esol run      RUN                         go on with a run: its settings, its data
   esol STAGE    RUN | [CONFIG] DATA OUT     one stage: {", ".join(STAGES)}
   esol predict  RUN IMAGES... OUT           masks for new photos, no tags needed
-  esol export   RUN OUT --to FORMAT         the segmentation model in one file: safetensors, onnx,
-                                            voc-submission; or masks to correct in a label tool:
-                                            labelstudio, cvat, coco, voc; or heatmaps
+  esol export   RUN OUT --to FORMAT         the segmentation model: safetensors, onnx, hub; masks:
+                                            labelstudio, cvat, coco, yolo, voc, png; heatmaps,
+                                            voc-submission
   esol import   CORRECTED RUN --from TOOL   corrected masks, which the stage segment learns from
   esol evaluate MASKS --gt DIR              metrics of any folder of masks
   esol report   RUN [--photos N]            rebuild report.html

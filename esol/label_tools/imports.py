@@ -13,7 +13,7 @@ from scipy import ndimage
 from esol.data.images import load_mask, save_mask
 from esol.data.reading import mask_problem
 from esol.errors import InputError
-from esol.label_tools import coco, cvat, labelstudio, png, voc, yolo
+from esol.label_tools import TOLERANCE, coco, cvat, labelstudio, png, voc, yolo
 from esol.label_tools.album import Album, Corrected
 from esol.label_tools.runs import album_of, check_classes, open_run
 from esol.label_tools.sources import digest_of, tools_of
@@ -50,7 +50,7 @@ def import_masks(
         source: one of ``esol.label_tools.TOOLS``.
         tolerance: that of the exported polygons, pixels; a mask that differs from the pseudo mask
             only along its borders, by at most this and the rounding to pixels, is the same.
-            None: it must be equal.
+            None: it must be equal; yolo: ``TOLERANCE``.
         data: the data folder, if it has moved.
 
     Returns:
@@ -65,6 +65,8 @@ def import_masks(
     """
     if source not in _READERS:
         raise ValueError(f"no tool {source!r}")
+    if source == "yolo" and tolerance is None:
+        tolerance = TOLERANCE  # as it is exported
     run = Path(run)
     settings, dataset = open_run(run, data)
     check_classes(RunFolder(run), "masks", dataset)

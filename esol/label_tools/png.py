@@ -134,7 +134,7 @@ def read(path: Path, album: Album) -> Iterator[Corrected]:
         lookup = np.full(LARGEST + 1, -1, np.int64)
         for where, name, number in _table(file):
             lookup[number] = album.value(name, where)
-        for name, mask in mask_files(folder).items():
+        for name, mask in mask_files(folder, {photo.name for photo in album.photos}).items():
             photo = album.find(name, str(mask))
             values = load_values(mask).astype(np.int64)
             check_size(photo, (values.shape[0], values.shape[1]), str(mask))

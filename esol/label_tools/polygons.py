@@ -23,8 +23,12 @@ def outlines(mask: Mask, tolerance: float) -> list[Ring]:
     region's border stays on its side, and at 0 the polygons are the region. Cuts do not move. A
     part that would shrink to a line keeps all its corners. ``tolerance``: pixels, at least 0.
     """
-    rings = []
-    for piece, cuts, (top, left) in _pieces(mask, (), (0, 0)):
+    rings: list[Ring] = []
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return rings
+    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    for piece, cuts, (top, left) in _pieces(box, (), (int(rows[0]), int(columns[0]))):
         ring = _simplified(_ring(piece), cuts, tolerance)
         rings.append([(x + left, y + top) for x, y in ring])
     return rings
@@ -35,29 +39,30 @@ def joined(rings: Sequence[Ring]) -> Ring:
 
     Lines there and back, which enclose nothing, link the corners that are nearest to each other.
     """
-    whole, apart = list(rings[0]), list(rings[1:])
-    links = _links(whole, apart)
-    while apart:
-        number = links.index(min(links))
-        _, corner, first = links.pop(number)
-        ring = apart.pop(number)
-        turned = [*ring[first:], *ring[:first]]
-        way_back = [turned[0], corner]
-        after = whole.index(corner) + 1
+    whole = added = list(rings[0])
+    # Corners of the rings that are still apart, their rings, and what is nearest to them in whole.
+    corners = np.concatenate([np.zeros((0, 2), np.intp), *map(np.asarray, rings[1:])])
+    owners = np.repeat(np.arange(1, len(rings)), [len(ring) for ring in rings[1:]])
+    nearest, distances = np.zeros_like(corners), np.full(len(corners), np.inf)
+    while len(corners):
+        found, places = KDTree(added).query(corners)
+        closer = found < distances
+        distances[closer] = found[closer]
+        nearest[closer] = np.asarray(added)[places[closer]]
+        place = int(distances.argmin())
+        x, y = nearest[place].tolist()
+        added = list(rings[owners[place]])
+        first = place - int(np.searchsorted(owners, owners[place]))
+        turned = [*added[first:], *added[:first]]
+        way_back = [turned[0], (x, y)]
+        after = whole.index((x, y)) + 1
         # Where they share the corner, the line between has no length.
-        whole[after:after] = turned[1:] + way_back[:1] if turned[0] == corner else turned + way_back
-        links = [min(pair) for pair in zip(links, _links(ring, apart), strict=True)]
+        whole[after:after] = turned[1:] + way_back[:1] if turned[0] == (x, y) else turned + way_back
+        rest = owners != owners[place]
+        corners, owners, nearest, distances = (
+            values[rest] for values in (corners, owners, nearest, distances)
+        )
     return whole
-
-
-def _links(ring: Ring, others: Sequence[Ring]) -> list[tuple[float, tuple[int, int], int]]:
-    """For each other ring: smallest distance of corners, that corner, its place in the other."""
-    tree, links = KDTree(ring), []
-    for other in others:
-        distances, corners = tree.query(other)
-        nearest = int(distances.argmin())
-        links.append((float(distances[nearest]), ring[corners[nearest]], nearest))
-    return links
 
 
 def _pieces(

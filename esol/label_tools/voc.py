@@ -103,7 +103,7 @@ def read(path: Path, album: Album) -> Iterator[Corrected]:
         if not root.is_dir():
             raise InputError(f"{path}: no folder {MASKS} in it: {_advice(folder)}")
         table = _read_labelmap(folder / LABELS, album) if (folder / LABELS).is_file() else None
-        for name, file in mask_files(root).items():
+        for name, file in mask_files(root, {photo.name for photo in album.photos}).items():
             photo = album.find(name, str(file))
             mask = load_mask(file) if table is None else _translated(file, table, album)
             check_size(photo, (mask.shape[0], mask.shape[1]), str(file))

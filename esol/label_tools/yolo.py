@@ -111,6 +111,8 @@ def _warnings(albums: Mapping[str, Album], ignored: float) -> list[str]:
 def _description(albums: Mapping[str, Album], sentences: list[str]) -> str:
     """Content of data.yaml. Without ``path``, Ultralytics takes the folder of the file."""
     lists = list(albums) if len(albums) > 1 else list(albums) * 2
+    if set(lists) <= set(USES):
+        lists.sort(key=USES.index)
     classes = next(iter(albums.values())).classes
     content = {use: f"{_IMAGES}/{split}" for use, split in zip(USES, lists, strict=False)}
     text = yaml.safe_dump(

@@ -25,10 +25,10 @@ class Prototypes(NamedTuple):
 
 
 def centres(features: Tensor, clusters: int, *, seed: int) -> Tensor:
-    """Clusters of features by their direction, as published: k-means by cosine.
+    """Clusters of features by their direction.
 
-    k-means runs on the vectors divided by their lengths, from one start, chosen by k-means++ where
-    published code draws it evenly.
+    k-means runs on the vectors divided by their lengths, from one start, chosen by k-means++.
+    Published code draws the start evenly, and a vector is in the cluster nearest by cosine.
 
     Args:
         features: (n, C), finite; n may be 0. Those that are all 0 have no direction: left out.

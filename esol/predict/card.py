@@ -181,8 +181,8 @@ def _unseen(one: dict[str, Any]) -> list[str]:
 
 
 def _list(name: str) -> str:
-    """A list's name, without the folder of its file."""
-    return _cell(Path(name).name)
+    """A list's name; of a file elsewhere on this machine, without its folder."""
+    return _cell(Path(name).name if Path(name).is_absolute() else name)
 
 
 def _named(network: str) -> str:

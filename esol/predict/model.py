@@ -374,7 +374,7 @@ def load(
         ((64, 49), (7, 64, 49), 'anchor')
     """
     path = Path(path)
-    if (path / WEIGHTS).is_file():
+    if (path / WEIGHTS).is_file() and not (path / DESCRIPTION).is_file():
         path /= WEIGHTS
     elif path.is_dir():
         run, path = path, RunFolder(path).weights("segment")

@@ -97,7 +97,7 @@ class Eps:
 class Lpcam:
     """Method lpcam (Chen and Sun, CVPR 2023): maps are likeness to prototypes, which are clusters
     of a class's features over its photos. Nothing is trained but the classifier. Defaults are the
-    published ones for VOC.
+    published ones for VOC, but for photos.
     """
 
     clusters: Annotated[int, POSITIVE] = 12
