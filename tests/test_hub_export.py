@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,8 +21,10 @@ from esol.data.transforms import to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
 from esol.networks.segmenter import NETWORKS, Segmenter
+from esol.predict.card import _list
 from esol.predict.hub import export_hub
 from esol.predict.model import Model, load
+from esol.predict.onnx import export_bundle
 from esol.settings import BackboneSettings, Segment
 
 CLASSES = ["cat", "Schäfer|hund"]
@@ -223,3 +226,23 @@ def test_a_run_whose_masks_are_newer_than_its_network_is_refused(finished, tmp_p
     assert main(["export", str(run), str(tmp_path / "hub"), "--to", "hub"]) == 2
     assert re.search(r"older than its masks.*esol run .*run first", capsys.readouterr().err)
     assert not (tmp_path / "hub").exists()
+
+
+def test_a_run_means_its_own_network_whatever_lies_beside_it(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run)
+    export_bundle(model("FPN", "tu-test_resnet"), run / "model.safetensors")
+    assert load(run).description["network"] == load(finished / "run").description["network"]
+    assert load(run).classes == load(finished / "run").classes
+
+
+def test_a_card_tells_lists_of_one_last_name_apart():
+    assert [_list("new/set"), _list("old/set")] == ["new/set", "old/set"]
+    assert _list("/home/someone/lists/few.txt") == "few.txt"
+
+
+def test_flags_of_masks_are_refused_for_a_network(finished, tmp_path, capsys):
+    flags = ["--to", "safetensors", "--objects", "parts"]
+    assert main(["export", str(finished / "run"), str(tmp_path / "net.safetensors"), *flags]) == 2
+    assert "--objects" in capsys.readouterr().err
+    assert not (tmp_path / "net.safetensors").exists()

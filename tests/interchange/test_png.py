@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import blank, make_run, masks_of, pseudo
+from small_run import blank, make_coco_run, make_run, masks_of, pseudo
 
 from esol.data import open_dataset
 from esol.errors import InputError
@@ -95,3 +95,14 @@ def test_in_the_data_folder_they_are_its_masks(run):
     dataset, masks = open_dataset(data, Data(masks="mine")), pseudo(run)
     for sample in dataset.samples("train"):
         np.testing.assert_array_equal(dataset.truth(sample), masks[sample.name])
+
+
+def test_a_photo_that_is_called_like_a_mask_keeps_its_mask(tmp_path):
+    run = make_coco_run(tmp_path, ["dog"], train=["face.jpg", "face_mask.jpg"])
+    export_masks(run, tmp_path / "out", to="png")
+    (tmp_path / "out" / "face.png").unlink()
+    before = blank(run)
+    import_masks(tmp_path / "out", run, source="png")
+    corrected = masks_of(run / "corrected")
+    assert corrected.keys() == {"face_mask"}
+    np.testing.assert_array_equal(corrected["face_mask"], before["face_mask"])

@@ -202,3 +202,15 @@ def test_regions_joined_far_apart_are_one_line(run):
 def test_more_lists_than_ultralytics_has_uses_are_refused(tmp_path):
     with pytest.raises(InputError, match="4 lists"):
         yolo.write(dict.fromkeys("abcd"), pytest.fail, tmp_path / "out", 1.0, "")
+
+
+def test_what_was_not_edited_is_no_correction(run):
+    export_masks(run, run.parent / "out", to="yolo")
+    assert import_masks(run.parent / "out", run, source="yolo")["changed"] == 0
+
+
+def test_lists_that_are_called_so_are_used_so(tmp_path):
+    run, out = make_coco_run(tmp_path, ODD, **LISTS), tmp_path / "out"
+    export_masks(run, out, to="yolo", split=["val", "train"])
+    content = yaml.safe_load((out / "data.yaml").read_text())
+    assert (content["train"], content["val"]) == ("images/train", "images/val")
