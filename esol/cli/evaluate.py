@@ -31,10 +31,17 @@ def evaluate_command(rest: list[str]) -> int:
         )
     listed = read_names(Path(parsed.list)) if parsed.list else None
     measured = measure_masks(parsed.masks, parsed.gt, names=listed)
+    known, file = class_names(Path(parsed.masks), Path(parsed.gt))
     if parsed.json:
         print(json.dumps(measured.metrics, indent=2))
     else:
-        print_measured(measured, *class_names(Path(parsed.masks), Path(parsed.gt)))
+        print_measured(measured, known, file)
+    if 0 < len(known) < measured.metrics["classes"]:
+        log.warning(
+            "%s has %d classes, and the masks have values up to %d: unless both folders number the"
+            " classes alike, these numbers compare different classes",
+            *(file, len(known), measured.metrics["classes"]),
+        )
     for warning in measured.metrics["warnings"]:
         log.warning("%s", warning)
     return 0

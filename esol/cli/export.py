@@ -25,8 +25,8 @@ def export_command(rest: list[str]) -> int:
     parsed = parser.parse_args(rest)
     if parsed.to in TOOLS:
         return _masks(parsed)
-    if parsed.table is not None or parsed.objects is not None:
-        raise InputError(f"--values, --objects: --to {parsed.to} has none; leave them out")
+    if any(flag is not None for flag in (parsed.table, parsed.objects, parsed.smallest)):
+        raise InputError(f"--values, --objects, --smallest: not for --to {parsed.to}; leave it out")
     out = Path(parsed.out)
     if parsed.to == "heatmaps":
         return _heatmaps(parsed)
@@ -109,6 +109,11 @@ def _add_flags(parser: Parser) -> None:
         " of refine.instances; default class, yolo: parts",
     )
     parser.add_argument(
+        "--smallest",
+        type=int,
+        help=only + "parts and holes of fewer pixels take the value beside them; default: all stay",
+    )
+    parser.add_argument(
         "--values",
         dest="table",
         help="png: NAME=VALUE,.. for each class, background and ignore, or a table like the"
@@ -129,6 +134,8 @@ def _masks(parsed: Any) -> int:
     from esol.label_tools.labelstudio import PREFIX
 
     _check(parsed.tolerance)
+    if (parsed.smallest or 0) < 0:
+        raise InputError(f"--smallest {parsed.smallest}: give pixels, at least 0")
     if parsed.to == "yolo" and parsed.shapes == "rle":
         raise InputError("--shapes rle: --to yolo has polygons only; leave it out")
     polygons = parsed.shapes == "polygons" or parsed.to == "yolo"
@@ -141,6 +148,7 @@ def _masks(parsed: Any) -> int:
         tolerance=parsed.tolerance if polygons else None,
         objects=parsed.objects,
         values=parsed.table,
+        smallest=parsed.smallest or 0,
         prefix=PREFIX if parsed.prefix is None else parsed.prefix,
         data=parsed.data,
     )

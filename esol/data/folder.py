@@ -1,6 +1,6 @@
 """Own photos: a folder with a labels file or with one sub-folder per tag."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +35,8 @@ _NO_TAGS = ("images", "masks", "labels", "annotations", "photos")
 
 _Index = Mapping[str, list[PurePosixPath]]
 
+_MAY_HOLD_TAGS = (".csv", ".tsv", ".npy", ".parquet", ".xls", ".xlsx")
+
 _UPLOADED = "\0"
 """Begins the keys of names as servers store them."""
 
@@ -66,6 +68,7 @@ def read_folder(root: Path, settings: Data) -> Reading:
     else:
         problems, source, unlisted = [], "sub-folders", ()
         splits = _from_folders(root, index, settings, problems, warnings)
+        warnings.extend(_unread(root))
     entries = [entry for split in splits.values() for entry in split]
     used = tuple(sorted({tag for entry in entries for tag in entry.tags}))
     table = find_colours(mask_root, root) if mask_root else None
@@ -141,7 +144,10 @@ def _from_rows(
         if namesake != file:
             problems.append(f"{where}: {file} and {namesake} share the name {name}: rename one")
         elif earlier.tags != row.tags:
-            problems.append(f"{where}: {file} has other tags on {earlier.place}: keep one row")
+            problems.append(
+                f"{where}: {file} has other tags on {earlier.place}: keep one row, or, if each row"
+                " has one tag, call the column label (data.columns)"
+            )
         elif name in splits.get(split, {}):
             problems.append(f"{where}: {file} is on {earlier.place} too: keep one row")
         else:
@@ -149,6 +155,16 @@ def _from_rows(
                 name, root / file, row.tags, finished=row.finished
             )
     return {split: tuple(entries.values()) for split, entries in splits.items()}
+
+
+def _unread(root: Path) -> Iterator[str]:
+    """Tables beside folders of tags: where the tags are in them, the folders are none."""
+    for file in sorted(root.iterdir()):
+        if file.suffix.lower() in _MAY_HOLD_TAGS and not file.name.startswith("."):
+            yield (
+                f"{file}: not read, since the folders are the tags; if it has the tags, name it"
+                " with data.labels, and its columns with data.columns (docs/data.md)"
+            )
 
 
 def _list(row: Row, name: str) -> str:

@@ -24,7 +24,7 @@ from esol.label_tools import (
     yolo,
 )
 from esol.label_tools.album import Album, Photo
-from esol.label_tools.regions import Masks, Region, instances, parts, regions
+from esol.label_tools.regions import Masks, Region, instances, parts, regions, without_specks
 from esol.label_tools.runs import album_of, check_classes, chosen_list, open_run
 from esol.runs.folder import RunFolder
 from esol.settings import Settings
@@ -49,6 +49,7 @@ def export_masks(
     tolerance: float | None = None,
     objects: str | None = None,
     values: str | None = None,
+    smallest: int = 0,
     prefix: str = labelstudio.PREFIX,
     data: Path | str | None = None,
 ) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def export_masks(
             at most so many pixels. yolo has polygons only; None: ``TOLERANCE``.
         objects: one of ``esol.label_tools.OBJECTS``; None: class, yolo: parts.
         values: png: see :func:`esol.label_tools.png.write`.
+        smallest: parts and holes of fewer pixels take the value of the nearest pixel that stays.
         prefix: labelstudio: what precedes a photo's path in its address.
         data: the data folder, if it has moved.
 
@@ -75,11 +77,11 @@ def export_masks(
 
     Raises:
         InputError: no such masks, instances, list or data folder, or the file cannot be written.
-        ValueError: another tool, another kind of masks or objects, a tolerance below 0.
+        ValueError: another tool, another kind of masks or objects, a number below 0.
     """
     known = to in TOOLS and what in _STAGES and objects in (None, *OBJECTS)
-    if not known or (tolerance or 0) < 0:
-        raise ValueError(f"{to=}, {what=}, {objects=}, {tolerance=}")
+    if not known or (tolerance or 0) < 0 or smallest < 0:
+        raise ValueError(f"{to=}, {what=}, {objects=}, {tolerance=}, {smallest=}")
     run, out, folder = Path(run), Path(out), RunFolder(Path(run))
     _check_flags(to, out, split, tolerance, objects, values)
     settings, dataset = open_run(run, data)
@@ -96,14 +98,15 @@ def export_masks(
         check_classes(folder, "refine", dataset)
         for name in lists:
             paths = [objects_folder / f"{s.name}.png" for s in dataset.splits[name]]
-            _check_there(paths, "instances", "refine with refine.instances true", name)
+            stage = "refine with refine.methods [irn] and refine.instances true"
+            _check_there(paths, "instances", stage, name)
     albums = {name: album_of(dataset, dataset.splits[name]) for name in lists}
     album, *_ = albums.values()
     if to not in _WITHOUT_NAMES:
         _check_named(album, to)
     if out.resolve() in (run.resolve(), dataset.root.resolve()):
         raise InputError(f"{out}: holds the run or the data; name another place")
-    masks = partial(_mask, files, len(dataset.classes))
+    masks = partial(_mask, files, len(dataset.classes), smallest)
     shapes = partial(_regions, masks, objects, objects_folder)
     match to:
         case "voc":
@@ -178,11 +181,11 @@ def _unseen(dataset: Dataset, settings: Settings, train: str, files: dict[str, P
     return []
 
 
-def _mask(files: dict[str, Path], classes: int, photo: Photo) -> NDArray[np.uint8]:
+def _mask(files: dict[str, Path], classes: int, smallest: int, photo: Photo) -> NDArray[np.uint8]:
     mask = load_mask(files[photo.name])
     if mask.shape != photo.size or ((mask > classes) & (mask < IGNORE)).any():
         raise InputError(f"{files[photo.name]}: not a mask of {photo.file}; make its stage again")
-    return mask
+    return without_specks(mask, smallest) if smallest > 1 else mask
 
 
 def _regions(masks: Masks, objects: str, folder: Path, photo: Photo) -> Iterable[Region]:

@@ -21,7 +21,7 @@ from esol.runs.corrections import FOLDER, MANIFEST, read_corrections
 from esol.runs.folder import RunFolder
 from esol.runs.work import FolderLock
 from esol.system.files import TEMPORARY, make_folder, sha256, write_json
-from esol.system.progress import track
+from esol.system.progress import log, track
 
 _READERS = {
     **{"labelstudio": labelstudio.read, "cvat": cvat.read, "coco": coco.read},
@@ -117,6 +117,12 @@ def _imported(
         counts = {"photos": len(seen), "changed": len(staged), "corrected": len(photos)}
         if not staged and photos == earlier.photos:
             return {**counts, "untouched": untouched}
+        removed = earlier.photos.keys() - photos.keys()
+        if replaced := earlier.photos.keys() & staged.keys() | removed:
+            log.warning(
+                "corrections of earlier imports: %d replaced, of which %d by the run's own masks",
+                *(len(replaced), len(removed)),
+            )
         for name, path in staged.items():
             target = run / FOLDER / f"{name}.png"
             make_folder(target.parent)
@@ -127,7 +133,7 @@ def _imported(
     sources[digest] = record
     content = {"classes": album.classes, "photos": photos, "sources": sources}
     write_json(run / FOLDER / MANIFEST, content, sync=True)
-    for name in earlier.photos.keys() - photos.keys():
+    for name in removed:
         (run / FOLDER / f"{name}.png").unlink(missing_ok=True)
     return {**counts, "untouched": untouched}
 

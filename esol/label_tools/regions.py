@@ -19,6 +19,19 @@ Regions = Callable[[Photo], Iterable[Region]]
 """Gives the regions of a photo, which do not overlap; none of them is empty."""
 
 
+def without_specks(mask: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
+    """(H, W) mask whose parts of fewer pixels, holes too, have the value of the nearest other."""
+    kept = np.zeros(mask.shape, bool)
+    for value in np.flatnonzero(np.bincount(mask.ravel())).tolist():
+        # As in parts; the background is connected at sides alone.
+        labels, _ = ndimage.label(mask == value, np.ones((3, 3)) if value else None)
+        kept |= (labels > 0) & (np.bincount(labels.ravel()) >= smallest)[labels]
+    if kept.all() or not kept.any():
+        return mask
+    nearest = ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True)
+    return mask[tuple(nearest)]
+
+
 def regions(mask: NDArray[np.uint8]) -> Iterator[Region]:
     """One region per mask value other than 0, in the order of values."""
     for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist():

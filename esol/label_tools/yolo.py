@@ -25,6 +25,9 @@ USES = ("train", "val", "test")
 
 _IMAGES, _LABELS = "images", "labels"
 
+_SPECK = 50
+"""Pixels of which an object has more."""
+
 _FARTHEST = 1.01
 """Coordinates are shares of a photo's sides. Ultralytics refuses larger ones."""
 
@@ -50,7 +53,7 @@ def write(
     """
     if len(albums) > len(USES):
         raise InputError(f"--list: {len(albums)} lists: give at most {', '.join(USES)}")
-    ignored = total = 0
+    ignored = total = count = specks = 0
     with new_folder(out) as folder:
         for split, album in albums.items():
             for photo in album.photos:
@@ -63,8 +66,15 @@ def write(
                         ignored += int(region.sum())
                     else:
                         lines.append(_line(value - 1, region, tolerance))
+                        specks += int(region.sum()) < _SPECK
+                count += len(lines)
                 write_atomic(folder / _labels_of(image), "".join(lines))
         warnings = _warnings(albums, ignored / total if total else 0.0)
+        if specks:
+            warnings.append(
+                f"{specks} of {count} lines are of fewer than {_SPECK} pixels: --smallest leaves"
+                " such parts out."
+            )
         write_atomic(folder / YOLO, _description(albums, [f"Lines: {objects}.", *warnings]))
     for sentence in warnings:
         log.warning("%s: %s", out / YOLO, sentence)

@@ -14,7 +14,7 @@ from esol.errors import InputError
 from esol.label_tools import OBJECTS
 from esol.label_tools.exports import export_masks
 from esol.label_tools.imports import import_masks
-from esol.label_tools.regions import instances, parts
+from esol.label_tools.regions import instances, parts, without_specks
 from esol.runs.folder import RunFolder
 from esol.runs.work import work_on
 
@@ -154,3 +154,20 @@ def test_flags_of_another_format_are_refused(run, capsys, to, out, flags, words)
     assert main(["export", str(run), str(run.parent / out), "--to", to, *flags]) == 2
     assert words in capsys.readouterr().err
     assert not (run.parent / out).exists()
+
+
+def test_specks_and_pinholes_take_the_value_beside_them():
+    mask = np.zeros((12, 12), np.uint8)
+    mask[1:9, 1:9] = 1
+    mask[4, 4] = 0  # a pinhole
+    mask[2, 2] = 2  # a speck
+    mask[10, 10] = mask[11, 11] = 2  # one part, by its corner
+    mask[0:2, 10:12] = 255
+    clean = without_specks(mask, 3)
+    expected = np.zeros_like(mask)
+    expected[1:9, 1:9] = 1
+    expected[0:2, 10:12] = 255
+    np.testing.assert_array_equal(clean, expected)
+    np.testing.assert_array_equal(without_specks(mask, 1), mask)
+    # Where all is small, nothing can take its place.
+    np.testing.assert_array_equal(without_specks(mask, 1000), mask)

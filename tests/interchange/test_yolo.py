@@ -1,5 +1,6 @@
 """YOLO's labels: read by decoders of others, and what data.yaml says."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_a_photo_without_labels_is_no_correction(run):
     export_masks(run, out, to="yolo", tolerance=0)
     assert (out / "labels" / "train" / "a b.txt").read_text() == ""
     found = import_masks(out, run, source="yolo")
-    assert found == {"photos": 3, "changed": 0, "corrected": 0, "untouched": 1}
+    assert (found["photos"], found["changed"], found["untouched"]) == (3, 0, 1)
 
 
 def test_lists_of_cvat_and_names_in_a_row_are_understood(run):
@@ -214,3 +215,16 @@ def test_lists_that_are_called_so_are_used_so(tmp_path):
     export_masks(run, out, to="yolo", split=["val", "train"])
     content = yaml.safe_load((out / "data.yaml").read_text())
     assert (content["train"], content["val"]) == ("images/train", "images/val")
+
+
+def test_specks_are_told_and_can_be_left_out(run, caplog):
+    def lines(name: str) -> int:
+        files = (run.parent / name / "labels").rglob("*.txt")
+        return sum(len(file.read_text().splitlines()) for file in files)
+
+    export_masks(run, run.parent / "all", to="yolo")
+    told = re.search(r"(\d+) of (\d+) lines are of fewer than 50 pixels", caplog.text)
+    assert told is not None
+    assert int(told[2]) == lines("all")
+    export_masks(run, run.parent / "few", to="yolo", smallest=50)
+    assert 0 < lines("few") <= lines("all") - int(told[1])

@@ -20,7 +20,10 @@ ANYWHERE = True
 
 _NAME = "_classes.csv"
 
-_VALUES = {"0": False, "1": True, "0.0": False, "1.0": True}
+_VALUES = {
+    **dict.fromkeys(("0", "0.0", "False", "false", "FALSE"), False),
+    **dict.fromkeys(("1", "1.0", "True", "true", "TRUE"), True),
+}
 
 _UNLABELED = "unlabeled"
 """Roboflow's column of photos that nobody has labelled."""
