@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from esol.cli.main import main
+from esol.data.images import save_mask
 from esol.errors import InputError
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import table
@@ -247,6 +248,26 @@ def test_json_is_what_python_returns(
     masks, truth = map(str, folders)
     assert main(["evaluate", masks, "--gt", truth, "--json"]) == 0
     assert capsys.readouterr().out == json.dumps(evaluate_masks(masks, truth), indent=2) + "\n"
+
+
+def test_predictions_in_the_data_folder_have_numbers(folders: tuple[Path, Path]) -> None:
+    """Also beside a table of colours of the ground truth, in another order."""
+    masks, truth = folders
+    table = {"background": [0, 0, 0], "dog": [128, 0, 0], "cat": [0, 128, 0]}
+    shown = [["background", "cat"], ["dog", "dog"]]
+    _paint(truth, table, {"a": [[*row] for row in shown]})
+    (truth / "palette.json").unlink()
+    (truth / "sub" / "b.png").unlink()
+    lines = (f"{name}:{red},{green},{blue}::\n" for name, (red, green, blue) in table.items())
+    (truth.parent / "labelmap.txt").write_text("".join(lines))
+    save_mask(np.array([[0, 1], [2, 2]], np.uint8), masks / "a.png")
+    names = ["background", "cat", "dog"]
+    described = [{"value": value, "name": name} for value, name in enumerate(names)]
+    content = {"classes": described, "model": "0" * 64, "crf": False}
+    (masks / "classes.json").write_text(json.dumps(content))
+    measured = evaluate_masks(masks, truth)
+    assert [*measured["per_class"]] == names
+    assert measured["miou"] == 1
 
 
 def _paint(folder: Path, table: dict[str, list[int]], masks: dict[str, list[list[str]]]) -> None:

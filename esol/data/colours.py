@@ -70,8 +70,9 @@ def find_colours(folder: Path, root: Path) -> ColourTable | None:
 
     Several that agree are one; several that do not are an InputError, and so is a damaged one.
     """
-    if (folder / CLASSES).is_file():
-        return None  # of esol predict: its masks have numbers, whatever lies around them
+    match structured(folder / CLASSES):
+        case {"classes": _, "model": _}:
+            return None  # of esol predict: its masks have numbers, whatever lies around them
     around = [place for place in folder.parents if place == root or root in place.parents]
     files = (
         (form, path)
@@ -110,6 +111,12 @@ def label_map(path: Path) -> Iterator[tuple[str, str, Colour]]:
             with entry(where):
                 name, colour, *_ = line.split(":")
                 yield where, composed(name.strip()), _colour(colour)
+
+
+def _coloured_labels(path: Path) -> Iterator[tuple[str, str, Colour]]:
+    """Those of :func:`label_map`; none if the file names classes alone, as TensorFlow's does."""
+    lines = (line for line in read_text(path).splitlines() if not line.startswith("#"))
+    return label_map(path) if any(":" in line for line in lines) else iter(())
 
 
 def class_lines(path: Path) -> Iterator[tuple[str, str, Colour | None]]:
@@ -164,7 +171,8 @@ def _pairs(content: Any) -> list[tuple[Any, Any]]:
             return _described(content)
         case dict() if content and all(isinstance(thing, dict) for thing in content.values()):
             return _described(list(content.values()))
-        case dict() if content and all(map(_like_a_colour, content.values())):
+        # Sizes of images, [480, 640, 3], are no colours.
+        case dict() if content and all(map(_is_colour, content.values())):
             return list(content.items())
     return []
 
@@ -187,6 +195,11 @@ def _like_a_colour(thing: Any) -> bool:
     if isinstance(thing, str):
         return re.fullmatch(r"#[0-9a-fA-F]{6}", thing) is not None
     return isinstance(thing, list) and len(thing) == 3 and all(type(part) is int for part in thing)
+
+
+def _is_colour(thing: Any) -> bool:
+    like = _like_a_colour(thing)
+    return like and (isinstance(thing, str) or all(0 <= part <= 255 for part in thing))
 
 
 def _entry(path: Path, name: Any, colour: Any) -> tuple[str, Colour]:
@@ -228,7 +241,7 @@ class Form:
 
 
 FORMS = (
-    Form(LABEL_MAP, ("dog:128,0,0::",), "CVAT, Datumaro", label_map),
+    Form(LABEL_MAP, ("dog:128,0,0::",), "CVAT, Datumaro", _coloured_labels),
     Form(CLASS_NAMES, ("dog:128,0,0",), "you; all lines, or none", _coloured_classes),
     Form(
         "*.json",

@@ -11,7 +11,7 @@ from esol.data.folder import MASKS, NO_TAG, photos_below
 from esol.data.images import image_size
 from esol.data.labels import labels_text
 from esol.data.masks import MaskReader, mask_files, mask_folder
-from esol.data.reading import list_of, mask_problem, read_classes
+from esol.data.reading import LISTS, list_of, mask_problem, read_classes
 from esol.data.sample import IGNORE
 from esol.data.selection import grouped, some
 from esol.data.tags import LABELS, find_tags
@@ -139,7 +139,7 @@ def _open(root: Path, masks: str) -> _Opened:
     known = _classes(root, folder, table)
     photos = photos_below(root, folder)
     folders = {photo.parent.name for photo in photos.values() if photo.parent != root}
-    if folders and folders <= {*known, NO_TAG}:
+    if not folders <= set(LISTS) and folders <= {*known, NO_TAG}:
         some_of = ", ".join(sorted(folders)[:3])
         raise InputError(f"{root}: has the tags already, as folders ({some_of}): move the photos")
     reader = MaskReader(known, table, (root / CLASS_NAMES).exists())

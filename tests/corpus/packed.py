@@ -119,4 +119,9 @@ KINDS = (
         )
         for change in (DAMAGED[name],)
     ),
+    Kind(
+        "save_to_disk: dataset_dict.json leads out",
+        partial(saved, "dataset_dict.json", lambda content: b'{"splits": ["../outside"]}'),
+        ("dataset_dict.json", "leads out of the folder"),
+    ),
 )

@@ -1,5 +1,6 @@
 """Tables of tags: labels.csv, and those of Hugging Face image folders."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 
@@ -74,6 +75,17 @@ def classes(*names: str) -> Callable[[Place], None]:
 def folder(place: Place) -> Command:
     (place.data / "labels.csv").unlink()
     (place.data / "labels.csv").mkdir()
+    return ["check", place.data]
+
+
+def stray(place: Place) -> Command:
+    """``esol check`` of a folder per tag with a table of sizes."""
+    for name, tag in {"a": "cat", "b": "dog"}.items():
+        (place.data / tag).mkdir()
+        (place.data / "images" / f"{name}.jpg").rename(place.data / tag / f"{name}.jpg")
+    shutil.rmtree(place.data / "images")
+    (place.data / "labels.csv").unlink()
+    place.write("data/sizes.csv", "file,large\ncat/a.jpg,1\ndog/b.jpg,0\n")
     return ["check", place.data]
 
 
@@ -265,6 +277,11 @@ KINDS = (
         then=same,
     ),
     Kind("metadata.csv: BOM", metadata("metadata.csv", CSV.encode("utf-8-sig")), then=same),
+    Kind(
+        "a table of something else beside folders of tags",
+        stray,
+        ("data", "the folders' (cat, dog)", "data.labels", "move it away"),
+    ),
     Kind("labels.csv: a folder", folder, ("labels.csv", "cannot be read")),
     Kind(
         "labels.csv: unicode and spaces in names",

@@ -14,6 +14,8 @@ from PIL import Image
 from esol.data import open_dataset
 from esol.data.check import check
 from esol.data.classes import COCO_CLASSES, VOC_CLASSES
+from esol.data.images import save_mask
+from esol.data.tags import pickled
 from esol.data.tags.pickled import read_dictionary
 from esol.settings import Data
 
@@ -83,6 +85,25 @@ def test_tags_of_the_layout_of_voc(tmp_path):
     np.save(root / "cls_labels.npy", {2007000032: vector(20, CAT), 2007000033: vector(20, DOG)})
     data = open_dataset(root, Data(labels="cls_labels.npy"))
     assert data.kind == "voc"
+    assert tags(data) == {"2007_000032": ("cat",), "2007_000033": ("dog",)}
+
+
+def test_masks_beside_are_no_photos(tmp_path):
+    root = photos(tmp_path, "images/2007_000032", "images/2007_000033")
+    (root / "masks").mkdir()
+    save_mask(np.ones((4, 6), np.uint8), root / "masks" / "2007_000032.png")
+    np.save(root / "cls_labels.npy", {2007000032: vector(20, CAT), "2007_000033": vector(20, DOG)})
+    assert tags(open_dataset(root, Data())) == {"2007_000032": ("cat",), "2007_000033": ("dog",)}
+
+
+def test_masks_in_the_layout_of_voc_are_no_photos(tmp_path):
+    root = photos(tmp_path, "JPEGImages/2007_000032", "JPEGImages/2007_000033")
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000033\n")
+    (root / "SegmentationClassAug").mkdir()
+    save_mask(np.ones((4, 6), np.uint8), root / "SegmentationClassAug" / "2007_000032.png")
+    np.save(root / "cls_labels.npy", {2007000032: vector(20, CAT), 2007000033: vector(20, DOG)})
+    data = open_dataset(root, Data(labels="cls_labels.npy"))
     assert tags(data) == {"2007_000032": ("cat",), "2007_000033": ("dog",)}
 
 
@@ -179,6 +200,21 @@ def test_crafted_pickles(tmp_path, code):
     head = (root / "x.npy").read_bytes()[:128]
     (root / "x.npy").write_bytes(head + code)
     refused(root, "x.npy: not a plain dictionary")
+
+
+def test_a_pickle_that_asks_for_endless_text(tmp_path, monkeypatch):
+    """A hundred copies of one text in a file with one."""
+    monkeypatch.setattr(pickled, "_MOST_BYTES", 50_000)
+    root = photos(tmp_path, "a", "b")
+    save(root / "x.npy", 0)
+    head = (root / "x.npy").read_bytes()[:128]
+    text = b"X" + (1000).to_bytes(4, "little") + b"a" * 1000 + b"q\x01"
+    latin = b"X\x06\x00\x00\x00latin1q\x02"
+    copies = b"h\x00h\x01h\x02\x86R" * 100
+    (root / "x.npy").write_bytes(
+        head + b"\x80\x02c_codecs\nencode\nq\x00" + text + latin + copies + b"."
+    )
+    refused(root, "x.npy: not a plain dictionary", "more bytes than such a file has")
 
 
 def test_a_vector_that_claims_another_length(tmp_path):

@@ -157,7 +157,7 @@ def test_borders_of_voc_are_ignored(tmp_path: Path) -> None:
         ("classes.txt", "cat:1,2,300", ("classes.txt: line 1", "0 .. 255")),
         ("labelmap.txt", "cat:1,2\n", ("labelmap.txt: line 1", "fix or remove it")),
         ("labelmap.txt", "cat:1,2,3\ndog:1,2,3", ("line 2", "'cat' and 'dog'", "its own")),
-        ("table.json", '{"cat": [1, 2, 300]}', ("table.json: cat", "0 .. 255")),
+        ("table.json", '[{"name": "cat", "color": [1, 2, 300]}]', ("table.json: cat", "0 .. 255")),
         ("table.json", '[{"name": "cat", "color": "red"}]', ("table.json", "#rrggbb")),
         ("table.json", '{"cat": [1, 2, 3]}', ("table.json", "other colours than in", "keep one")),
     ],
@@ -174,12 +174,20 @@ def test_tables_that_are_refused(tmp_path: Path, file: str, content: str, words:
         *("[]", "{}", "[1]", '{"mean": [0.1, 0.2, 0.3]}', '{"cat": 1}', "[[1, 2, 3]]", "{"),
         '{"images": [], "annotations": [], "categories": [{"name": "cat", "color": [1, 2, 3]}]}',
         '[{"name": "cat"}]',
+        '{"a.jpg": [480, 640, 3], "cat": [1, 2, 3]}',
         '{"classes": ["cat", "dog"], "palette": [[1, 2, 3]]}',
     ],
 )
 def test_other_json_files_are_no_tables(tmp_path: Path, content: str) -> None:
     root = data(tmp_path)
     (root / "other.json").write_text(content)
+    assert read(root) == MASK.tolist()
+
+
+def test_a_labelmap_of_names_alone_is_no_table(tmp_path: Path) -> None:
+    root = data(tmp_path, Image.fromarray(MASK))
+    (root / "labelmap.txt").write_text("cat\ndog\n")
+    assert find_colours(root / "masks", root) is None
     assert read(root) == MASK.tolist()
 
 

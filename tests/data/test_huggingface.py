@@ -226,7 +226,7 @@ def test_fingerprints_stay_until_a_file_changes(tmp_path: Path) -> None:
     features = [cache.path(sample) for sample in samples]
     assert len({*features}) == len(samples)
     file = tmp_path / "b" / "data" / "train-00001-of-00002.parquet"
-    write_parquet(file, several([None, [1]], first=3, paths=["longer", None]))
+    write_parquet(file, several([None, [1]], first=7, paths=["longer", None]))
     other = open_dataset(tmp_path / "b", BOTH).fingerprint("train", "validation")
     assert other["train"] != first["train"]
     assert other["validation"] == first["validation"]
@@ -243,6 +243,23 @@ def test_equal_photos_under_different_tags(tmp_path: Path) -> None:
         ("test/000000", "train/000000"),
         ("test/000002", "train/000002"),
     }
+
+
+@pytest.mark.parametrize("outside", ["../outside", "/outside"])
+def test_names_that_lead_out_of_the_folder(tmp_path: Path, outside: str) -> None:
+    root, other = tmp_path / "data", tmp_path / "outside"
+    write_saved(other, several([[0], [1]]))
+    place = outside if outside.startswith(".") else str(other)
+    write_json(root / "dataset_dict.json", {"splits": [place]})
+    refused(root, "dataset_dict.json: damaged", "leads out of the folder")
+    (root / "dataset_dict.json").unlink()
+    write_json(root / "state.json", {"_data_files": [{"filename": f"{place}/x.arrow"}]})
+    refused(root, "state.json: damaged", "leads out of the folder")
+    for tag in ("cat", "dog"):
+        (root / tag).mkdir()
+        (root / tag / "1.png").write_bytes(photo(0))
+    refused(root, "state.json: damaged", settings=Data(labels="."))
+    assert tags(open_dataset(root, Data())) == {"cat/1": ("cat",), "dog/1": ("dog",)}
 
 
 def test_other_files_in_a_folder_of_photos_are_left_alone(tmp_path: Path) -> None:

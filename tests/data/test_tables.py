@@ -1,5 +1,6 @@
 """Tables of tags under any names of columns: a row per photo, per photo and tag, or one-hot."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,99 @@ def test_columns_that_are_not_there_or_not_of_a_table(root):
     write(root, '{"file_name": "a.jpg", "tags": ["x"]}', "metadata.jsonl")
     named = Data(labels="metadata.jsonl", columns=("label=x",))
     refused(root, "metadata.jsonl", "remove the setting", settings=named)
+
+
+@pytest.mark.parametrize("name", ["tags.csv", "labels.csv"])
+def test_labels_csv_in_the_folders_of_lists(tmp_path, name):
+    lists(tmp_path)
+    for split in ("train", "val"):
+        write(tmp_path, f"image,labels\n{split}0.jpg,cat\n{split}1.jpg,cow\n", f"{split}/{name}")
+    both_lists(tmp_path)
+
+
+def lists(root: Path) -> None:
+    for split in ("train", "val"):
+        (root / split).mkdir()
+        for number in "01":
+            Image.new("RGB", (6, 4)).save(root / split / f"{split}{number}.jpg")
+
+
+def both_lists(root: Path) -> None:
+    data = open_dataset(root, Data(evaluate=("val",)))
+    for split in ("train", "val"):
+        expected = {f"{split}/{split}0": ("cat",), f"{split}/{split}1": ("cow",)}
+        assert tags(data, split) == expected
+
+
+@pytest.mark.parametrize("form", ["table", "one-hot", "coco"])
+def test_bare_names_get_the_lists_of_their_photos(tmp_path, form):
+    lists(tmp_path)
+    photos = ["train0", "train1", "val0", "val1"]
+    if form == "table":
+        rows = [f"{name},{'cow' if name[-1] == '1' else 'cat'}" for name in photos]
+        write(tmp_path, "image_id,label\n" + "\n".join(rows))
+    elif form == "one-hot":
+        rows = [f"{name}.jpg,{int(name[-1] == '0')},{name[-1]}" for name in photos]
+        write(tmp_path, "filename,cat,cow\n" + "\n".join(rows))
+    else:
+        content = {
+            "images": [{"id": n, "file_name": f"{name}.jpg"} for n, name in enumerate(photos)],
+            "annotations": [{"id": n, "image_id": n, "category_id": n % 2} for n in range(4)],
+            "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "cow"}],
+        }
+        write(tmp_path, json.dumps(content), "coco.json")
+    both_lists(tmp_path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Two folders of tags."""
+    for tag in ("cat", "dog"):
+        (tmp_path / tag).mkdir()
+        for number in "01":
+            Image.new("RGB", (6, 4)).save(tmp_path / tag / f"{tag}{number}.jpg")
+    return tmp_path
+
+
+FOLDERS = {f"{tag}/{tag}{n}": (tag,) for tag in ("cat", "dog") for n in "01"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,size\ncat/cat0.jpg,1\ndog/dog0.jpg,1\n",
+        "image,label\ncat/cat0.jpg,cat\ncat1,cat\n",
+        "image,label\ncat0,cat\ncat1,dog\ndog0,dog\ndog1,dog\n",
+    ],
+    ids=["a table of something else", "a part of the photos", "other tags"],
+)
+def test_a_stray_table_beside_folders_of_tags(folders, text):
+    write(folders, text, "sizes.csv")
+    refused(folders, "sizes.csv", "(cat, dog)", "data.labels", "move it away")
+    assert "cat/cat0" in tags(open_dataset(folders, Data(labels="sizes.csv")))
+    (folders / "sizes.csv").rename(folders / "labels.csv")
+    assert "cat/cat0" in tags(open_dataset(folders, Data()))
+
+
+def test_a_table_that_says_what_the_folders_say(folders):
+    rows = "".join(f"{name}.jpg,{tag}\n" for name, (tag,) in FOLDERS.items())
+    write(folders, "image,label\n" + rows)
+    assert tags(open_dataset(folders, Data())) == FOLDERS
+    assert check(folders, Data()).tag_set == "table.csv (Table of tags)"
+
+
+def test_lists_in_one_hot_tables(root):
+    write(root, "image,cat,split\na.jpg,1,train\nb.jpg,1,\nc.jpg,0,val\n")
+    refused(root, "table.csv: line 3: b.jpg is in no list", "fill the split column")
+    write(root, "image,cat,split,subset\na.jpg,1,train,A\nb.jpg,1,train,B\nc.jpg,0,train,A\n")
+    refused(root, "table.csv: split and subset may hold the lists: remove one")
+    write(root, "image,cat,subset\na.jpg,1,0\nb.jpg,1,0\nb.jpg,1,1\nc.jpg,0,2\n")
+    data = open_dataset(root, Data(train="0", evaluate=("1", "2")))
+    assert tags(data, "0") == {"a": ("cat",), "b": ("cat",)}
+    assert (tags(data, "1"), tags(data, "2")) == ({"b": ("cat",)}, {"c": ()})
+    # Of 0 and 1 alone, it is a class.
+    write(root, "image,cat,subset\na.jpg,1,0\nb.jpg,1,1\nc.jpg,0,1\n")
+    assert tags(open_dataset(root, Data()))["b"] == ("cat", "subset")
 
 
 def test_two_tables_are_not_guessed_among(root):

@@ -112,6 +112,14 @@ def test_an_export_without_its_yaml_file(tmp_path):
     assert tags(data, "val") == {"val/images/a": ("cow",)}
 
 
+def test_a_yaml_file_outside_the_data_folder_leaves_the_labels_alone(tmp_path):
+    root = usual(tmp_path / "data")
+    yaml(tmp_path, USUAL)
+    refused(root, "data/labels", "without names", "classes.txt")
+    write(root / "classes.txt", "big cat\ncow\ndog\n")
+    assert tags(open_dataset(root, BOTH)) == EXPECTED
+
+
 def test_labels_beside_the_photos(tmp_path):
     for name, text in LABELS.items():
         photo(tmp_path / f"{name}.jpg")

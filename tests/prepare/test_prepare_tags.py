@@ -137,6 +137,27 @@ def test_what_is_refused(tmp_path: Path) -> None:
     refused(root, "annotations", "has the tags already")
 
 
+def test_folders_of_tags_are_not_written_over(tmp_path: Path) -> None:
+    root = tmp_path
+    for name in ("dog/a", "traffic light/b"):
+        (root / name).parent.mkdir()
+        Image.new("RGB", (4, 1), "teal").save(root / f"{name}.jpg")
+        save_mask(np.array(MASKS["b"], np.uint8), root / "masks" / f"{name}.png")
+    (root / "classes.txt").write_text("traffic light\ndog\n")
+    refused(root, "has the tags already, as folders (dog, traffic light)")
+
+
+def test_a_list_called_like_a_class_is_no_tag(tmp_path: Path) -> None:
+    """VOC has the class train."""
+    for name in "ab":
+        (tmp_path / "train").mkdir(exist_ok=True)
+        Image.new("RGB", (4, 1), "teal").save(tmp_path / "train" / f"{name}.jpg")
+        save_mask(np.array([[1, 0, 0, 0]], np.uint8), tmp_path / "masks" / "train" / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("train\n")
+    tags_from_masks(tmp_path)
+    assert open_dataset(tmp_path, Data()).classes == ("train",)
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = data(tmp_path)
     (root / "masks").rename(root / "truth")

@@ -88,19 +88,26 @@ def find_tags(root: Path, settings: Data) -> tuple[Path, ...]:
     """
     if settings.labels or (root / LABELS).exists():
         return (root / (settings.labels or LABELS),)
-    candidates: list[tuple[Path, ...]] = [
-        (path,) for path in _visible(root) if recognise(path, settings) not in (None, huggingface)
-    ]
-    candidates += [(p,) for p in huggingface.sets(root) if huggingface.has_photos(p, settings)]
     lists = [folder for folder in _visible(root) if folder.name.lower() in LISTS]
     inside = [path for folder in lists if folder.is_dir() for path in _visible(folder)]
-    forms = {
-        path: recognise(path, settings)
-        for path in inside
-        if path.is_file() or path.name in _FOLDERS
-    }
+    places = [*_visible(root), *(p for p in inside if p.is_file() or p.name in _FOLDERS)]
+    forms = {path: recognise(path, settings) for path in places}
+    # YOLO's folders of labels belong to the YAML file beside them, if there is one.
+    owners = {path.parent for path, form in forms.items() if form is yolo and path.is_file()}
+    owned = [
+        path
+        for path, form in forms.items()
+        if form is yolo and path.is_dir() and not owners.isdisjoint((root, path.parent))
+    ]
+    forms = {path: form for path, form in forms.items() if path not in owned}
+    candidates: list[tuple[Path, ...]] = [
+        (path,)
+        for path, form in forms.items()
+        if path.parent == root and form not in (None, huggingface)
+    ]
+    candidates += [(p,) for p in huggingface.sets(root) if huggingface.has_photos(p, settings)]
     for reader in (reader for reader in READERS if reader is not huggingface):
-        files = tuple(path for path, form in forms.items() if form is reader)
+        files = tuple(p for p, form in forms.items() if form is reader and p.parent != root)
         if len({path.parent for path in files}) < len(files):
             candidates += [(path,) for path in files]
         elif files:

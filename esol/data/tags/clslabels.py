@@ -78,8 +78,10 @@ def _photos(root: Path, settings: Data) -> dict[str | int, list[PurePosixPath]]:
     """
     photos: dict[str | int, list[PurePosixPath]] = {}
     masks = mask_folder(root, settings, ("masks",))
+    # VOC's layout has several folders of masks beside its photos.
+    is_voc = (root / "JPEGImages").is_dir() and (root / "ImageSets").is_dir()
     for file in visible_files(root, skip=masks):
-        outside = (root / "JPEGImages").is_dir() and file.parts[0] != "JPEGImages"
+        outside = is_voc and file.parts[0] != "JPEGImages"
         if outside or file.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         photos.setdefault(file.stem, []).append(file)

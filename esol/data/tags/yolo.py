@@ -12,7 +12,7 @@ from esol.data.reading import LISTS, Row, read_classes, wanted_lists
 from esol.errors import InputError
 from esol.settings import Data
 from esol.system.files import visible_files
-from esol.system.read import read_text, read_yaml, structured
+from esol.system.read import read_text, read_yaml
 
 TITLE = "YOLO labels"
 FILE = (
@@ -47,14 +47,11 @@ _ADVICE = (
 
 
 def recognise(path: Path, content: Any) -> bool:
-    """Whether it is such a YAML file, or a folder of label files that belongs to none."""
+    """Whether it is such a YAML file, or a folder of label files."""
     if path.suffix.lower() in _YAML:
         has_names = isinstance(content, dict) and "names" in content
         return has_names and not content.keys().isdisjoint(_LISTS)
     if path.name != _FOLDER or not path.is_dir():
-        return False
-    near = [file for folder in (path.parent, path.parent.parent) for file in folder.glob("*.y*ml")]
-    if any(recognise(file, structured(file)) for file in near):
         return False
     files = (file for file in sorted(path.rglob("*.txt")) if file.name != _CLASSES)
     try:
