@@ -84,7 +84,9 @@ def stored(run: Path) -> dict[str, bytes]:
 def seen(monkeypatch) -> list[str]:
     """Names of the photos whose features are computed."""
     names, real = [], features.load_image
-    monkeypatch.setattr(features, "load_image", lambda path: names.append(path.stem) or real(path))
+    monkeypatch.setattr(
+        features, "load_image", lambda path, size: names.append(path.stem) or real(path, size)
+    )
     return names
 
 

@@ -199,7 +199,9 @@ FROZEN = ("--backbone.learn", "[]", "--backbone.norm", "frozen", "--backbone.cac
 def seen(monkeypatch) -> list[str]:
     """Names of the photos whose features are computed."""
     names, real = [], features.load_image
-    monkeypatch.setattr(features, "load_image", lambda path: names.append(path.name) or real(path))
+    monkeypatch.setattr(
+        features, "load_image", lambda path, size: names.append(path.name) or real(path, size)
+    )
     return names
 
 

@@ -243,6 +243,6 @@ KINDS = (
     ),
     Kind("model: ONNX", onnx, ("model.onnx", "name the .safetensors file")),
     Kind("predict: --longest of 10^12", very_large, ("longest", "at most 65536")),
-    Kind("export: hub folder with files", hub_with_files, ("hub", "name another folder")),
+    Kind("export: hub folder with files", hub_with_files, ("hub", "give a new one")),
     Kind("export: model cut off", export_of, ("model.safetensors", "copy or make the file again")),
 )
