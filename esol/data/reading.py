@@ -30,6 +30,8 @@ _HEADERS = (["image", "labels"], ["image", "labels", "split"])
 COMMAS = "quote those with commas; between tags stand spaces or ';'"
 """What to do about a row with more fields than the header."""
 
+_BY_COMMAS = "tags are separated by spaces, ';' or '|', not by commas"
+
 LISTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 """Folders with these names, in any case, hold the photos of a list and are not tags."""
 
@@ -125,7 +127,7 @@ def split_cells(cells: Iterable[str]) -> list[tuple[str, ...] | str]:
     cells = [" ".join(composed(cell).split()) for cell in cells]
     separator = next((c for cell in cells for c in cell if c in ";|"), None)
     if separator is None:
-        return [tuple(sorted(set(cell.split()))) for cell in cells]
+        return [_BY_COMMAS if "," in cell else tuple(sorted(set(cell.split()))) for cell in cells]
     clear = [cell for cell in cells if separator in cell or " " not in cell]
     known = {tag.strip() for cell in clear for tag in cell.split(separator)}
     return [_split_cell(cell, separator, known) for cell in cells]
@@ -133,6 +135,8 @@ def split_cells(cells: Iterable[str]) -> list[tuple[str, ...] | str]:
 
 def _split_cell(cell: str, separator: str, known: Container[str]) -> tuple[str, ...] | str:
     tags = {tag.strip() for tag in cell.split(separator)} - {""}
+    if "," in cell:
+        return _BY_COMMAS
     other = next((c for c in cell if c in ";|" and c != separator), None)
     if other is not None:
         return f"{cell!r} has {other!r}, but {separator!r} separates tags in this file: write that"
@@ -215,7 +219,7 @@ def row_problem(image: PurePosixPath, tags: tuple[str, ...], split: str | None) 
     if leads_out(image):
         return f"{image} leads out of the data folder: give a path relative to it, without '..'"
     if any("," in tag for tag in tags):
-        return "tags are separated by spaces, ';' or '|', not by commas"
+        return _BY_COMMAS
     if split == "":
         return f"{image} is in no list: fill the split column, for example with `train`"
     return ""

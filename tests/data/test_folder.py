@@ -327,3 +327,9 @@ def test_the_folder_of_a_run_is_no_data(tmp_path):
     (tmp_path / DESCRIPTION).write_text("{}")
     with pytest.raises(InputError, match=r"the folder of a run, not of photos.*esol run"):
         open_dataset(tmp_path, Data())
+
+
+@pytest.mark.parametrize("cells", [["dog, person", "dog"], ["traffic light; car", "dog, car"]])
+def test_commas_between_tags_are_no_part_of_them(cells):
+    (wrong,) = (found for found in split_cells(cells) if isinstance(found, str))
+    assert "not by commas" in wrong
