@@ -16,6 +16,7 @@ from esol.masks.seeds import seed_mask
 from esol.metrics.confusion import Metrics, confusion, metrics
 from esol.metrics.curves import Curves, curves, summary, table
 from esol.metrics.histogram import Histogram, thresholds
+from esol.metrics.interval import DRAWS, miou_interval, times_drawn
 
 Photo = tuple[np.ndarray, list[int], np.ndarray]
 EDGES = (0.0, 0.1, 0.155, 0.25, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -321,3 +322,24 @@ def test_confusion_counts_undecided_as_background(tmp_path: Path) -> None:
         confusion(prediction, np.zeros((1, 4), np.uint8), 1)
     with pytest.raises(ValueError, match="ground-truth value above 1"):
         confusion(truth, np.full((1, 4), 2, np.uint8), 1)
+
+
+def test_the_interval_is_that_of_drawing_photos_with_replacement():
+    random = np.random.default_rng(3)
+    counts = random.integers(0, 50, (120, 4, 4)) + np.eye(4, dtype=np.int64) * (
+        random.integers(0, 300, (120, 1, 1))
+    )
+    weights = np.stack([times_drawn(f"photo {n}") for n in range(120)])
+    assert weights.shape == (120, 1 + DRAWS)
+    assert (weights[:, 0] == 1).all()
+    assert abs(weights[:, 1:].mean() - 1) < 0.03
+    found = np.array(miou_interval(np.einsum("nd,nij->dij", weights, counts)[1:]))
+    drawn = [metrics(counts[random.integers(0, 120, 120)].sum(0)).miou for _ in range(3000)]
+    expected = np.percentile(drawn, [2.5, 97.5])
+    # 200 resamples know the ends of an interval to about a tenth of its width.
+    assert np.abs(found - expected).max() < 0.2 * (expected[1] - expected[0])
+    assert found[0] < metrics(counts.sum(0)).miou < found[1]
+
+
+def test_an_interval_without_pixels_is_none():
+    assert np.isnan(miou_interval(np.zeros((DRAWS, 3, 3), np.int64))).all()

@@ -84,6 +84,7 @@ def model_card(
         licences=licences,
         run=told,
         percent=_percent,
+        interval=_interval,
         cell=_cell,
         unseen=_unseen,
         without_paths=_without_paths,
@@ -192,6 +193,12 @@ def _named(network: str) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _interval(measured: dict[str, Any]) -> str:
+    """That of mIoU; earlier versions measured none."""
+    low, high = measured.get("interval", {}).get("miou", (None, None))
+    return "not measured" if low is None else f"{_percent(low)} .. {_percent(high)}"
 
 
 def _weights(name: str) -> str:

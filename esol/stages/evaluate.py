@@ -12,6 +12,7 @@ from esol.maps.files import load_maps
 from esol.metrics.confusion import confusion, metrics
 from esol.metrics.curves import curves, summary, table
 from esol.metrics.histogram import Histogram, thresholds
+from esol.metrics.interval import DRAWS, miou_interval, times_drawn
 from esol.runs.stages import STAGES
 from esol.runs.work import OpenStage
 from esol.stages.job import Job
@@ -51,7 +52,8 @@ def _evaluate_list(
         kind: Histogram(job.classes, thresholds(threshold))
         for kind, threshold in map_thresholds.items()
     }
-    tables = {kind: np.zeros((job.classes + 1, job.classes + 1), np.int64) for kind in mask_folders}
+    shape = 1 + DRAWS, job.classes + 1, job.classes + 1
+    tables = {kind: np.zeros(shape, np.int64) for kind in mask_folders}
     mine = my_share(samples)
     seen: list[Shown] = []
     for sample in track(mine, f"evaluate {split}", total=len(mine), unit="photos"):
@@ -67,7 +69,8 @@ def _evaluate_list(
                 path = folder / f"{sample.name}.png"
                 if kind == "corrected" and not path.exists():
                     path = mask_folders["masks"] / f"{sample.name}.png"
-                tables[kind] += confusion(load_mask(path), truth, job.classes)
+                counts = confusion(load_mask(path), truth, job.classes)
+                tables[kind] += times_drawn(sample.name)[:, None, None] * counts
     results: dict[str, Any] = {"photos": len(samples)}
     masks = sorted((m for part in all_gather(seen) for m in part), key=lambda m: m.mask)
     wrong = filter(None, against_tags(masks, job.data.classes, alphabetical=False))
@@ -81,5 +84,8 @@ def _evaluate_list(
         results[kind] = summary(curves(histogram), job.data.classes, map_thresholds[kind])
     for kind, counted in tables.items():
         total = np.sum(all_gather(counted), axis=0)
-        results[kind] = {"fixed": plain(table(metrics(total), job.data.classes))}
+        results[kind] = {
+            "fixed": plain(table(metrics(total[0]), job.data.classes)),
+            "interval": {"miou": plain(miou_interval(total[1:]))},
+        }
     return results
