@@ -45,19 +45,12 @@ def find_prototypes(job: Job, stage: OpenStage) -> None:
         make_folder(parts)
         _write_parts(job, stage.path / "maps", parts)
         all_from_main(lambda: _join(job, parts, path))
-    all_from_main(lambda: _clear(parts, stage.path / "maps"))
+    all_from_main(lambda: remove_folder(parts) if parts.exists() else None)
     prototypes = load_prototypes(path, job.classes)
     stage.results |= {
         "prototypes": sum(len(each.own) for each in prototypes),
         "context prototypes": sum(len(each.context) for each in prototypes),
     }
-
-
-def _clear(*folders: Path) -> None:
-    """Remove what nothing reads any more."""
-    for folder in folders:
-        if folder.exists():
-            remove_folder(folder)
 
 
 _PART = ("own", "context", "clusters")
