@@ -28,3 +28,16 @@ def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("esol.system.precision.computes_bfloat16", lambda: False)
         yield
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the photos whose features are computed."""
+    from esol.training import features
+
+    names: list[str] = []
+    real = features.load_image
+    monkeypatch.setattr(
+        features, "load_image", lambda path, size: names.append(path.stem) or real(path, size)
+    )
+    return names

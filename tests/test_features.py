@@ -62,12 +62,7 @@ def test_cache_holds_the_backbones_features(samples, backbone, tmp_path):
             torch.testing.assert_close(found.float(), expected, rtol=2e-3, atol=1e-3)
 
 
-def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_path, monkeypatch):
-    seen = []
-    real = features.load_image
-    monkeypatch.setattr(
-        features, "load_image", lambda path, size: seen.append(path.stem) or real(path, size)
-    )
+def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_path, seen):
     compute_features(backbone, samples[:2], SETTINGS, tmp_path / "run")
     compute_features(backbone, samples, SETTINGS, tmp_path / "run")
     assert seen == ["0", "1", "2"]
@@ -78,16 +73,6 @@ def test_only_missing_and_changed_photos_are_computed(samples, backbone, tmp_pat
 
 def stored(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.rglob("*.npy")}
-
-
-@pytest.fixture
-def seen(monkeypatch) -> list[str]:
-    """Names of the photos whose features are computed."""
-    names, real = [], features.load_image
-    monkeypatch.setattr(
-        features, "load_image", lambda path, size: names.append(path.stem) or real(path, size)
-    )
-    return names
 
 
 def test_a_copied_or_renamed_photo_is_known(samples, backbone, tmp_path, seen):

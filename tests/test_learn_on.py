@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 import esol.stages.classify
-import esol.training.features as features
 from esol.cli.main import main
 from esol.data.synthetic import write_synthetic
 from esol.method.classifier import Classifier
@@ -193,16 +192,6 @@ def test_a_damaged_or_unfinished_classifier_and_the_run_itself_are_refused(place
 
 
 FROZEN = ("--backbone.learn", "[]", "--backbone.norm", "frozen", "--backbone.cache", "true")
-
-
-@pytest.fixture
-def seen(monkeypatch) -> list[str]:
-    """Names of the photos whose features are computed."""
-    names, real = [], features.load_image
-    monkeypatch.setattr(
-        features, "load_image", lambda path, size: names.append(path.name) or real(path, size)
-    )
-    return names
 
 
 def cached(place: Path, out: str, *words: object) -> int:

@@ -1,6 +1,5 @@
 """Equal photos: under different tags they teach the network a contradiction."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -59,7 +58,7 @@ def equal_photos(lists: Iterable[Iterable[T]], alike: bool = False) -> tuple[tup
     keys: tuple[Callable[[Path], object], ...] = (lambda path: path.stat().st_size, _end, sha256)
     for key in keys:
         groups = _equal(groups, key, alike)
-    return (*groups, *_equal([[inside[path] for path in in_order]], _digest, alike))
+    return (*groups, *_equal([[inside[path] for path in in_order]], packed.digest, alike))
 
 
 def _equal(
@@ -81,10 +80,6 @@ def _split(entries: Sequence[T], key: Callable[[Path], object]) -> list[tuple[T,
         except (OSError, InputError):
             continue
     return [tuple(part) for part in parts.values()]
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(packed.content(path)).digest()
 
 
 def _end(path: Path) -> bytes:

@@ -96,10 +96,7 @@ def export_masks(
     objects_folder = folder.stage("refine") / "instances"
     if objects == "instances":
         check_classes(folder, "refine", dataset)
-        for name in lists:
-            paths = [objects_folder / f"{s.name}.png" for s in dataset.splits[name]]
-            stage = "refine with refine.methods [irn] and refine.instances true"
-            _check_there(paths, "instances", stage, name)
+        _check_instances(objects_folder, dataset, lists)
     albums = {name: album_of(dataset, dataset.splits[name]) for name in lists}
     album, *_ = albums.values()
     if to not in _WITHOUT_NAMES:
@@ -169,6 +166,13 @@ def _check_there(files: Sequence[Path], thing: str, stage: str, split: str) -> N
             f"{missing[0]}: no such {thing} ({len(missing)} of {len(files)}); make the stage"
             f" {stage} for the list {split!r}, or name another --list"
         )
+
+
+def _check_instances(folder: Path, dataset: Dataset, lists: Sequence[str]) -> None:
+    stage = "refine with refine.methods [irn] and refine.instances true"
+    for name in lists:
+        paths = [folder / f"{sample.name}.png" for sample in dataset.splits[name]]
+        _check_there(paths, "instances", stage, name)
 
 
 def _unseen(dataset: Dataset, settings: Settings, train: str, files: dict[str, Path]) -> list[str]:

@@ -65,12 +65,12 @@ def _evaluate_list(
                 scores = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
                 for rows, values in scores.bands():
                     histogram.add(values, scores.classes, truth[rows])
+            drawn = times_drawn(sample.name)[:, None, None]
             for kind, folder in mask_folders.items():
                 path = folder / f"{sample.name}.png"
                 if kind == "corrected" and not path.exists():
                     path = mask_folders["masks"] / f"{sample.name}.png"
-                counts = confusion(load_mask(path), truth, job.classes)
-                tables[kind] += times_drawn(sample.name)[:, None, None] * counts
+                tables[kind] += drawn * confusion(load_mask(path), truth, job.classes)
     results: dict[str, Any] = {"photos": len(samples)}
     masks = sorted((m for part in all_gather(seen) for m in part), key=lambda m: m.mask)
     wrong = filter(None, against_tags(masks, job.data.classes, alphabetical=False))
