@@ -1,8 +1,10 @@
 """Fixtures that any test may use."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,36 @@ def _float32() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("esol.system.precision.computes_bfloat16", lambda: False)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected, half a million objects, out of the garbage collections: every
+    training asks for one.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let it be collected in the end: libraries complain of what is left."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_parser_per_command() -> Iterator[None]:
+    """Building the parser of all settings takes longer than most of what is tested with it."""
+    from esol.settings.load import Parser, settings_parser
+
+    parsers: dict[str, Parser] = {}
+
+    def built(command: str, *texts: str, **options: Any) -> Parser:
+        if command not in parsers:
+            parsers[command] = settings_parser(command, *texts, **options)
+        return parsers[command]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("esol.cli.main.settings_parser", built)
         yield
 
 
