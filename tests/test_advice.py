@@ -48,6 +48,7 @@ GOOD = Known(
     tags=[{0}, {1}] * 18 + [{0, 1}] * 2 + [set()] * 2,
     kinds=("cam", "expansion", "shrinkage"),
     seed_kind="shrinkage",
+    walk_kind="shrinkage",
     thresholds={
         "cam": Threshold(0.3, "given"),
         "expansion": Threshold(0.3, "given"),

@@ -155,6 +155,8 @@ def test_eps_without_saliency_and_foreign_kinds_are_refused(photos, tmp_path, ca
         load_settings(str(SMOKE), "--method=eps")
     with pytest.raises(InputError, match=r"seeds\.kind = 'shrinkage'.*drs_refined \(method drs\)"):
         load_settings(str(SMOKE), "--method=drs", "--seeds.kind=shrinkage")
+    with pytest.raises(InputError, match=r"walk\.start = 'shrinkage'.*drs_refined"):
+        load_settings(str(SMOKE), "--method=drs", "--refine.walk.start=shrinkage")
     with pytest.raises(InputError, match=r"drs\.everywhere"):
         load_settings(str(SMOKE), "--method=drs", "--backbone.learn=[]")
     target = tmp_path / "run"

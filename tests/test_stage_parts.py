@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from esol.data.synthetic import write_synthetic
 from esol.errors import InputError
+from esol.maps.files import load_maps
 from esol.predict.bundle import load_bundle
 from esol.predict.model import load
 from esol.runs.folder import RunFolder
@@ -188,6 +190,7 @@ TRAINED = ("irn.safetensors", "metrics.jsonl", "labels/")
     ("flags", "kept"),
     [
         (["--refine.walk.steps=4"], ("crf/", *TRAINED)),
+        (["--refine.walk.start=cam"], ("crf/", *TRAINED)),
         (["--refine.threshold=0.5"], ("crf/", "irn/", *TRAINED)),
         (["--refine.methods=[irn]"], ("irn/", *TRAINED)),
         (["--refine.methods=[crf]", "--masks.source=crf"], ("crf/",)),
@@ -271,6 +274,30 @@ def test_lists_to_measure_may_grow_after_the_network_is_there(done, photos, tmp_
         run(settings, photos, copy, first="segment", last="segment", overwrite=True)
         predictions = RunFolder(copy).stage("segment") / "predictions"
         assert len(list(predictions.rglob("*.png"))) == count
+
+
+def test_the_walk_starts_from_the_maps_that_it_is_told(done, photos, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(done, copy)
+    before = RunFolder(copy)
+    cam, shrinkage = (
+        {path.name: load_maps(path).maps for path in before.maps(kind).rglob("*.npz")}
+        for kind in ("cam", "shrinkage")
+    )
+    names = {path.name for path in before.maps("irn").rglob("*.npz")}
+    assert names == set(cam) == set(shrinkage)
+    # Without a step the maps stay what they start from, a little less at edges.
+    for start, near, far in (("auto", shrinkage, cam), ("cam", cam, shrinkage)):
+        flags = [f"--refine.walk.start={start}", "--refine.walk.steps=0"]
+        settings = load_settings(str(SMOKE), *flags)
+        run(settings, photos, copy, first="refine", last="refine", overwrite=True)
+        walked = {p.name: load_maps(p).maps for p in RunFolder(copy).maps("irn").rglob("*.npz")}
+        assert walked.keys() == names
+        to_near, to_far = (
+            sum(float(np.abs(walked[name] - maps[name]).sum()) for name in names)
+            for maps in (near, far)
+        )
+        assert 3 * to_near < to_far
 
 
 def test_instances_are_cut_again_from_the_same_maps(done, photos, tmp_path, monkeypatch):

@@ -207,7 +207,7 @@ def _base(kind: str, measured: Sequence[str], known: Known) -> str:
     """The kind that a kind is made from, "" for none."""
     masks, network = known.masks, known.network
     if kind in ("crf", *REFINED_MAPS):
-        base = known.seed_kind
+        base = known.walk_kind if kind == "irn" else known.seed_kind
     elif kind == "masks":
         base = masks.kind if masks else ""
     elif kind == "corrected":
@@ -230,6 +230,8 @@ def _how(kind: str, base: str, known: Known) -> str:
         truth = "trained on the GROUND TRUTH" if network.of_truth else "from the photo alone"
         return f"{network.name}, {truth}"
     parts = [f"from {named(base)}"] if base else []
+    if kind == "irn" and known.walk_kind != known.seed_kind:
+        parts.append(f"along edges of {named(known.seed_kind)}")
     numbers = next(found[kind] for found in known.measured.values() if kind in found)
     if "threshold" in numbers:
         parts.append(at(origin(kind, numbers["threshold"], known)))

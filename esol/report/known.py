@@ -94,6 +94,7 @@ class Known:
         tags: class indices of every training photo.
         kinds: of maps that are there, in the order in which they are made.
         seed_kind: of the maps that become seeds.
+        walk_kind: of those that IRN's walk starts from.
         thresholds: kind of maps -> where the run cuts them.
         masks: None before the stage masks.
         corrected: photos with a corrected mask.
@@ -108,6 +109,7 @@ class Known:
     tags: Sequence[Collection[int]]
     kinds: Sequence[str]
     seed_kind: str
+    walk_kind: str
     thresholds: Mapping[str, Threshold]
     masks: Masks | None
     corrected: int
@@ -133,6 +135,7 @@ def read_known(run: RunFolder, data: Dataset, settings: Settings, measured: Meas
         tags=[sample.tags for sample in data.samples(settings.data.train)],
         kinds=kinds,
         seed_kind=settings.seed_kind,
+        walk_kind=settings.walk_kind,
         thresholds=thresholds,
         masks=masks,
         corrected=len(run.corrections.photos),

@@ -139,12 +139,10 @@ class Settings:
             " name",
         )
         kinds = ("auto", *self.map_kinds)
-        check(
-            self.seeds.kind in kinds,
-            "seeds.kind",
-            self.seeds.kind,
-            f"{', '.join(kinds)} (method {self.method})",
-        )
+        of_method = f"{', '.join(kinds)} (method {self.method})"
+        check(self.seeds.kind in kinds, "seeds.kind", self.seeds.kind, of_method)
+        start = self.refine.walk.start
+        check(start in kinds, "refine.walk.start", start, of_method)
         check(
             self.method != "eps" or bool(self.masks.saliency),
             "masks.saliency",
@@ -191,6 +189,12 @@ class Settings:
         return self.map_kinds[-1] if self.seeds.kind == "auto" else self.seeds.kind
 
     @property
+    def walk_kind(self) -> MapKind:
+        """Kind of maps that IRN's walk starts from."""
+        start = self.refine.walk.start
+        return self.seed_kind if start == "auto" else start
+
+    @property
     def segmenter(self) -> Segment:
         """Settings of the last network, those of the backbone where it is a head on that."""
         if self.segment.network != HEAD:
@@ -228,6 +232,8 @@ class Settings:
             del plain["similarity"]
         elif name == "refine" and self.refine.similarity.common == 0:
             del plain["similarity"]["common"]
+        if name == "refine" and self.refine.walk.start == "auto":
+            del plain["walk"]["start"]
         if name == "classify":
             # A path; identities say what lies there.
             del plain["init"]

@@ -22,6 +22,7 @@ from esol.settings.checks import (
     within,
 )
 from esol.settings.inputs import STRIDES, Fit, Input
+from esol.settings.methods import MapKind
 
 RefineMethod = Literal["crf", "irn", "affinity"]
 
@@ -112,6 +113,9 @@ class Walk:
 
     power: Annotated[float, POSITIVE] = 1.0
     """The maps are raised to this power first."""
+
+    start: MapKind | Literal["auto"] = "auto"
+    """Maps that walk; auto: those of seeds.kind, which IRNet's labels are made of."""
 
 
 @dataclass(frozen=True)

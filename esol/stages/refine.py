@@ -19,6 +19,7 @@ from esol.masks.seeds import photo_seed
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.similarity import CellSimilarity
 from esol.runs.work import OpenStage
+from esol.settings import MapKind
 from esol.stages.fitting import train_once, trained_backbone, training_run
 from esol.stages.job import Job
 from esol.stages.photo_maps import feature_cache, lighter
@@ -46,9 +47,9 @@ def refine(job: Job, stage: OpenStage) -> None:
     stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
 
 
-def seed_maps(job: Job, sample: Sample) -> Maps:
-    """The maps that become seeds."""
-    return load_maps(job.run.maps(job.settings.seed_kind) / f"{sample.name}.npz")
+def _maps(job: Job, sample: Sample, kind: MapKind | None = None) -> Maps:
+    """The photo's maps of a kind; None: those that become seeds."""
+    return load_maps(job.run.maps(kind or job.settings.seed_kind) / f"{sample.name}.npz")
 
 
 def _crf(job: Job, stage: OpenStage, refined: Sequence[Sample], training: Sequence[Sample]) -> None:
@@ -65,7 +66,7 @@ def _crf(job: Job, stage: OpenStage, refined: Sequence[Sample], training: Sequen
         if not thresholds:
             continue
         with enough_memory([sample.image], "refine.longest"):
-            photo, maps = load_image(sample.image), seed_maps(job, sample)
+            photo, maps = load_image(sample.image), _maps(job, sample)
             seeds = crf_masks(photo, maps, thresholds, settings, device)
             if makes_labels:
                 save_mask(confident_labels(*seeds[:2]), labels)
@@ -94,7 +95,7 @@ def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     for sample in track(samples, "refine: affinity", total=len(samples), unit="photos"):
         path = stage.path / "affinity" / f"{sample.name}.npz"
         if not path.exists():
-            maps = seed_maps(job, sample)
+            maps = _maps(job, sample)
             with enough_memory([sample.image], lighter(settings)):
                 photo = [SizedSample(sample, maps.size)]
                 reader = Reader(photo, settings.input, cache, settings.machine.precision)
@@ -169,7 +170,7 @@ def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: Affini
         if path.exists() and (instances_path.exists() or not settings.instances):
             continue
         with enough_memory([sample.image], "refine.longest"):
-            photo, maps = load_image(sample.image), seed_maps(job, sample)
+            photo, maps = load_image(sample.image), _maps(job, sample, job.settings.walk_kind)
             edge, field = _boundaries(job, network, photo)
             if not path.exists():
                 save_maps(path, spread_maps(maps, edge, settings.walk), maps.classes, maps.size)
