@@ -4,7 +4,6 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,23 +42,6 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     """Let it be collected in the end: libraries complain of what is left."""
     gc.unfreeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_parser_per_command() -> Iterator[None]:
-    """Building the parser of all settings takes longer than most of what is tested with it."""
-    from esol.settings.load import Parser, settings_parser
-
-    parsers: dict[str, Parser] = {}
-
-    def built(command: str, *texts: str, **options: Any) -> Parser:
-        if command not in parsers:
-            parsers[command] = settings_parser(command, *texts, **options)
-        return parsers[command]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("esol.cli.main.settings_parser", built)
-        yield
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import (
@@ -28,6 +29,7 @@ from corpus.finished import odd_run
 
 from esol.cli.main import main
 from esol.runs.stages import STAGES
+from esol.settings.load import Parser, settings_parser
 
 KINDS = tuple(
     kind
@@ -49,6 +51,8 @@ KINDS = tuple(
 CHILDREN = ("photo: zero bytes", "settings: bomb of aliases in a setting", "model: a pickle")
 
 
+PARSERS: dict[str, Parser] = {}
+
 PROGRESS = re.compile(
     rf"(stage \d+ of \d+: )?({'|'.join(STAGES)}): .*|(done before|to do): .*|list '.*': .*"
 )
@@ -59,6 +63,18 @@ PROGRESS = re.compile(
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, on photos of which some are odd."""
     return odd_run(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(autouse=True)
+def _one_parser_per_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Building the parser of all settings takes longer than most kinds."""
+
+    def built(command: str, *texts: str, **options: Any) -> Parser:
+        if command not in PARSERS:
+            PARSERS[command] = settings_parser(command, *texts, **options)
+        return PARSERS[command]
+
+    monkeypatch.setattr("esol.cli.main.settings_parser", built)
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -261,13 +260,7 @@ def load_settings(name: Path | str, *flags: str) -> Settings:
         >>> settings.seed, settings.expand.alpha, settings.backbone.name
         (1, 0.1, 'tf_efficientnet_lite2')
     """
-    return parse(_parser_of_files(), find_config(str(name)), flags)[1]
-
-
-@cache
-def _parser_of_files() -> Parser:
-    """Building it takes longer than reading a file with it."""
-    return settings_parser("run", "", "")
+    return parse(settings_parser("run", "", ""), find_config(str(name)), flags)[1]
 
 
 def stored_settings(path: Path) -> Settings:
