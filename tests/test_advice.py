@@ -218,6 +218,9 @@ def test_the_table_says_what_each_stage_adds_to_what_it_is_made_from() -> None:
         "IRN at 0.40 (chosen by rule)",
         "DeepLabV3Plus, from the photo alone",
     ]
+    walked = next(row for row in rows(replace(irn, walk_kind="cam")) if row.title == "+ IRN")
+    assert walked.how == "from CAM along edges of Shrinkage at 0.40 (chosen by rule)"
+    assert walked.gain == pytest.approx([0.1])
     two = rows(GOOD)
     assert [row.miou for row in two if row.title == "CAM"] == [[None, 0.40]]
     assert [row.gain for row in two if row.title == "segmentation"] == [pytest.approx([0.0, -0.05])]
