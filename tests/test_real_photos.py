@@ -56,6 +56,10 @@ def test_coco_from_tags_to_seeds(shared, tmp_path):
         "--data.train=train2017",
         "--data.evaluate=[val2017]",
         "--classify.fit.steps=3",
+        # The stages after the seeds: test_coco_run.py.
+        "--refine.methods=[]",
+        "--masks.source=seeds",
+        "--segment.network=none",
     )
     out = run(settings, shared / "data" / "tiny-coco", tmp_path / "run")
     content = json.loads((RunFolder(out).stage("evaluate") / "metrics.json").read_text())

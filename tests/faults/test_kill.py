@@ -53,10 +53,8 @@ def test_one_kill_in_each_stage(killer: Server, photos: Path, tmp_path: Path) ->
     assert len({name for _, name in kills}) == 3
 
 
-_SLOW = (pytest.param(method, marks=pytest.mark.slow) for method in ("drs", "lpcam"))
-
-
-@pytest.mark.parametrize("method", ["sccam", *_SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sccam", "drs", "lpcam"])
 def test_kills_in_the_stage_of_other_methods(
     killer: Server, photos: Path, tmp_path: Path, method: str
 ) -> None:
