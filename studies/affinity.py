@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import esol
 from esol.data.images import load_image
@@ -24,6 +25,7 @@ from esol.data.sample import Sample
 from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
 from esol.maps.localize import Reader, SizedSample
+from esol.masks.background import Background
 from esol.masks.crf import crf_masks
 from esol.masks.refine import similar_maps
 from esol.masks.threshold import choose_threshold, estimate_background
@@ -64,12 +66,25 @@ def similar(job: Job, samples: tuple[Sample, ...], kind: str) -> Row:
         one = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
         reader = Reader([SizedSample(sample, one.size)], settings.input, cache)
         spread = similar_maps(one, similarity, reader, settings.refine.similarity)
-        # As files have them.
-        maps.append(replace(one, maps=(np.rint(spread * 255) / 255).astype(np.float32)))
+        maps.append(replace(one, maps=as_stored(spread)))
     what = "attention" if similarity.of_attention else "features"
     cached = ", cached" if cache else ""
     seconds = (time.perf_counter() - started) / len(samples)
     return Row("affinity", maps, f"{seconds:.3f} ({what}{cached})")
+
+
+def as_stored(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps in 0 .. 1 as their files have them, in steps of 1/255."""
+    return (np.rint(maps * 255) / 255).astype(np.float32)
+
+
+def background_of(job: Job, samples: tuple[Sample, ...]) -> Background:
+    """What the stage masks would estimate of these photos."""
+    looked = evenly_spaced(tuple(sample for sample in samples if sample.tags), SAMPLE)
+    maps = maps_of(job, looked, job.settings.map_kinds[-1])
+    return estimate_background(
+        ((load_image(s.image), m) for s, m in zip(looked, maps, strict=True)), CPU
+    )
 
 
 def maps_of(job: Job, samples: tuple[Sample, ...], kind: str) -> list[Maps]:
@@ -119,12 +134,11 @@ def table(
     job: Job, samples: tuple[Sample, ...], kind: str, at: dict[tuple[str, str], float], crf: bool
 ) -> Iterator[list[str]]:
     """Table rows of one kind of maps; fills in thresholds that are not chosen yet."""
-    last = job.settings.map_kinds[-1]
-    looked = evenly_spaced(tuple(sample for sample in samples if sample.tags), SAMPLE)
+    background: Background | None = None
     for row in refined(job, samples, kind):
         if (kind, row.name) not in at:
-            photos = ((load_image(s.image), maps_of(job, (s,), last)[0]) for s in looked)
-            at[kind, row.name] = choose_threshold(row.maps, estimate_background(photos, CPU))
+            background = background or background_of(job, samples)
+            at[kind, row.name] = choose_threshold(row.maps, background)
         threshold = at[kind, row.name]
         top, miou = best(job, samples, row)
         yield [

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from affinity import as_stored
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,11 +83,11 @@ class Wide(OffsetBranch):
 
     def __init__(self, channels: int, taps: int, settings: Sampler) -> None:
         super().__init__(channels, taps, settings)
-        self.before = nn.Conv2d(channels, 64, 3, padding=1)
+        first = nn.Conv2d(channels, 64, 3, padding=1)
         last = nn.Conv2d(64, 2 * taps, 3, padding=3, dilation=3)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.predict = nn.Sequential(self.before, nn.ReLU(), last)  # type: ignore[assignment]
+        self.predict = nn.Sequential(first, nn.ReLU(), last)  # type: ignore[assignment]
 
 
 def plain(channels: int, taps: int, settings: Sampler, steps: int) -> OffsetBranch:
@@ -250,9 +251,7 @@ def measured(job: Job, model: Varied, split: str) -> Iterator[tuple[str, dict[st
         for sample, size, maps in localize([model], batch, settings.cams, settings.input, cache):
             truth, tags = job.data.truth(sample), np.asarray(sample.tags, np.int64)
             for kind, histogram in counts.items():
-                # As files have them.
-                stored = (np.rint(maps[kind] * 255) / 255).astype(np.float32)
-                histogram.add(Maps(tags, stored, size).full(), tags, truth)
+                histogram.add(Maps(tags, as_stored(maps[kind]), size).full(), tags, truth)
     for kind, histogram in counts.items():
         found = summary(curves(histogram), job.data.classes, at)
         values = {key: found["fixed"][key] for key in COLUMNS}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from affinity import CPU, SAMPLE, Row, best, maps_of, opened, similar
+from affinity import Row, as_stored, background_of, best, maps_of, opened, similar
 from numpy.typing import NDArray
 
 from esol.data.images import load_image
@@ -25,7 +25,7 @@ from esol.data.sample import Sample
 from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps
 from esol.masks.refine import boundaries, spread_maps
-from esol.masks.threshold import choose_threshold, estimate_background
+from esol.masks.threshold import choose_threshold
 from esol.networks.affinity import AffinityNet
 from esol.networks.weights import load_weights
 from esol.stages.fitting import trained_backbone
@@ -69,9 +69,7 @@ def walked(
         for kind, power in ways:
             maps = starts[kind][place]
             spread = spread_maps(maps, edge, replace(settings.walk, power=power))
-            # As files have them.
-            rounded = (np.rint(spread * 255) / 255).astype(np.float32)
-            found[kind, power].append(replace(maps, maps=rounded))
+            found[kind, power].append(replace(maps, maps=as_stored(spread)))
     for way in ways:
         yield way, Row(f"{way[0]}, power {way[1]:g}", found[way], "")
 
@@ -101,10 +99,7 @@ def main() -> None:
             samples = evenly_spaced(labelled, given.photos)
             title = f"{run.name}, edges of {job.settings.seed_kind}, {split}: {len(samples)} photos"
             print(f"\n### {title}\n\n| start | at auto | best on ground truth |\n|---|---|---|")
-            looked = evenly_spaced(tuple(s for s in samples if s.tags), SAMPLE)
-            last = maps_of(job, looked, job.settings.map_kinds[-1])
-            photos = ((load_image(s.image), m) for s, m in zip(looked, last, strict=True))
-            background = estimate_background(photos, CPU) if not at else None
+            background = background_of(job, samples) if not at else None
             for way, row in walked(job, samples, given.starts, given.powers):
                 if background is not None:
                     at[way] = choose_threshold(row.maps, background)
