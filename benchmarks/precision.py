@@ -1,25 +1,30 @@
 """float32 against bfloat16 (machine.precision): maps, trainings, a prediction.
 
-    python benchmarks/precision.py [--config tags-folder-cpu] [--backbone resnet50] [--photos 16]
+    python benchmarks/precision.py [--config tags-folder-cpu] [--backbones mobilenetv2_100 resnet50]
 
 On drawn photos and random weights, which speed does not depend on. Every case runs in both, in
-turns, as ``esol run`` and ``esol predict`` compute it; "theirs" is float32. Errors are of maps, of
-last losses and of probabilities: length of the difference over length. A ratio above 1 is to be
-expected where the processor computes bfloat16 natively, which the second line says.
+turns, as ``esol run`` and ``esol predict`` compute it; "theirs" is float32. Trainings are timed
+from the end of one step to that of the next. Errors are of maps, of last losses and of
+probabilities: length of the difference over length. A ratio above 1 is to be expected where the
+processor computes bfloat16 natively, which the second line says.
 """
 
 import copy
 import logging
+import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from common import Report, alternate, parser_of, within
+from common import Report, Taken, parser_of, within
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from esol import load_settings, open_dataset, write_synthetic
 from esol.data import Dataset
@@ -27,6 +32,8 @@ from esol.data.images import load_image
 from esol.maps.localize import batches_of_one_size, localize
 from esol.method.classifier import Classifier
 from esol.method.losses import classify_losses
+from esol.networks.affinity import AffinityNet, affinity_losses
+from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict.model import Model
 from esol.settings import Fit, Settings
@@ -38,41 +45,51 @@ SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
 MOST = 0.3
 """Tells rounding from a fault."""
 
-Compute = Callable[[Literal["no", "bf16"]], Any]
+Compute = Callable[[Literal["no", "bf16"]], tuple[Any, float]]
+"""A result, and the seconds that it took: of a training, those of a step."""
 
 
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--config", default="tags-folder-cpu", help="settings")
-    parser.add_argument("--backbone", help="instead of the settings' own")
+    parser.add_argument("--backbones", nargs="+", help="instead of the settings' own")
     parser.add_argument("--photos", type=int, default=16, help="photos")
     parser.add_argument("--side", type=int, default=320, help="of the drawn photos, pixels")
-    parser.add_argument("--steps", type=int, default=2, help="timed steps of a training")
+    parser.add_argument("--steps", type=int, default=4, help="steps of a training")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     photos, side, config = options.photos, options.side, options.config
     flags = ["--backbone.weights=none", "--segment.weights=none", "--backbone.learn=['*']"]
-    if options.backbone:
-        flags.append(f"--backbone.name={options.backbone}")
+    flags.append("--segment.network=DeepLabV3Plus")
     if options.quick:
         photos, side, config = 4, 32, str(SMOKE)
         flags += ["--classify.fit.batch=2", "--segment.fit.batch=2", "--segment.input.size=32"]
         flags += ["--input.size=32", "--backbone.norm=frozen"]
-    settings = load_settings(config, *flags, f"--machine.device={options.device}")
+    flags.append(f"--machine.device={options.device}")
+    names = [f"--backbone.name={name}" for name in options.backbones or ()]
+    each = [load_settings(config, *flags, *filter(None, [name])) for name in names or [""]]
     report = Report("precision", options)
     print(f"native bfloat16: {computes_bfloat16()}")
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_synthetic(folder / "photos", photos=photos, size=side, seed=0, hard=True)
-        data = open_dataset(folder / "photos", settings.data)
-        for case, compute in cases(settings, data, options.steps, folder).items():
-            expected, found = compute("no"), compute("bf16")
+        data = open_dataset(folder / "photos", each[0].data)
+        computed: dict[str, Compute] = {}
+        for settings in each:
+            # The network of the last stage is the same for all.
+            computed |= cases(settings, data, options.steps, folder)
+        for case, compute in computed.items():
+            pairs = [(compute("no"), compute("bf16")) for _ in range(options.repeats)]
+            (expected, _), (found, _) = pairs[0]
             error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
             within(error, MOST, case)
-            both = (lambda of=of, compute=compute: compute(of) for of in ("no", "bf16"))
             report.ours_ran()
-            row = report.add(case, alternate(*both, options.repeats, warm=False), error)
+            both = [(one[1], other[1]) for one, other in pairs]
+            ratio = statistics.median(one / other for one, other in both)
+            row = report.add(
+                case, Taken(*map(statistics.median, zip(*both, strict=True)), ratio), error
+            )
     report.finish(row)
 
 
@@ -96,6 +113,7 @@ def cases(settings: Settings, data: Dataset, steps: int, folder: Path) -> dict[s
     }
     images = [load_image(sample.image) for sample in samples]
 
+    @timed
     def maps(precision: Any) -> Any:
         same = settings.input.resize == "squash"
         given = settings.cams, settings.input, None, precision
@@ -103,15 +121,24 @@ def cases(settings: Settings, data: Dataset, steps: int, folder: Path) -> dict[s
         return np.concatenate([kinds["cam"].ravel() for part in found for *_, kinds in part])
 
     def training(network: nn.Module, losses: LossFunction, inputs: Inputs, given: Fit) -> Compute:
-        def trained(precision: Any) -> float:
+        def trained(precision: Any) -> tuple[float, float]:
+            marks: list[float] = []
+            hook = register_optimizer_step_post_hook(lambda *_: marks.append(time.perf_counter()))
             machine = replace(settings.machine, precision=precision, checkpoint_seconds=1e9)
             learner, few = copy.deepcopy(network), replace(given, steps=steps)
             with tempfile.TemporaryDirectory(dir=folder) as path:
                 run = TrainingRun(Path(path), "", 0, machine)
-                return fit(learner, losses, inputs, [(learner.parameters(), 1.0)], few, run)["loss"]
+                learned = [(learner.parameters(), 1.0)]
+                loss = fit(learner, losses, inputs, learned, few, run)["loss"]
+            hook.remove()
+            return loss, statistics.median(np.diff(marks))
 
         return trained
 
+    affinity, frozen = settings.refine.affinity, Backbone.fixed(settings.backbone).eval().fold()
+    irnet = AffinityNet(frozen, displacement=settings.refine.instances)
+    pairs_of = partial(affinity_losses, radius=affinity.radius)
+    labelled = photo_inputs(samples, classes, affinity.input, frozen.normalisation, data.truth)
     tagged = photo_inputs(samples, classes, settings.input, classifier.backbone.normalisation)
     masked = photo_inputs(samples, classes, segment.input, segmenter.normalisation, data.truth)
     backbone, network = settings.backbone.name, f"{segment.network} with {segment.encoder}"
@@ -120,9 +147,21 @@ def cases(settings: Settings, data: Dataset, steps: int, folder: Path) -> dict[s
         f"training, {backbone}": training(
             classifier, classify_losses, tagged, settings.classify.fit
         ),
+        f"training, IRNet with {backbone}": training(irnet, pairs_of, labelled, affinity.fit),
         f"training, {network}": training(segmenter, segment_losses, masked, segment.fit),
-        f"prediction, {network}": lambda of: models[of].probabilities(images).cpu().numpy(),
+        f"prediction, {network}": timed(lambda of: models[of].probabilities(images).cpu().numpy()),
     }
+
+
+def timed(compute: Callable[[Any], Any]) -> Compute:
+    """With the seconds of a call."""
+
+    def with_seconds(precision: Any) -> tuple[Any, float]:
+        begun = time.perf_counter()
+        result = compute(precision)
+        return result, time.perf_counter() - begun
+
+    return with_seconds
 
 
 if __name__ == "__main__":

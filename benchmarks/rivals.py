@@ -6,9 +6,10 @@
 
 The checkout is yours and runs as it is, in a process of its own (irn_checkout.py); nothing of it
 is part of this repository. Both have ResNet-50 with random weights. Ours computes each stage twice:
-with the settings of voc12, and with exactly IRN's work: the classifier without W1 and W2, CAM
-alone, IRNet with its displacements. Figures are CPU seconds a photo, for trainings a view of 512
-pixels; the walk has as many photos as --walk-photos says, as IRN takes minutes for each.
+with the settings of voc12, in the precision that auto is here, and with exactly IRN's work in
+float32: the classifier without W1 and W2, CAM alone, IRNet with its displacements. Figures are
+CPU seconds a photo, for trainings a view of 512 pixels; the walk has as many photos as
+--walk-photos says, as IRN takes minutes for each.
 """
 
 import json
@@ -48,6 +49,7 @@ from esol.method.losses import classification_loss, classify_losses
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.backbone import Backbone
 from esol.settings import Fit, Settings
+from esol.system.precision import Asked, resolved
 from esol.training.fit import LossFunction, TrainingRun, fit
 from esol.training.inputs import Inputs, MaskFolder, photo_inputs
 
@@ -87,6 +89,7 @@ def main() -> None:
         ours = {way: Ours(options, samples, Path(folder, way), way).stages() for way in WAYS}
         report.ours_ran()
     rows = [*map(partial(row_of, report, theirs), *zip(*pairs(ours), strict=True))]
+    print(f"voc12 in {'float32' if resolved('auto', CPU) == 'no' else 'bfloat16'}")
     print(table(theirs, ours))
     report.finish(rows[0])
 
@@ -146,6 +149,8 @@ class Ours:
     def __post_init__(self) -> None:
         self.settings = self._settings()
         self.exact = self.way != WAYS[0]
+        asked: Asked = "no" if self.exact else "auto"
+        self.precision = resolved(asked, CPU)
         (self.folder / "labels").mkdir(parents=True)
         torch.manual_seed(0)
 
@@ -189,7 +194,7 @@ class Ours:
         """CPU seconds a view, from the end of one step to that of the next."""
         marks: list[float] = []
         hook = register_optimizer_step_post_hook(lambda *_: marks.append(time.process_time()))
-        machine = replace(self.settings.machine, checkpoint_seconds=1e9)
+        machine = replace(self.settings.machine, checkpoint_seconds=1e9, precision=self.precision)
         few = replace(given, steps=3, batch=self.options.batch)
         learned = [p for p in network.parameters() if p.requires_grad]
         with tempfile.TemporaryDirectory(dir=self.folder) as path:
@@ -210,7 +215,7 @@ class Ours:
         settings, found = self.settings, {}
         begun = time.process_time()
         for batch in batches_of_one_size(self.samples, same=False):
-            given = settings.cams, settings.input, None, "no"
+            given = settings.cams, settings.input, None, self.precision
             for sample, size, kinds in localize([as_network(network)], batch, *given):
                 tags = np.asarray(sample.tags, np.int64)
                 found[sample.name] = Maps(tags, list(kinds.values())[-1], size)
@@ -228,7 +233,8 @@ class Ours:
         """Mask of one photo."""
         settings, one = self.settings.refine, maps[sample.name]
         photo = load_image(sample.image)
-        edge, _ = boundaries(network, photo, settings.affinity.input, settings.longest)
+        given = settings.affinity.input, settings.longest, self.precision
+        edge, _ = boundaries(network, photo, *given)
         spread = replace(one, maps=spread_maps(one, edge, settings.walk))
         save_mask(photo_seed(spread, settings.threshold), self.folder / f"{sample.name}.png")
 
