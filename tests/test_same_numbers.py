@@ -44,7 +44,8 @@ def plain(photos, tmp_path_factory) -> Path:
 def everything(photos: Path, out: Path, *flags: str) -> Path:
     """All stages, and masks for the photos as if they were new."""
     run(load_settings(str(SMOKE), *flags), photos, out / "run")
-    load(out / "run", "cpu").predict_folder([photos / "images"], out / "new", soft=True)
+    model = load(out / "run", "cpu", precision="no")  # as the run, whose settings say so
+    model.predict_folder([photos / "images"], out / "new", soft=True)
     return out
 
 
