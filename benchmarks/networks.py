@@ -14,6 +14,7 @@ from esol.data.synthetic import write_synthetic
 from esol.data.transforms import to_tensor
 from esol.networks.backbone import Backbone
 from esol.settings import BackboneSettings, Data
+from esol.system.precision import single
 
 TRAIN, RIDGE = 64, 1e-2
 ANIMALS = ("cat", "chair", "cow", "dog", "horse", "person", "sheep", "sofa")
@@ -29,7 +30,7 @@ class Linear(nn.Module):
 
     def maps(self, features: Tensor) -> dict[str, Tensor]:
         """(N, C, h, w) features -> (N, K, h, w) maps, before ReLU."""
-        return {"cam": self.v(features)}
+        return {"cam": single(self.v(features))}
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) images -> (N, K, h, w) maps, before ReLU; as timm's network computes it."""

@@ -18,6 +18,7 @@ from esol.method.classifier import Classifier, Head
 from esol.method.expansion import Expansion
 from esol.method.localizer import Localizer
 from esol.method.shrinkage import Shrinkage
+from esol.networks.backbone import PIXELS
 from esol.settings import MAP_KINDS, Cams, Expand, HeadSettings, Input, Shrink
 
 
@@ -69,7 +70,7 @@ def one_by_one(localizer, sample, settings, inputs, kind):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("piece", [1, 1 << 17])
 def test_batched_maps_equal_single_ones(localizer, samples, resize, flip, piece, monkeypatch):
-    monkeypatch.setattr("esol.maps.localize.PIECE", piece)
+    monkeypatch.setitem(PIXELS, "no", piece)
     settings = Cams(scales=(1.0, 0.5, 1.5), flip=flip)
     inputs = Input(size=64, resize=resize)
     batches = batches_of_one_size(samples, same=resize == "squash")

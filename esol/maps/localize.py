@@ -17,10 +17,10 @@ from esol.data.normalisation import IMAGENET, Normalisation
 from esol.data.sample import Sample
 from esol.data.transforms import reduced_size, resized, scaled, squash, to_tensor
 from esol.maps.files import grid
-from esol.networks.backbone import Backbone
+from esol.networks.backbone import Backbone, features_of_photos
 from esol.ops.grids import resize
 from esol.settings import Cams, Input
-from esol.system.precision import Asked, half, single
+from esol.system.precision import Asked, half
 from esol.training.features import FeatureCache
 
 Located = tuple[Sample, tuple[int, int], dict[str, NDArray[np.float32]]]
@@ -39,10 +39,6 @@ class Network(Protocol):
 
 
 BATCH = 16
-
-PIECE = 1 << 17
-"""Pixels that enter a backbone at once on a CPU: activations that outgrow its caches, and are given
-back to the system after every layer, take twice the time per photo."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +140,7 @@ class Reader:
             return torch.stack(rows).to(device)
         batch = self.pixels(view.scale, backbone.normalisation)
         batch = (batch.flip(3) if view.mirrored else batch).to(device)
-        pixels = batch.shape[2] * batch.shape[3]
-        count = len(batch) if device.type != "cpu" else max(1, PIECE // pixels)
-        with half(device, self.precision):
-            parts = [backbone(part) for part in torch.split(batch, count)]
-        return single(torch.cat(parts) if len(parts) > 1 else parts[0])
+        return features_of_photos(backbone, batch, self.precision)
 
     def pixels(self, scale: float, normalisation: Normalisation) -> Tensor:
         """(N, 3, H, W) photos at a scale; those of the last scale are stored for the mirror."""

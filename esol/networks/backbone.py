@@ -25,6 +25,7 @@ from esol.networks.pretrained import classifier_prefixes, normalisation_of, with
 from esol.networks.published import published, unreadable
 from esol.settings import BackboneSettings
 from esol.settings.inputs import STRIDES
+from esol.system.precision import Asked, half, resolved, single
 
 _ADVICE = "take another network, such as resnet50, convnext_tiny or mobilenetv2_100"
 """For a network that does not fit; docs/backbones.md has more."""
@@ -34,6 +35,12 @@ _TRANSFORMER = "a transformer has its own recipe, the configuration tags-folder-
 
 SIDE = 64
 """Side of the photo that strides are measured on, pixels; twice the coarsest stride."""
+
+
+PIXELS = {"no": 1 << 17, "bf16": 1 << 19}
+"""Precision -> pixels that enter a backbone at once on a CPU: activations that outgrow its caches,
+and are given back to the system after every layer, take up to twice the time per photo. In bfloat16
+they are half as large, and their convolutions are faster with several photos than with one."""
 
 
 class Keys(NamedTuple):
@@ -175,6 +182,20 @@ class Backbone(nn.Module):
 def features_of(backbone: Backbone, batch: Batch) -> Tensor:
     """(N, C, h, w) features of a batch, computed unless they were cached."""
     return batch.inputs if batch.cached else backbone(batch.inputs)
+
+
+def features_of_photos(backbone: Backbone, images: Tensor, precision: Asked) -> Tensor:
+    """(N, 3, H, W) normalised images -> (N, C, h, w) float32 features, in a precision.
+
+    On a CPU they are computed a few at a time, always a power of two: then every photo of a batch
+    of 8 or 16 is computed among as many others, on which its last bit may depend.
+    """
+    count, pixels = len(images), images.shape[2] * images.shape[3]
+    if images.device.type == "cpu":
+        count = 1 << max(1, PIXELS[resolved(precision, images.device)] // pixels).bit_length() - 1
+    with half(images.device, precision):
+        parts = [backbone(part) for part in torch.split(images, count)]
+    return single(torch.cat(parts) if len(parts) > 1 else parts[0])
 
 
 class StrideError(InputError):

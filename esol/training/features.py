@@ -20,13 +20,13 @@ from esol.data.memory import enough_memory
 from esol.data.sample import Sample
 from esol.data.transforms import squash, squash_mask, squash_planes, to_tensor
 from esol.errors import InputError
-from esol.networks.backbone import Backbone
+from esol.networks.backbone import Backbone, features_of_photos
 from esol.networks.feature_head import FINER
 from esol.networks.identity import network_identity
 from esol.settings import Settings
 from esol.system.distributed import all_from_main, all_wait, device_of, my_share
 from esol.system.files import atomic, make_folder
-from esol.system.precision import half, resolved
+from esol.system.precision import resolved
 from esol.system.progress import log, track
 from esol.training.inputs import Example, Inputs, Masks, Planes, check_mask, mirrored
 
@@ -220,8 +220,9 @@ def compute_features(
             images += [images[-1]] * (BATCH - len(group))
             tensors = [to_tensor(image, backbone.normalisation) for image in images]
             batch = torch.stack(tensors).to(device)
-            with half(device, settings.machine.precision):
-                both = torch.stack([backbone(batch), backbone(batch.flip(3))], dim=1)
+            views, precision = (batch, batch.flip(3)), settings.machine.precision
+            found = [features_of_photos(backbone, view, precision) for view in views]
+            both = torch.stack(found, dim=1)
         for sample, pair in zip(group, both.half().cpu().numpy()[: len(group)], strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)
