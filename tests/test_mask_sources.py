@@ -137,7 +137,7 @@ def test_masks_that_the_photos_contradict_are_reported(done, photos, tmp_path, m
     assert "background fills 45 % of the masks" in background_warning(0.45, little)
     assert "masks.threshold 98%" in background_warning(0.45, little)
     monkeypatch.setattr(
-        "esol.stages.masks.estimate_background", lambda photos, device: Background(0.1, 1)
+        "esol.stages.masks.estimate_background", lambda photos, device, workers: Background(0.1, 1)
     )
     flags = ("--refine.methods=[]", "--masks.source=seeds", "--segment.network=none")
     with caplog.at_level(logging.WARNING):

@@ -17,6 +17,7 @@ from esol.errors import InputError, is_shortage, shortage, visible
 from esol.runs.stages import STAGES
 from esol.settings import Settings
 from esol.settings.load import Parser, load_settings, settings_parser
+from esol.system.allocator import keep_memory
 from esol.system.distributed import (
     GoneError,
     is_first_to_report,
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_closed_streams()
     choose_threads()
+    keep_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:
         # A shell asks what may come next.

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from esol.data.at_once import in_order
 from esol.errors import InputError
 from esol.maps.files import Maps
 from esol.masks.background import Background
@@ -39,7 +40,7 @@ _NO_BACKGROUND = 0.02
 
 
 def estimate_background(
-    photos: Iterable[tuple[Image.Image, Maps]], device: torch.device
+    photos: Iterable[tuple[Image.Image, Maps]], device: torch.device, workers: int = 1
 ) -> Background:
     """Estimate how much of the photos is background.
 
@@ -50,20 +51,26 @@ def estimate_background(
     moves them part of the way; the estimate goes on in the same direction, by log-odds. Seeds of
     the right width move a little too, so a small movement is no evidence.
 
-    The photos are upright RGB, with maps of one kind; photos without a map do not count.
+    Args:
+        photos: upright RGB, with maps of one kind; photos without a map do not count.
+        device: where the CRF computes.
+        workers: photos at once (:func:`esol.data.at_once.in_order`).
 
     Raises:
         InputError: there is no map.
     """
-    before, after = [], []
-    for photo, maps in photos:
-        if len(maps.classes):
-            before.append(float((strongest(maps.maps)[0] <= _START).mean()))
-            (mask,) = crf_seeds(photo, maps, (_START,), _CRF, device)
-            after.append(float((mask == 0).mean()))
-    if not before:
+
+    def shares(one: tuple[Image.Image, Maps]) -> tuple[float, float]:
+        photo, maps = one
+        (mask,) = crf_seeds(photo, maps, (_START,), _CRF, device)
+        return float((strongest(maps.maps)[0] <= _START).mean()), float((mask == 0).mean())
+
+    mapped = ((photo, maps) for photo, maps in photos if len(maps.classes))
+    found = [*in_order(shares, mapped, workers)]
+    if not found:
         raise _nothing("no photo has a map")
-    start, end = (_log_odds(float(np.mean(shares))) for shares in (before, after))
+    before, after = zip(*found, strict=True)
+    start, end = (_log_odds(float(np.mean(each))) for each in (before, after))
     certainty = (abs(end - start) - _REST) / (_CLEAR - _REST)
     if np.mean(before) < _NO_BACKGROUND:
         certainty = 1.0  # nothing is left that a CRF could move

@@ -3,6 +3,7 @@
 import glob
 import io
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from esol.data import packed
+from esol.data.at_once import at_once, in_order
 from esol.data.batch import together
 from esol.data.images import image_size, load_image, palette, save_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
@@ -37,6 +40,7 @@ class _Network(Protocol):
 
     classes: tuple[str, ...]
     tile: int
+    device: torch.device
     precision: Precision
 
     @property
@@ -104,7 +108,10 @@ def predict_folder(
     # Before any file is written, all processes have seen which files exist.
     all_wait()
     share, skipped = my_share(groups), len(jobs) - predicted
-    masks = (mask for group in share for mask in work.predict(group))
+    # Photos that cannot be read have no working size, and are in no group.
+    pixels = (sum(math.prod(image_size(job.photo)) for job in group) for group in share)
+    workers = at_once(max(pixels, default=0), model.device)
+    masks = (mask for part in in_order(work.predict, share, workers) for mask in part)
     total = skipped + sum(map(len, share))
     counts, empty = dict.fromkeys(model.classes, 0), 0
     for mask in track(masks, "predict", total=total, start=skipped, unit="photos"):
@@ -203,10 +210,10 @@ class _Work:
             )
         ]
 
-    def predict(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
-        """Write the files of a group; yields each photo's mask once its files are written."""
+    def predict(self, group: list[_Task]) -> list[NDArray[np.uint8]]:
+        """Write the files of a group; returns each photo's mask."""
         with enough_memory([job.photo for job in group], "--longest", "--batch"):
-            yield from self._predicted(group)
+            return [*self._predicted(group)]
 
     def _predicted(self, group: list[_Task]) -> Iterator[NDArray[np.uint8]]:
         photos: list[tuple[_Task, Image.Image]] = []

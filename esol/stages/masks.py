@@ -27,6 +27,7 @@ from esol.ops.cells import bands
 from esol.runs.work import OpenStage
 from esol.settings import Masks, source_parts
 from esol.settings.checks import percent
+from esol.stages.each_photo import each_photo, workers_of
 from esol.stages.job import Job
 from esol.stages.reads import mask_maps
 from esol.system.distributed import all_from_main, all_in_order, device_of, my_share
@@ -52,13 +53,14 @@ def masks(job: Job, stage: OpenStage) -> None:
     """Make pseudo masks; writes NAME.png, confidence.csv and statistics.json."""
     settings, samples = job.settings.masks, job.samples()
     background, threshold = all_from_main(lambda: _threshold(job))
-    mine, rows = my_share(samples), []
-    for sample in track(mine, "masks", total=len(mine), unit="photos"):
+
+    def made(sample: Sample) -> _Row:
         with enough_memory([sample.image]):
             pseudo = _mask(job, sample, threshold)
             save_mask(pseudo.mask, stage.path / f"{sample.name}.png")
-        rows.append((sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored))
-    rows = all_in_order(rows)
+        return sample.name, pseudo.confidence, pseudo.coverage, pseudo.ignored
+
+    rows = all_in_order(each_photo(job, made, my_share(samples), "masks"))
     summary = all_from_main(lambda: _summed(job, stage, samples, rows))
     tagged = {sample.name for sample in samples if sample.tags}
     shares = [1 - row[2] - row[3] for row in rows if row[0] in tagged]
@@ -120,7 +122,9 @@ def _threshold(job: Job) -> tuple[Background, float]:
     """Share of background that a CRF suggests, and the threshold of the masks."""
     settings, train = job.settings.masks, job.settings.data.train
     photos = job.training_samples() if train in job.lists() else job.samples()
-    background = estimate_background(_sampled(job, photos), device_of(job.settings.machine.device))
+    chosen = evenly_spaced(tuple(sample for sample in photos if sample.tags), _SAMPLE)
+    device = device_of(job.settings.machine.device)
+    background = estimate_background(_loaded(job, chosen), device, workers_of(job, chosen))
     if isinstance(settings.threshold, float):
         return background, settings.threshold
     maps = (_maps(job, sample) for sample in photos)
@@ -136,11 +140,10 @@ def _threshold(job: Job) -> tuple[Background, float]:
     return background, threshold
 
 
-def _sampled(job: Job, samples: tuple[Sample, ...]) -> Iterator[tuple[Image.Image, Maps]]:
-    """Some tagged photos and their maps of the kind with which the method ends."""
-    chosen = evenly_spaced(tuple(sample for sample in samples if sample.tags), _SAMPLE)
+def _loaded(job: Job, samples: Sequence[Sample]) -> Iterator[tuple[Image.Image, Maps]]:
+    """Photos and their maps of the kind with which the method ends."""
     folder = job.run.maps(job.settings.map_kinds[-1])
-    for sample in track(chosen, "masks: background", total=len(chosen), unit="photos"):
+    for sample in track(samples, "masks: background", total=len(samples), unit="photos"):
         with enough_memory([sample.image]):
             yield load_image(sample.image), load_maps(folder / f"{sample.name}.npz")
 

@@ -20,6 +20,7 @@ from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.similarity import CellSimilarity
 from esol.runs.work import OpenStage
 from esol.settings import MapKind
+from esol.stages.each_photo import each_photo
 from esol.stages.fitting import train_once, trained_backbone, training_run
 from esol.stages.job import Job
 from esol.stages.photo_maps import feature_cache, lighter
@@ -58,13 +59,14 @@ def _crf(job: Job, stage: OpenStage, refined: Sequence[Sample], training: Sequen
     masked, labelled = ({sample.name for sample in samples} for samples in (refined, training))
     sure = (settings.affinity.foreground, settings.affinity.background)
     samples = my_share(tuple({sample.name: sample for sample in (*refined, *training)}.values()))
-    for sample in track(samples, "refine: CRF", total=len(samples), unit="photos"):
+
+    def refined_mask(sample: Sample) -> None:
         mask, labels = (stage.path / of / f"{sample.name}.png" for of in ("crf", "labels"))
         makes_mask = sample.name in masked and not mask.exists()
         makes_labels = sample.name in labelled and not labels.exists()
         thresholds = sure * makes_labels + (job.settings.seeds.threshold,) * makes_mask
         if not thresholds:
-            continue
+            return
         with enough_memory([sample.image], "refine.longest"):
             photo, maps = load_image(sample.image), _maps(job, sample)
             seeds = crf_masks(photo, maps, thresholds, settings, device)
@@ -72,6 +74,8 @@ def _crf(job: Job, stage: OpenStage, refined: Sequence[Sample], training: Sequen
                 save_mask(confident_labels(*seeds[:2]), labels)
             if makes_mask:
                 save_mask(seeds[-1], mask)
+
+    each_photo(job, refined_mask, samples, "refine: CRF")
     all_wait()
 
 
@@ -146,12 +150,14 @@ def _train(job: Job, stage: OpenStage, network: AffinityNet) -> dict[str, float]
 def _centre(job: Job, network: AffinityNet, samples: Sequence[Sample]) -> None:
     """Store the mean displacement, which instances subtract (IRN's mean shift)."""
     network.eval()
-    sums, samples = [], my_share(samples)
-    for sample in track(samples, "refine: mean shift", total=len(samples), unit="photos"):
+
+    def mean_field(sample: Sample) -> torch.Tensor:
         with enough_memory([sample.image], "refine.longest"):
             _, field = _boundaries(job, network, load_image(sample.image))
             assert field is not None
-            sums.append(field.mean((1, 2)).cpu())
+            return field.mean((1, 2)).cpu()
+
+    sums = each_photo(job, mean_field, my_share(samples), "refine: mean shift")
     network.set_mean_shift(torch.stack(all_in_order(sums)).mean(0))
 
 
@@ -163,12 +169,13 @@ def _boundaries(
 
 
 def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: AffinityNet) -> None:
-    settings, samples = job.settings.refine, my_share(samples)
-    for sample in track(samples, "refine: random walk", total=len(samples), unit="photos"):
+    settings = job.settings.refine
+
+    def walked(sample: Sample) -> None:
         path = stage.path / "irn" / f"{sample.name}.npz"
         instances_path = stage.path / "instances" / f"{sample.name}.png"
         if path.exists() and (instances_path.exists() or not settings.instances):
-            continue
+            return
         with enough_memory([sample.image], "refine.longest"):
             photo, maps = load_image(sample.image), _maps(job, sample, job.settings.walk_kind)
             edge, field = _boundaries(job, network, photo)
@@ -179,3 +186,5 @@ def _walk(job: Job, stage: OpenStage, samples: Sequence[Sample], network: Affini
                 objects = instances(field.cpu().numpy(), mask)
                 # More objects than an 8-bit mask can tell apart share the last value.
                 save_mask(np.minimum(objects, 254).astype(np.uint8), instances_path)
+
+    each_photo(job, walked, my_share(samples), "refine: random walk")

@@ -15,11 +15,11 @@ from esol.predict.bundle import redescribe, save_bundle
 from esol.predict.model import load
 from esol.runs.work import OpenStage
 from esol.settings import HEAD
+from esol.stages.each_photo import each_photo
 from esol.stages.fitting import last_losses, trained_backbone, training_inputs, training_run
 from esol.stages.job import Job
 from esol.stages.reads import backbone_stage, segment_corrected, segment_photos
 from esol.system.distributed import all_from_main, device_of, my_share
-from esol.system.progress import track
 from esol.training.features import FeatureCache, cache_folder, compute_features
 from esol.training.fit import fit, forget_checkpoints
 from esol.training.inputs import MaskFolder, photo_inputs
@@ -95,14 +95,17 @@ def _predict(job: Job, stage: OpenStage) -> None:
     """Masks of the evaluated lists, from the photos alone."""
     photos, machine = job.data.samples(*job.settings.data.evaluate), job.settings.machine
     model = load(job.run.weights("segment"), machine.device, machine.precision)
-    cache, mine = _features(job, photos), my_share(photos)
-    for sample in track(mine, "segment: predict", total=len(mine), unit="photos"):
+    cache = _features(job, photos)
+
+    def predict(sample: Sample) -> None:
         path = job.run.masks("segmentation") / f"{sample.name}.png"
         if path.exists():
-            continue
+            return
         with enough_memory([sample.image], "segment.longest", "segment.scales"):
             seen = None if cache is None else cache.both(sample)
             save_mask(model.mask(load_image(sample.image), seen), path)
+
+    each_photo(job, predict, my_share(photos), "segment: predict")
 
 
 def _features(job: Job, samples: tuple[Sample, ...]) -> FeatureCache | None:

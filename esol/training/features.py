@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esol.data import packed
+from esol.data.at_once import at_once, in_order
 from esol.data.images import image_size, load_image
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
@@ -177,7 +178,6 @@ def cache_folder(settings: Settings, run: Path, trained: str = "") -> Path:
     return parent / f"features-{key}"
 
 
-@torch.no_grad()
 def compute_features(
     backbone: Backbone,
     samples: tuple[Sample, ...],
@@ -211,7 +211,9 @@ def compute_features(
     _check_room(backbone, len(missing), settings, cache.folder, device)
     todo = [samples[place] for place in missing]
     groups = my_share([todo[start : start + BATCH] for start in range(0, len(todo), BATCH)])
-    for group in track(groups, "features", total=len(groups), unit="batches"):
+
+    @torch.no_grad()
+    def compute(group: Sequence[Sample]) -> None:
         with enough_memory([sample.image for sample in group], "input.size"):
             side = settings.input.size
             images = [squash(load_image(sample.image, (side, side)), side) for sample in group]
@@ -226,6 +228,10 @@ def compute_features(
         for sample, pair in zip(group, both.half().cpu().numpy()[: len(group)], strict=True):
             with atomic(cache.path(sample)) as temporary:
                 np.save(temporary, pair, allow_pickle=False)
+
+    done = in_order(compute, groups, at_once(BATCH * settings.input.size**2, device))
+    for _ in track(done, "features", total=len(groups), unit="batches"):
+        pass
     all_wait()
     return cache
 
