@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 NAMES = [
     "cache",
     "cams",
+    "cores",
     "crf",
     "decode",
     "deform",

@@ -118,6 +118,14 @@ def test_photos_loaded_by_other_processes(workers, photos, plain, tmp_path):
     assert_same(everything(photos, tmp_path, f"--machine.workers={workers}"), plain)
 
 
+@pytest.mark.parametrize("flags", [(), ("--backbone.cache=true", "--backbone.learn=[]")])
+def test_several_photos_at_once(flags, photos, plain, tmp_path, monkeypatch):
+    one = everything(photos, tmp_path / "one", *flags) if flags else plain
+    for module in ("data.at_once", "predict.folder", "training.features"):
+        monkeypatch.setattr(f"esol.{module}.at_once", lambda pixels, device: 3)
+    assert_same(everything(photos, tmp_path / "three", *flags), one)
+
+
 def test_another_process_language_time_zone_and_hash_seed(photos, plain, tmp_path):
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"

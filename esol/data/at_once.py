@@ -25,7 +25,7 @@ PIXELS = 1 << 22
 
 def photos_at_once(photos: Sequence[Path], device: torch.device) -> int:
     """How many of these photos :func:`in_order` may work on at once: 1 on a GPU."""
-    return at_once(max(map(_pixels, photos), default=0), device)
+    return at_once(max(map(pixels_of, photos), default=0), device)
 
 
 def at_once(pixels: int, device: torch.device) -> int:
@@ -64,7 +64,8 @@ def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterat
         torch.set_num_threads(cores)
 
 
-def _pixels(photo: Path) -> int:
+def pixels_of(photo: Path) -> int:
+    """Height times width; 0 of a file that is no photo."""
     try:
         height, width = image_size(photo)
     except InputError:

@@ -192,7 +192,8 @@ def features_of_photos(backbone: Backbone, images: Tensor, precision: Asked) -> 
     """
     count, pixels = len(images), images.shape[2] * images.shape[3]
     if images.device.type == "cpu":
-        count = 1 << max(1, PIXELS[resolved(precision, images.device)] // pixels).bit_length() - 1
+        most = max(1, PIXELS[resolved(precision, images.device)] // pixels)
+        count = 1 << (most.bit_length() - 1)
     with half(images.device, precision):
         parts = [backbone(part) for part in torch.split(images, count)]
     return single(torch.cat(parts) if len(parts) > 1 else parts[0])

@@ -3,7 +3,6 @@
 import glob
 import io
 import itertools
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from esol.data import packed
-from esol.data.at_once import at_once, in_order
+from esol.data.at_once import at_once, in_order, pixels_of
 from esol.data.batch import together
 from esol.data.images import image_size, load_image, palette, save_mask
 from esol.data.kinds import IMAGE_SUFFIXES, passed_over
@@ -108,8 +107,7 @@ def predict_folder(
     # Before any file is written, all processes have seen which files exist.
     all_wait()
     share, skipped = my_share(groups), len(jobs) - predicted
-    # Photos that cannot be read have no working size, and are in no group.
-    pixels = (sum(math.prod(image_size(job.photo)) for job in group) for group in share)
+    pixels = (sum(pixels_of(job.photo) for job in group) for group in share)
     workers = at_once(max(pixels, default=0), model.device)
     masks = (mask for part in in_order(work.predict, share, workers) for mask in part)
     total = skipped + sum(map(len, share))
