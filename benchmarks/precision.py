@@ -37,6 +37,7 @@ from esol.networks.backbone import Backbone
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.predict.model import Model
 from esol.settings import Fit, Settings
+from esol.system.allocator import keep_memory
 from esol.system.precision import computes_bfloat16
 from esol.training.fit import LossFunction, TrainingRun, fit
 from esol.training.inputs import Inputs, photo_inputs
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps of a training")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
+    keep_memory()  # as the command line does
     photos, side, config = options.photos, options.side, options.config
     flags = ["--backbone.weights=none", "--segment.weights=none", "--backbone.learn=['*']"]
     flags.append("--segment.network=DeepLabV3Plus")

@@ -49,6 +49,7 @@ from esol.method.losses import classification_loss, classify_losses
 from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.backbone import Backbone
 from esol.settings import Fit, Settings
+from esol.system.allocator import keep_memory
 from esol.system.precision import Asked, resolved
 from esol.training.fit import LossFunction, TrainingRun, fit
 from esol.training.inputs import Inputs, MaskFolder, photo_inputs
@@ -81,6 +82,7 @@ def main() -> None:
     if options.photos < 3 * options.batch:
         raise SystemExit(f"--photos {options.photos}: give three batches or more, or lower --batch")
     torch.set_flush_denormal(True)
+    keep_memory()  # as the command line does; IRN's code runs in another process
     report = Report("rivals", options)
     with tempfile.TemporaryDirectory() as folder:
         samples = prepared(options, Path(folder))
