@@ -21,12 +21,6 @@ from esol.reproduce.runs import Plan, run_rows
 from esol.reproduce.specs import ROWS
 
 CONFIG = "voc-animals-cpu"
-_LEARNS = (
-    *("backbone.learn=[blocks.5,blocks.6,conv_head,bn2]", "backbone.cache=false"),
-    "classify.backbone_lr=0.1",
-)
-"""The last two stages and the convolution behind them, at a tenth of W1's rate."""
-
 NETWORKS = {
     "mobilenetv2": ("mobilenetv2_100", "mobilenetv2_100_imagenet.safetensors", ()),
     "efficientnet-lite2": (
@@ -36,14 +30,6 @@ NETWORKS = {
     "efficientnet-lite2, power 1": (
         *("tf_efficientnet_lite2", "tf_efficientnet_lite2_imagenet.safetensors"),
         (),
-    ),
-    "mobilenetv2, learning": (
-        *("mobilenetv2_100", "mobilenetv2_100_imagenet.safetensors"),
-        _LEARNS,
-    ),
-    "efficientnet-lite2, learning": (
-        *("tf_efficientnet_lite2", "tf_efficientnet_lite2_imagenet.safetensors"),
-        ("backbone.power=0.33", *_LEARNS),
     ),
     "vit": (
         *("vit_small_patch14_dinov2", "vit_small_patch14_dinov2_saliency_fp16.safetensors"),
