@@ -34,7 +34,7 @@ def main() -> None:
         assert data.truth is not None, "no ground truth"
         samples = data.samples(options.list)[: options.photos]
         network = fitted(options, samples, len(data.classes))
-        ours = mapped(network, samples)
+        ours = mapped(network, samples, "no")
         counts = [Histogram(len(data.classes)) for _ in range(2)]
         sizes = [0, 0]
         path = Path(folder, "maps.npz")
