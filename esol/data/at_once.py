@@ -5,6 +5,7 @@ finish little sooner than one. Two photos on two threads take half the time of o
 (docs/speed.md).
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from esol.data.images import image_size
-from esol.errors import InputError
+from esol.data.memory import size_or_zero
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,8 +66,4 @@ def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterat
 
 def pixels_of(photo: Path) -> int:
     """Height times width; 0 of a file that is no photo."""
-    try:
-        height, width = image_size(photo)
-    except InputError:
-        return 0  # the work itself says what is wrong with it
-    return height * width
+    return math.prod(size_or_zero(photo))

@@ -31,7 +31,7 @@ def enough_memory(photos: Sequence[Path], *settings: str) -> Iterator[None]:
 
 
 def _named(photos: Sequence[Path]) -> str:
-    sizes = {photo: _size(photo) for photo in photos}
+    sizes = {photo: size_or_zero(photo) for photo in photos}
     largest = max(sizes, key=lambda photo: sizes[photo][0] * sizes[photo][1])
     height, width = sizes[largest]
     name = f"{largest} ({width} x {height})"
@@ -40,7 +40,8 @@ def _named(photos: Sequence[Path]) -> str:
     return name
 
 
-def _size(photo: Path) -> tuple[int, int]:
+def size_or_zero(photo: Path) -> tuple[int, int]:
+    """(H, W) in pixels; (0, 0) of a file that is no photo, which is another's to say."""
     try:
         return image_size(photo)
     except InputError:
