@@ -21,11 +21,25 @@ from esol.reproduce.runs import Plan, run_rows
 from esol.reproduce.specs import ROWS
 
 CONFIG = "voc-animals-cpu"
+LEARNING = (
+    "backbone.learn=[blocks.5,blocks.6,conv_head,bn2]",
+    *("backbone.cache=false", "classify.backbone_lr=0.1"),
+)
+"""The last two stages learn, at a tenth of the rate of W1 and W2."""
+
 NETWORKS = {
     "mobilenetv2": ("mobilenetv2_100", "mobilenetv2_100_imagenet.safetensors", ()),
+    "mobilenetv2, learning": (
+        *("mobilenetv2_100", "mobilenetv2_100_imagenet.safetensors"),
+        LEARNING,
+    ),
     "efficientnet-lite2": (
         *("tf_efficientnet_lite2", "tf_efficientnet_lite2_imagenet.safetensors"),
         ("backbone.power=0.33",),
+    ),
+    "efficientnet-lite2, learning": (
+        *("tf_efficientnet_lite2", "tf_efficientnet_lite2_imagenet.safetensors"),
+        ("backbone.power=0.33", *LEARNING),
     ),
     "efficientnet-lite2, power 1": (
         *("tf_efficientnet_lite2", "tf_efficientnet_lite2_imagenet.safetensors"),
