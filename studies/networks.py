@@ -19,6 +19,7 @@ from typing import Any
 
 from esol.reproduce.runs import Plan, run_rows
 from esol.reproduce.specs import ROWS
+from esol.system.allocator import keep_memory
 
 CONFIG = "voc-animals-cpu"
 LEARNING = (
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="most photos of a list; 0: all")
     options = parser.parse_args()
     assert set(RUNS) <= set(ROWS)
+    keep_memory()
     rows: list[dict[str, Any]] = []
     for name in options.networks:
         timm_name, file, changes = NETWORKS[name]

@@ -23,6 +23,7 @@ from esol.networks.initial import NAMED
 from esol.networks.levels import PREFERRED, Levels, OneSizeError, OutOfReachError, find_levels
 from esol.networks.pretrained import classifier_prefixes, normalisation_of, without_weights
 from esol.networks.published import published, unreadable
+from esol.ops.depthwise import use_fast_gradients
 from esol.settings import BackboneSettings
 from esol.settings.inputs import STRIDES
 from esol.system.precision import Asked, half, resolved, single
@@ -114,6 +115,8 @@ class Backbone(nn.Module):
                 raise InputError(f"{keys.learn} = {prefix!r}: {fault}")
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(any(p == "*" or name.startswith(p) for p in learn))
+        if learn:
+            use_fast_gradients(self.network)
 
     @property
     def makes_tokens(self) -> bool:

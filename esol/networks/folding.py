@@ -13,7 +13,9 @@ from timm.layers import Conv2dSame
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-_PLAIN = (nn.Conv2d, Conv2dSame)
+from esol.ops.depthwise import DepthwiseConv2d
+
+_PLAIN = (nn.Conv2d, Conv2dSame, DepthwiseConv2d)
 """Convolutions that use their weight as it is, unlike weight-standardized ones."""
 
 

@@ -26,6 +26,7 @@ from esol.networks.feature_head import FeatureHead
 from esol.networks.folding import hold_batch_norm
 from esol.networks.initial import NAMED
 from esol.networks.pretrained import classifier_prefixes, normalisation_of
+from esol.ops.depthwise import use_fast_gradients
 from esol.ops.grids import padded
 from esol.settings import AUTO_STRIDE, HEAD, BackboneSettings, Segment, requested_stride
 from esol.system.precision import single
@@ -108,6 +109,7 @@ class Segmenter(nn.Module):
             self.body = FeatureHead(backbone, labels)
         else:
             self.body = _library_network(settings, labels)
+            use_fast_gradients(self.body)
             self.multiple = int(self.body.encoder.output_stride) * _FURTHER_STRIDE.get(network, 1)
         self.train(self.training)
 
