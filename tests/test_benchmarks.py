@@ -17,6 +17,7 @@ NAMES = [
     "crf",
     "decode",
     "deform",
+    "depthwise",
     "evaluate",
     "heads",
     "pipeline",
