@@ -22,10 +22,7 @@ from esol.reproduce.specs import ROWS
 from esol.system.allocator import keep_memory
 
 CONFIG = "voc-animals-cpu"
-LEARNING = (
-    "backbone.learn=[blocks.5,blocks.6,conv_head,bn2]",
-    *("backbone.cache=false", "classify.backbone_lr=0.1"),
-)
+LEARNING = ("backbone.learn=[blocks.5,blocks.6,conv_head,bn2]", "classify.backbone_lr=0.1")
 """The last two stages learn, at a tenth of the rate of W1 and W2."""
 
 NETWORKS = {
