@@ -9,6 +9,7 @@ both sides, as on the command line.
 """
 
 import copy
+
 import torch
 from common import GIVEN, Report, Row, alternate, parser_of, within
 from torch import Tensor, nn
@@ -84,9 +85,7 @@ def compare(
     pairs = zip(found, wanted, strict=True)
     error = max(float((one - two).abs().max() / two.abs().max()) for one, two in pairs)
     within(error, MOST[kind], case)
-    taken = alternate(
-        lambda: gradients(theirs, x, kind), lambda: gradients(ours, x, kind), repeats
-    )
+    taken = alternate(lambda: gradients(theirs, x, kind), lambda: gradients(ours, x, kind), repeats)
     return report.add(case, taken, error, dtype=kind)
 
 

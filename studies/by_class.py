@@ -81,7 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--list", default="train")
-    parser.add_argument("--stuff", nargs="+", default=[], help="names of classes; others are things")
+    parser.add_argument(
+        "--stuff", nargs="+", default=[], help="names of classes; others are things"
+    )
     given = parser.parse_args()
     for run in given.runs:
         job = opened(run, ())

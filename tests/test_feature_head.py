@@ -17,7 +17,7 @@ from esol.data.images import load_image, load_mask
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
-from esol.networks.segmenter import Segmenter, segment_losses
+from esol.networks.segmenter import MOST_WEIGHT, Segmenter, label_weights, segment_losses
 from esol.predict.bundle import load_bundle, save_bundle
 from esol.runs.folder import RunFolder
 from esol.runs.stages import STAGES
@@ -194,3 +194,29 @@ def test_its_normalisation_is_the_backbones():
     network = segmenter(mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5))
     assert network.normalisation == network.body.encoder.normalisation
     assert network.normalisation.mean == (0.1, 0.2, 0.3)
+
+
+def test_rare_labels_weigh_more():
+    weights = label_weights([0.3, 0.02, 0.001, 0.0])
+    mean = 0.321 / 3
+    torch.testing.assert_close(weights, torch.tensor([1, 1, mean / 0.02, MOST_WEIGHT, MOST_WEIGHT]))
+    assert label_weights([0.0, 0.0]).isfinite().all()
+
+
+def test_weighted_loss_by_hand():
+    network, weights = segmenter(), torch.tensor([1.0, 1.0, 5.0])
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 64, 64, generator=generator)
+    masks = torch.randint(0, 3, (2, 32, 32), generator=generator)
+    masks[0, :5] = 255
+    batch = Batch(images, torch.zeros(2, 2), ("a", "b"), cached=False, masks=masks)
+    (logits,) = network.all_logits(batch)
+    labels = batch.labels(logits)
+    known = labels != 255
+    scores = logits.log_softmax(1).permute(0, 2, 3, 1)[known]
+    of_pixel = weights[labels[known]]
+    wanted = -(of_pixel * scores.gather(1, labels[known][:, None])[:, 0]).sum() / of_pixel.sum()
+    torch.testing.assert_close(segment_losses(network, batch, weights)["loss"].value(), wanted)
+    alike = segment_losses(network, batch, torch.ones(3))["loss"].value()
+    torch.testing.assert_close(alike, segment_losses(network, batch)["loss"].value())
+    assert not torch.isclose(alike, wanted)

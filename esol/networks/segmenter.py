@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,9 @@ NETWORKS = (
     HEAD,
 )
 """DeepLabV2 and head are ours, the others are those of segmentation_models_pytorch."""
+
+MOST_WEIGHT = 10.0
+"""Of a label in the loss; what a few photos show of a class is noise."""
 
 _FURTHER_STRIDE = {"PAN": 8, "DPT": 2}
 """Stride of these networks on the encoder's last features."""
@@ -299,11 +302,28 @@ def _flattened(key: str, target: nn.Module) -> str:
     return f"{stage}.{tail}" if stage in dict(target.named_children()) else key
 
 
-def segment_losses(model: Segmenter, batch: Batch) -> Losses:
-    """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs."""
+def segment_losses(model: Segmenter, batch: Batch, weights: Tensor | None = None) -> Losses:
+    """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs.
+
+    ``weights`` (L,) of the labels; None: all alike.
+    """
     means = []
     for logits in model.all_logits(batch):
         labels = batch.labels(logits)
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        means.append(Mean.of(total, (labels != IGNORE).sum()))
+        known = labels[labels != IGNORE]
+        of_label = None if weights is None else weights.to(logits)
+        total = F.cross_entropy(logits, labels, of_label, ignore_index=IGNORE, reduction="sum")
+        count = known.new_tensor(len(known)) if of_label is None else of_label[known].sum()
+        means.append(Mean.of(total, count))
     return {"loss": Mean.weighted(*((1 / len(means), mean) for mean in means))}
+
+
+def label_weights(shares: Sequence[float]) -> Tensor:
+    """Weights of the labels in :func:`segment_losses`, the background's first.
+
+    ``shares`` (K,) are the classes' shares of all pixels. The mean of those that occur, over a
+    class's own, is its weight, within 1 .. ``MOST_WEIGHT``; the background's is 1.
+    """
+    known = torch.tensor(shares, dtype=torch.float32)
+    mean = known[known > 0].mean() if known.any() else known.new_ones(())
+    return torch.cat([known.new_ones(1), (mean / known).clamp(1, MOST_WEIGHT)])

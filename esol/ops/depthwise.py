@@ -16,20 +16,22 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+_weight_gradient_of: Any = conv2d_weight  # without types
+
 
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution of stride 1 that keeps the size; see the module."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h, w)."""
-        learns = self.weight.requires_grad or input.requires_grad
-        if input.device.type != "cpu" or not (learns and torch.is_grad_enabled()):
-            return super().forward(input)
+        learns = self.weight.requires_grad or x.requires_grad
+        if x.device.type != "cpu" or not (learns and torch.is_grad_enabled()):
+            return super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled("cpu"):
             half = torch.get_autocast_dtype("cpu")
-            input, weight = input.to(half), weight.to(half)
-        result: Tensor = _Depthwise.apply(input, weight, self.dilation[0])
+            x, weight = x.to(half), weight.to(half)
+        result: Tensor = _Depthwise.apply(x, weight, self.dilation[0])
         return result if self.bias is None else result + self.bias.to(result.dtype)[:, None, None]
 
 
@@ -71,8 +73,8 @@ class _Depthwise(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_input = _convolved(gradient, weight.flip(2, 3), ctx.apart)
         if ctx.needs_input_grad[1]:
-            parts = (_phases(each, ctx.apart) for each in (x, gradient))
-            of_weight = _weight_gradient(*parts, weight.shape[-1])
+            seen, wanted = _phases(x, ctx.apart), _phases(gradient, ctx.apart)
+            of_weight = _weight_gradient(seen, wanted, weight.shape[-1])
         return of_input, of_weight, None
 
 
@@ -87,7 +89,8 @@ def _phases(x: Tensor, apart: int) -> Tensor:
         return x
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % apart, 0, -height % apart)).permute(0, 2, 3, 1)
-    x = x.unflatten(2, (-1, apart)).unflatten(1, (-1, apart))
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // apart, apart, width // apart, apart, channels)
     return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
 
 
@@ -99,7 +102,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor, side: int) -> Tensor:
     for top in range(0, side - 2, 2):
         for left in range(0, side - 2, 2):
             seen = x[:, :, top : top + height + 2, left : left + width + 2]
-            result[:, :, top : top + 3, left : left + 3] = conv2d_weight(
+            result[:, :, top : top + 3, left : left + 3] = _weight_gradient_of(
                 seen.contiguous(memory_format=torch.channels_last),
                 (channels, 1, 3, 3),
                 gradient,

@@ -230,19 +230,28 @@ class Settings:
         if name == "refine" and "affinity" not in self.refine.methods:
             # Read by nothing then, and versions up to 0.1.0 did not have it.
             del plain["similarity"]
-        elif name == "refine" and self.refine.similarity.common == 0:
-            del plain["similarity"]["common"]
-        if name == "refine" and self.refine.walk.start == "auto":
-            del plain["walk"]["start"]
         if name == "classify":
             # A path; identities say what lies there.
             del plain["init"]
         if name == "machine":
             plain = {"precision": self.machine.precision}
-        if name == "head" and self.head.decay == 1:
-            # Nor this one.
-            del plain["decay"]
+        for (owner, *inner, key), value in _LATER.items():
+            holder = plain if owner == name else {}
+            for part in inner:
+                holder = holder.get(part, {})
+            if holder.get(key) == value:
+                del holder[key]
         return plain
+
+
+_LATER = {
+    ("head", "decay"): 1,
+    ("refine", "similarity", "common"): 0,
+    ("refine", "walk", "start"): "auto",
+    ("segment", "balance"): False,
+}
+"""Settings that came later, with the values of what earlier versions did. Identities lack them, so
+that earlier runs stay valid."""
 
 
 def requested_stride(segment: Segment) -> int:

@@ -261,6 +261,11 @@ class Segment:
     head_lr: Annotated[float, POSITIVE] = 10.0
     """Rate of everything but the encoder, as a multiple of fit.lr."""
 
+    balance: bool = False
+    """Whether a class that fills less of the masks than the mean class weighs more in the loss, up
+    to ten times: a class in few photos is never predicted otherwise (docs/segmentation.md). false:
+    all pixels alike, as published."""
+
     truth: bool = False
     """Train on the ground truth: the fully supervised upper bound, no weak supervision."""
 

@@ -129,7 +129,7 @@ def _masks(job: Job) -> Reads:
 
 _NETWORK = (
     *(f"segment.{key}" for key in ("network", "encoder", "weights", "stride", "norm")),
-    *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "truth")),
+    *(f"segment.{key}" for key in ("mean", "std", "input", "fit", "head_lr", "balance", "truth")),
     *("seed", "train", "truth", "train masks", "corrected", "machine"),
     *("backbone", "after.classify", "after.peer"),
 )

@@ -1,6 +1,7 @@
 """Stage 8, ``esol segment``: the segmentation network."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from esol.data.images import load_image, save_mask
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
+from esol.masks.pseudo import statistics
 from esol.networks.pretrained import licensed
-from esol.networks.segmenter import Segmenter, segment_losses
+from esol.networks.segmenter import Segmenter, label_weights, segment_losses
 from esol.predict.bundle import redescribe, save_bundle
 from esol.predict.model import load
 from esol.runs.work import OpenStage
@@ -22,7 +24,7 @@ from esol.stages.reads import backbone_stage, segment_corrected, segment_photos
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.training.features import FeatureCache, cache_folder, compute_features
 from esol.training.fit import fit, forget_checkpoints
-from esol.training.inputs import MaskFolder, photo_inputs
+from esol.training.inputs import MaskFolder, Masks, photo_inputs
 
 
 def segment(job: Job, stage: OpenStage) -> None:
@@ -59,15 +61,23 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
     else:
         own = backbone_stage(job) == "classify"
         inputs = training_inputs(job, backbone, masks, of_classifier=own, samples=photos)
+    weights = all_from_main(lambda: _weights(job, photos, masks)) if settings.balance else None
     fit(
         network,
-        segment_losses,
+        partial(segment_losses, weights=weights),
         inputs,
         [(network.encoder_parameters(), 1.0), (network.head_parameters(), settings.head_lr)],
         settings.fit,
         training_run(job, stage.path, "segment", "segment.fit", job.settings.key_of_segment_input),
     )
     return network.eval()
+
+
+def _weights(job: Job, photos: tuple[Sample, ...], masks: Masks | None) -> torch.Tensor:
+    """Weights of the labels in the loss, by the masks that are learned from."""
+    assert masks is not None
+    summary = statistics(((masks(photo), photo.tags) for photo in photos), job.data.classes)
+    return label_weights([one["share"] for one in summary["per_class"].values()])
 
 
 def _description(job: Job, corrected: int) -> dict[str, Any]:
