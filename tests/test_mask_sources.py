@@ -53,7 +53,7 @@ def test_the_crf_starts_from_the_seeds_at_the_threshold_of_the_masks(done, photo
     assert all(0 <= float(row.split(",")[1]) <= 1 for row in rows)
 
 
-@pytest.mark.parametrize("source", ["affinity", "affinity+crf", "irn+crf"])
+@pytest.mark.parametrize("source", ["affinity", "affinity+crf", "irn+crf", "distil", "distil+crf"])
 def test_refined_maps_are_cut_at_their_own_threshold_with_or_without_a_crf(
     source,
     done,  # noqa: F811
@@ -81,7 +81,7 @@ def test_refined_maps_are_cut_at_their_own_threshold_with_or_without_a_crf(
     measured = copy.metrics()["lists"]["val"]
     assert measured[kind]["threshold"] == results["threshold"] != settings.refine.threshold
     page = (copy.path / "report.html").read_text()
-    title = {"irn": "IRN", "affinity": "affinity"}[kind]
+    title = {"irn": "IRN"}.get(kind, kind)
     assert f"{title} at {results['threshold']:.2f} (chosen by rule)" + ", then CRF" * crf in page
     before = {path: path.stat().st_mtime_ns for path in copy.path.rglob("*.npz")}
     run(settings, photos, copy.path, first="seeds")

@@ -202,6 +202,7 @@ TRAINED = ("irn.safetensors", "metrics.jsonl", "labels/")
         (["--refine.longest=32"], ()),
         (["--data.evaluate=[val]", "--cams.lists=[train,val]"], ("crf/", "irn/", *TRAINED)),
         (["--refine.methods=[crf,irn,affinity]"], ("crf/", "irn/", *TRAINED)),
+        (["--refine.methods=[crf,irn,distil]"], ("crf/", "irn/", *TRAINED)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -324,6 +325,25 @@ def test_maps_by_affinities_are_made_again_where_what_they_read_changes(
             ("--refine.similarity.steps=3", ("crf/", "irn/", *TRAINED)),
             ("--refine.walk.steps=4", ("crf/", "affinity/", *TRAINED)),
             ("--seeds.threshold=0.2", ("affinity/", "irn/", *TRAINED)),
+        ]
+    ):
+        exchanged(copy, photos, tmp_path / str(number), monkeypatch, "refine", [*flags, flag], kept)
+
+
+def test_a_distilled_network_is_trained_again_where_its_maps_change(
+    done, photos, tmp_path, monkeypatch
+):
+    copy, flags = tmp_path / "run", ["--refine.methods=[crf,irn,distil]"]
+    shutil.copytree(done, copy)
+    run(load_settings(str(SMOKE), *flags), photos, copy, first="refine", last="refine",
+        overwrite=True)  # fmt: skip
+    identity = json.loads((RunFolder(copy).stage("refine") / "identity.json").read_text())
+    assert unread(identity, (reads._CRF, reads._DISTIL, *reads._IRN)) == {"refine.methods"}
+    for number, (flag, kept) in enumerate(
+        [
+            ("--refine.distil.fit.lr=0.001", ("crf/", "irn/", *TRAINED)),
+            ("--refine.walk.steps=4", ("crf/", *TRAINED)),
+            ("--seeds.threshold=0.2", ("network/", "distil/", "irn/", *TRAINED)),
         ]
     ):
         exchanged(copy, photos, tmp_path / str(number), monkeypatch, "refine", [*flags, flag], kept)

@@ -75,6 +75,8 @@ def _reads_of_cams(settings: Settings) -> tuple[str, ...]:
 
 def _reads_of_refine(settings: Settings) -> tuple[str, ...]:
     groups = ("seed", "backbone", "head", "seeds", "refine")
+    if "distil" in settings.refine.methods:
+        return (*groups, "input", "cams.flip")
     return (*groups, "input") if "affinity" in settings.refine.methods else groups
 
 
@@ -97,8 +99,10 @@ def _fits_of_peer(settings: Settings) -> Fits:
 
 
 def _fits_of_refine(settings: Settings) -> Fits:
-    uses_irn = "irn" in settings.refine.methods
-    return {"refine.affinity.fit": settings.refine.affinity.fit} if uses_irn else {}
+    refine = settings.refine
+    fits = {"irn": ("affinity", refine.affinity.fit), "distil": ("distil", refine.distil.fit)}
+    used = (fit for method, fit in fits.items() if method in refine.methods)
+    return {f"refine.{key}.fit": fit for key, fit in used}
 
 
 def _fits_of_segment(settings: Settings) -> Fits:

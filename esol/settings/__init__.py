@@ -227,9 +227,10 @@ class Settings:
         """One group as plain values, as identities have it."""
         value = getattr(self, name)
         plain: Any = value if isinstance(value, int | str) else asdict(value)
-        if name == "refine" and "affinity" not in self.refine.methods:
-            # Read by nothing then, and versions up to 0.1.0 did not have it.
-            del plain["similarity"]
+        for method, key in (("affinity", "similarity"), ("distil", "distil")):
+            if name == "refine" and method not in self.refine.methods:
+                # Read by nothing then, and versions up to 0.1.0 did not have it.
+                del plain[key]
         if name == "classify":
             # A path; identities say what lies there.
             del plain["init"]

@@ -24,11 +24,13 @@ from esol.settings.checks import (
 from esol.settings.inputs import STRIDES, Fit, Input
 from esol.settings.methods import MapKind
 
-RefineMethod = Literal["crf", "irn", "affinity"]
+RefineMethod = Literal["crf", "irn", "affinity", "distil"]
 
-MaskSource = Literal["seeds", "crf", "irn", "irn+crf", "affinity", "affinity+crf"]
+MaskSource = Literal[
+    "seeds", "crf", "irn", "irn+crf", "affinity", "affinity+crf", "distil", "distil+crf"
+]
 
-REFINED_MAPS = ("irn", "affinity")
+REFINED_MAPS = ("irn", "affinity", "distil")
 """Refinements that make maps; crf makes masks."""
 
 
@@ -155,12 +157,25 @@ class Similarity:
 
 
 @dataclass(frozen=True)
+class Distil:
+    """Refinement distil: a head on the backbone (segment.network: head) learns masks of the
+    training list, those of irn's maps, without irn of affinity's, without both of the seeds'; with
+    the tags it makes maps again. What most photos of a class agree on stays. Classes are balanced.
+    """
+
+    fit: Fit = Fit(steps=300, batch=8, optimizer="adamw", lr=2e-3, weight_decay=1e-2)
+    """Optimisation of the head."""
+
+
+@dataclass(frozen=True)
 class Refine:
-    """Stage 6: refined maps (irn, affinity) and masks (crf) from the maps that seeds.kind names."""
+    """Stage 6: refined maps (irn, affinity, distil) and masks (crf), from the maps that seeds.kind
+    names.
+    """
 
     methods: Annotated[tuple[RefineMethod, ...], WITHOUT_REPEATS] = ("crf", "irn")
-    """What is made: crf, masks at seeds.threshold to compare; irn and affinity, what these values
-    of masks.source need; empty: this stage does nothing."""
+    """What is made: crf, masks at seeds.threshold to compare; irn, affinity and distil, what these
+    values of masks.source need; empty: this stage does nothing."""
 
     crf: Crf = Crf()
     """CRF on label masks: the seeds for crf, the confident labels for irn."""
@@ -177,9 +192,12 @@ class Refine:
     similarity: Similarity = Similarity()
     """affinity: how the maps are spread, without training."""
 
+    distil: Distil = Distil()
+    """distil: the head."""
+
     threshold: Annotated[float, BELOW_1] = 0.25
-    """irn, affinity: score at which the maps are measured if no masks are made of them; irn: and
-    above which instances are cut."""
+    """irn, affinity, distil: score at which the maps are measured if no masks are made of them;
+    irn: and above which instances are cut."""
 
     longest: Annotated[int, SIDE_OR_0] = 1000
     """CRF and IRNet work on the photo reduced to at most this longest side, pixels; 0: never
@@ -195,7 +213,8 @@ class Masks:
 
     source: MaskSource = "crf"
     """What becomes the mask: maps at a threshold, those that seeds.kind names (seeds) or refined
-    ones (irn, affinity), and with +crf what refine.crf makes of that; crf alone is of the seeds."""
+    ones (irn, affinity, distil), and with +crf what refine.crf makes of that; crf alone is of the
+    seeds."""
 
     threshold: Annotated[float | str, THRESHOLD] = "auto"
     """Score above which a pixel takes its best tagged class. auto: chosen without ground truth

@@ -205,7 +205,7 @@ def _check_lists(job: Job, todo: Sequence[str]) -> None:
     given = masks.saliency and not crf  # what auto means is a constant there
     chooses = not isinstance(masks.threshold, float) and not given
     learns = (
-        ("refine" in todo and "irn" in settings.refine.methods)
+        ("refine" in todo and not {"irn", "distil"}.isdisjoint(settings.refine.methods))
         or ("masks" in todo and chooses)
         or ("segment" in todo and not segment.truth)
     )

@@ -122,9 +122,7 @@ def _threshold(job: Job) -> tuple[Background, float]:
     """Share of background that a CRF suggests, and the threshold of the masks."""
     settings, train = job.settings.masks, job.settings.data.train
     photos = job.training_samples() if train in job.lists() else job.samples()
-    chosen = evenly_spaced(tuple(sample for sample in photos if sample.tags), _SAMPLE)
-    device = device_of(job.settings.machine.device)
-    background = estimate_background(_loaded(job, chosen), device, workers_of(job, chosen))
+    background = estimated_background(job, photos)
     if isinstance(settings.threshold, float):
         return background, settings.threshold
     maps = (_maps(job, sample) for sample in photos)
@@ -138,6 +136,13 @@ def _threshold(job: Job) -> tuple[Background, float]:
         threshold = choose_threshold(maps, background)
     log.info("masks: threshold %.2f, chosen from the maps of %s", threshold, train)
     return background, threshold
+
+
+def estimated_background(job: Job, photos: Sequence[Sample]) -> Background:
+    """What a CRF on some of the photos says of their background."""
+    chosen = evenly_spaced(tuple(sample for sample in photos if sample.tags), _SAMPLE)
+    device = device_of(job.settings.machine.device)
+    return estimate_background(_loaded(job, chosen), device, workers_of(job, chosen))
 
 
 def _loaded(job: Job, samples: Sequence[Sample]) -> Iterator[tuple[Image.Image, Maps]]:

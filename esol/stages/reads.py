@@ -11,7 +11,7 @@ from esol.data import Sample
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.stages import STAGES
 from esol.runs.work import Part
-from esol.settings import HEAD, REFINED_MAPS, source_parts
+from esol.settings import HEAD, REFINED_MAPS, Settings, source_parts
 from esol.stages.job import Job, Reads
 from esol.training.steps import METRICS
 
@@ -78,6 +78,19 @@ _IRN = (
 )
 
 
+_DISTIL = Part(
+    ("network", "distil"),
+    # Whatever makes the maps before it, too.
+    reads=("refine.distil", "cams.flip", *_AFFINITY.reads, *_IRNET, "refine.walk"),
+)
+
+
+def distilled_maps(settings: Settings) -> str:
+    """Kind of the maps that distil's head learns."""
+    made = (kind for kind in ("irn", "affinity") if kind in settings.refine.methods)
+    return next(made, settings.seed_kind)
+
+
 def backbone_stage(job: Job) -> str:
     """The stage whose backbone later stages read: the classifier's, where the method has one."""
     return job.settings.learns[0]
@@ -85,13 +98,14 @@ def backbone_stage(job: Job) -> str:
 
 def _refine(job: Job) -> Reads:
     methods = job.settings.refine.methods
-    crf, irn, affinity = (name in methods for name in ("crf", "irn", "affinity"))
+    named = ("crf", "irn", "affinity", "distil")
+    crf, irn, affinity, distil = (name in methods for name in named)
     return Reads(
         after=(backbone_stage(job), "cams"),
         lists=job.lists(),
-        more=_of_irnet(job) if irn else {},
+        more=_of_irnet(job) if irn or distil else {},
         # Those of a method that is off are not kept.
-        parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn),
+        parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn + (_DISTIL,) * distil),
     )
 
 

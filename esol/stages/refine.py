@@ -20,6 +20,7 @@ from esol.networks.affinity import AffinityNet, affinity_losses
 from esol.networks.similarity import CellSimilarity
 from esol.runs.work import OpenStage
 from esol.settings import MapKind
+from esol.stages.distil import distil
 from esol.stages.each_photo import each_photo
 from esol.stages.fitting import train_once, trained_backbone, training_run
 from esol.stages.job import Job
@@ -33,8 +34,8 @@ from esol.training.inputs import MaskFolder, photo_inputs
 
 
 def refine(job: Job, stage: OpenStage) -> None:
-    """Refine seeds; writes crf/NAME.png, affinity/NAME.npz, labels/NAME.png, irn.safetensors and
-    irn/NAME.npz.
+    """Refine seeds; writes crf/NAME.png, affinity/NAME.npz, labels/NAME.png, irn.safetensors,
+    irn/NAME.npz, network/head.safetensors and distil/NAME.npz.
     """
     settings = job.settings
     crf, irn, affinity = (name in settings.refine.methods for name in ("crf", "irn", "affinity"))
@@ -45,6 +46,8 @@ def refine(job: Job, stage: OpenStage) -> None:
     if irn:
         network = _network(job, stage)
         _walk(job, stage, samples, network)
+    if "distil" in settings.refine.methods:
+        distil(job, stage, samples)
     stage.results |= {"photos": len(samples), "kind": settings.seed_kind}
 
 

@@ -61,7 +61,10 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
     else:
         own = backbone_stage(job) == "classify"
         inputs = training_inputs(job, backbone, masks, of_classifier=own, samples=photos)
-    weights = all_from_main(lambda: _weights(job, photos, masks)) if settings.balance else None
+    weights: torch.Tensor | None = None
+    if settings.balance:
+        assert masks is not None
+        weights = all_from_main(partial(weights_of_labels, job, photos, masks))
     fit(
         network,
         partial(segment_losses, weights=weights),
@@ -73,9 +76,8 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
     return network.eval()
 
 
-def _weights(job: Job, photos: tuple[Sample, ...], masks: Masks | None) -> torch.Tensor:
+def weights_of_labels(job: Job, photos: tuple[Sample, ...], masks: Masks) -> torch.Tensor:
     """Weights of the labels in the loss, by the masks that are learned from."""
-    assert masks is not None
     summary = statistics(((masks(photo), photo.tags) for photo in photos), job.data.classes)
     return label_weights([one["share"] for one in summary["per_class"].values()])
 

@@ -1,0 +1,128 @@
+"""Part of stage 6: maps of a head that has learned the masks of all photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from esol.data.memory import enough_memory
+from esol.data.sample import Sample
+from esol.maps.files import Maps, grid, load_maps, save_maps
+from esol.maps.localize import Reader, SizedSample, View
+from esol.masks.seeds import photo_seed
+from esol.masks.threshold import choose_threshold
+from esol.networks.segmenter import Segmenter, segment_losses
+from esol.ops.grids import resize
+from esol.runs.work import OpenStage
+from esol.settings import HEAD
+from esol.stages.fitting import train_once, trained_backbone, training_inputs, training_run
+from esol.stages.job import Job
+from esol.stages.masks import estimated_background
+from esol.stages.photo_maps import feature_cache, lighter
+from esol.stages.reads import backbone_stage, distilled_maps
+from esol.stages.segment import weights_of_labels
+from esol.system.distributed import all_from_main, device_of, my_share
+from esol.system.files import make_folder
+from esol.system.precision import half, single
+from esol.system.progress import log, track
+from esol.training.fit import fit
+
+NETWORK = "network"
+"""Folder of the head's training, in the stage's."""
+
+
+@dataclass(frozen=True)
+class _CutMaps:
+    """A photo's mask, from its maps; an object, so that loader processes can copy it."""
+
+    folder: Path
+    threshold: float
+
+    def __call__(self, sample: Sample) -> NDArray[np.uint8]:
+        return photo_seed(load_maps(self.folder / f"{sample.name}.npz"), self.threshold)
+
+
+def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
+    """Train a head on masks of the training list; writes network/head.safetensors and
+    distil/NAME.npz, the maps that it makes of the photos.
+    """
+    settings, kind = job.settings, distilled_maps(job.settings)
+    backbone = trained_backbone(job, fold=False)
+    torch.manual_seed(settings.seed)
+    head = Segmenter(replace(settings.segment, network=HEAD), job.classes + 1, backbone)
+    head = head.to(device_of(settings.machine.device))
+    folder = stage.path / NETWORK
+    train = partial(_trained, job, head, folder, job.run.maps(kind))
+    stage.results |= train_once(head.body.layers, folder / "head.safetensors", train)
+    head.eval()
+    own = backbone_stage(job) == "classify"
+    tagged = tuple(sample for sample in samples if sample.tags)
+    cache, mine = feature_cache(job, backbone, tagged, of_classifier=own), my_share(samples)
+    for sample in track(mine, "refine: distil", total=len(mine), unit="photos"):
+        path = stage.path / "distil" / f"{sample.name}.npz"
+        if not path.exists():
+            maps = load_maps(job.run.maps(kind) / f"{sample.name}.npz")
+            with enough_memory([sample.image], lighter(settings)):
+                photo = [SizedSample(sample, maps.size)]
+                reader = Reader(photo, settings.input, cache, settings.machine.precision)
+                found = head_maps(head, reader, maps, flip=settings.cams.flip)
+            save_maps(path, found, maps.classes, maps.size)
+
+
+def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, float]:
+    photos, own = job.training_samples(), backbone_stage(job) == "classify"
+
+    def chosen() -> float:
+        background = estimated_background(job, photos)
+        return choose_threshold((load_maps(maps / f"{one.name}.npz") for one in photos), background)
+
+    masks = _CutMaps(maps, all_from_main(chosen))
+    log.info("refine: distil: masks of %s, cut at %.2f", maps.name, masks.threshold)
+    weights = all_from_main(lambda: weights_of_labels(job, photos, masks))
+    make_folder(folder)
+    return fit(
+        head,
+        partial(segment_losses, weights=weights),
+        training_inputs(job, head.body.encoder, masks, of_classifier=own),
+        [(head.head_parameters(), 1.0)],
+        job.settings.refine.distil.fit,
+        training_run(job, folder, "refine: distil", "refine.distil.fit"),
+    )
+
+
+@torch.no_grad()
+def head_maps(head: Segmenter, reader: Reader, maps: Maps, *, flip: bool) -> NDArray[np.float32]:
+    """How much likelier than the background each tagged class is.
+
+    Args:
+        head: a network on a backbone, in evaluation mode.
+        reader: of one photo.
+        maps: of the same, for their classes and size.
+        flip: also look at the mirrored photo; probabilities are averaged.
+
+    Returns:
+        (K', ceil(H / 4), ceil(W / 4)) in 0 .. 1: a class's probability over the sum of its own and
+        the background's. Above 0.5 the class wins.
+    """
+    if not len(maps.classes):
+        return maps.maps
+    body: Any = head.body
+
+    def probabilities(view: View) -> Tensor:
+        features = reader.features(body.encoder, view)
+        with half(features.device, reader.precision):
+            logits = body.logits(features)
+        of_view = single(logits).softmax(1)
+        return of_view.flip(3) if view.mirrored else of_view
+
+    views = [View(1.0, mirrored=mirrored) for mirrored in (False, True)[: 1 + flip]]
+    mean = torch.stack([probabilities(view) for view in views]).mean(0)
+    found = resize(mean, grid(maps.size))[0].cpu()
+    own = found[torch.from_numpy(maps.classes + 1)]
+    return (own / (own + found[:1]).clamp_min(1e-9)).numpy()
