@@ -31,7 +31,7 @@ MEANINGS = {
     "crf": "seeds, moved to where colours change",
     "irn": "maps, spread up to learned edges",
     "affinity": "maps, spread to cells alike",
-    "distil": "maps of a head that learned all masks",
+    "distil": "maps, corrected by a head that learned all masks",
     "masks": "final masks, made with the tags",
     "corrected": "with your corrections",
     "segmentation": "the network, without any tags",

@@ -159,8 +159,9 @@ class Similarity:
 @dataclass(frozen=True)
 class Distil:
     """Refinement distil: a head on the backbone (segment.network: head) learns masks of the
-    training list, those of irn's maps, without irn of affinity's, without both of the seeds'; with
-    the tags it makes maps again. What most photos of a class agree on stays. Classes are balanced.
+    training list, cut from irn's maps, without irn from affinity's, without both from the seeds'.
+    The geometric mean of these maps and of what it finds with the tags is kept: what other photos
+    of a class contradict becomes less. Rare classes are balanced (segment.balance).
     """
 
     fit: Fit = Fit(steps=300, batch=8, optimizer="adamw", lr=2e-3, weight_decay=1e-2)

@@ -1,4 +1,4 @@
-"""Part of stage 6: maps of a head that has learned the masks of all photos."""
+"""Part of stage 6: maps corrected by a head that has learned the masks of all photos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ class _CutMaps:
 
 def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     """Train a head on masks of the training list; writes network/head.safetensors and
-    distil/NAME.npz, the maps that it makes of the photos.
+    distil/NAME.npz, the geometric means of the maps that it learned and those that it makes.
     """
     settings, kind = job.settings, distilled_maps(job.settings)
     backbone = trained_backbone(job, fold=False)
@@ -72,7 +72,9 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
                 photo = [SizedSample(sample, maps.size)]
                 reader = Reader(photo, settings.input, cache, settings.machine.precision)
                 found = head_maps(head, reader, maps, flip=settings.cams.flip)
-            save_maps(path, found, maps.classes, maps.size)
+            # What the photo's own maps and the head, which has seen all photos, agree on: each by
+            # itself is worse (docs/LOG.md).
+            save_maps(path, np.sqrt(found * maps.maps), maps.classes, maps.size)
 
 
 def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, float]:
