@@ -150,7 +150,7 @@ STAGES = {
         Stage(
             "refine",
             "06-refine",
-            "refine masks by CRF, maps by IRN or affinities",
+            "refine masks by CRF, maps by IRN, affinities, distil",
             _reads_of_refine,
             weights="irn.safetensors",
             fits=_fits_of_refine,

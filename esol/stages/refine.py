@@ -1,4 +1,4 @@
-"""Stage 6, ``esol refine``: refined masks by CRF, refined maps by IRN or affinities."""
+"""Stage 6, ``esol refine``: masks by CRF, maps by IRN, affinities, distil."""
 
 from collections.abc import Sequence
 from functools import partial
