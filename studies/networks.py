@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="folder of the weights")
     parser.add_argument("out", type=Path, help="folder for runs and tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS)[:3], choices=NETWORKS)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--limit", type=int, default=0, help="most photos of a list; 0: all")
     options = parser.parse_args()
     assert set(RUNS) <= set(ROWS)

@@ -49,6 +49,7 @@ GOOD = Known(
     kinds=("cam", "expansion", "shrinkage"),
     seed_kind="shrinkage",
     walk_kind="shrinkage",
+    distilled_kind="shrinkage",
     thresholds={
         "cam": Threshold(0.3, "given"),
         "expansion": Threshold(0.3, "given"),

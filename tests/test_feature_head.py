@@ -17,6 +17,7 @@ from esol.data.images import load_image, load_mask
 from esol.data.transforms import squash, to_tensor
 from esol.errors import InputError
 from esol.networks.backbone import Backbone
+from esol.networks.identity import network_identity
 from esol.networks.segmenter import MOST_WEIGHT, Segmenter, label_weights, segment_losses
 from esol.predict.bundle import load_bundle, save_bundle
 from esol.runs.folder import RunFolder
@@ -220,3 +221,8 @@ def test_weighted_loss_by_hand():
     alike = segment_losses(network, batch, torch.ones(3))["loss"].value()
     torch.testing.assert_close(alike, segment_losses(network, batch)["loss"].value())
     assert not torch.isclose(alike, wanted)
+
+
+def test_runs_from_before_the_balance_stay_valid():
+    assert "balance" not in network_identity(Segment(weights="none"), "segment")
+    assert network_identity(Segment(weights="none", balance=True), "segment")["balance"] is True

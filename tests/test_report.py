@@ -346,6 +346,7 @@ def test_each_evaluated_list_gets_its_share(tmp_path: Path) -> None:
         kinds=settings.map_kinds,
         seed_kind="expansion",
         walk_kind="expansion",
+        distilled_kind="expansion",
         thresholds={kind: Threshold(0.3, "given") for kind in settings.map_kinds},
         masks=None,
         corrected=0,

@@ -347,6 +347,8 @@ def test_a_distilled_network_is_trained_again_where_its_maps_change(
         ]
     ):
         exchanged(copy, photos, tmp_path / str(number), monkeypatch, "refine", [*flags, flag], kept)
+    without = ["--refine.methods=[crf,distil]", "--masks.source=distil"]
+    exchanged(copy, photos, tmp_path / "seeds", monkeypatch, "refine", without, ("crf/",))
 
 
 def test_masks_of_other_lists_do_not_touch_the_network(done, photos, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from esol.networks.published import CONFIG, published, unreadable
 from esol.settings import BackboneSettings, Segment
 
 _NUMBERS = ("mean", "std")
-_LATER = {"final_norm": "auto", "power": 1.0}
+_LATER = {"final_norm": "auto", "power": 1.0, "balance": False}
 """Settings that versions up to 0.1.0 did not have: identities are as before where they are this."""
 
 

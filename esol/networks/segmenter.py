@@ -310,11 +310,11 @@ def segment_losses(model: Segmenter, batch: Batch, weights: Tensor | None = None
     means = []
     for logits in model.all_logits(batch):
         labels = batch.labels(logits)
-        known = labels[labels != IGNORE]
-        of_label = None if weights is None else weights.to(logits)
+        known, of_label = labels != IGNORE, None if weights is None else weights.to(logits)
         total = F.cross_entropy(logits, labels, of_label, ignore_index=IGNORE, reduction="sum")
-        count = known.new_tensor(len(known)) if of_label is None else of_label[known].sum()
-        means.append(Mean.of(total, count))
+        # No selection of pixels, for which a GPU would be waited for.
+        count = known if of_label is None else of_label[labels.where(known, 0)] * known
+        means.append(Mean.of(total, count.sum()))
     return {"loss": Mean.weighted(*((1 / len(means), mean) for mean in means))}
 
 

@@ -1,7 +1,7 @@
 """Gradients of depthwise convolutions on a CPU, where PyTorch's are slow.
 
 PyTorch computes the forward pass of a depthwise convolution in a few milliseconds, and the gradient
-of its weights up to a hundred times as slowly where the convolution is dilated, as all those of a
+of its weights up to forty times as slowly where the convolution is dilated, as all those of a
 last stage are at stride 16, or has more than 3 x 3 weights. Both gradients are computed by what is
 fast: that of the input is a convolution with the mirrored weights; that of the weights falls apart
 into those of 3 x 3 weights without dilation, on every ``dilation``-th cell.
@@ -17,6 +17,10 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 _weight_gradient_of: Any = conv2d_weight  # without types
+
+
+_MOST_APART = 4
+"""Dilations above, such as DeepLabV3+'s, leave too few cells together: PyTorch is faster."""
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -51,6 +55,7 @@ def _fits(layer: nn.Conv2d) -> bool:
         and side % 2 == 1
         and layer.stride == (1, 1)
         and layer.dilation == (apart, apart)
+        and apart <= _MOST_APART
         and layer.padding == (side // 2 * apart,) * 2
         and layer.padding_mode == "zeros"
     )

@@ -93,6 +93,8 @@ def refinement_loses(known: Known) -> Iterator[Advice]:
     simpler = {"crf": "crf"} | ({known.seed_kind: "seeds"} if known.seed_kind else {})
     if masks.crf and masks.kind in REFINED_MAPS:
         simpler |= {masks.kind: masks.kind}
+    if masks.kind == "distil" and known.distilled_kind in REFINED_MAPS:
+        simpler |= {known.distilled_kind: known.distilled_kind}
     found = [
         (_miou(measured, kind), kind, source)
         for kind, source in simpler.items()

@@ -207,7 +207,8 @@ def _base(kind: str, measured: Sequence[str], known: Known) -> str:
     """The kind that a kind is made from, "" for none."""
     masks, network = known.masks, known.network
     if kind in ("crf", *REFINED_MAPS):
-        base = known.walk_kind if kind == "irn" else known.seed_kind
+        bases = {"irn": known.walk_kind, "distil": known.distilled_kind}
+        base = bases.get(kind, known.seed_kind)
     elif kind == "masks":
         base = masks.kind if masks else ""
     elif kind == "corrected":

@@ -95,6 +95,7 @@ class Known:
         kinds: of maps that are there, in the order in which they are made.
         seed_kind: of the maps that become seeds.
         walk_kind: of those that IRN's walk starts from.
+        distilled_kind: of those that distil's head learns.
         thresholds: kind of maps -> where the run cuts them.
         masks: None before the stage masks.
         corrected: photos with a corrected mask.
@@ -110,6 +111,7 @@ class Known:
     kinds: Sequence[str]
     seed_kind: str
     walk_kind: str
+    distilled_kind: str
     thresholds: Mapping[str, Threshold]
     masks: Masks | None
     corrected: int
@@ -136,6 +138,7 @@ def read_known(run: RunFolder, data: Dataset, settings: Settings, measured: Meas
         kinds=kinds,
         seed_kind=settings.seed_kind,
         walk_kind=settings.walk_kind,
+        distilled_kind=settings.distilled_kind,
         thresholds=thresholds,
         masks=masks,
         corrected=len(run.corrections.photos),

@@ -75,9 +75,8 @@ def _reads_of_cams(settings: Settings) -> tuple[str, ...]:
 
 def _reads_of_refine(settings: Settings) -> tuple[str, ...]:
     groups = ("seed", "backbone", "head", "seeds", "refine")
-    if "distil" in settings.refine.methods:
-        return (*groups, "input", "cams.flip")
-    return (*groups, "input") if "affinity" in settings.refine.methods else groups
+    reads_photos = not {"affinity", "distil"}.isdisjoint(settings.refine.methods)
+    return (*groups, "input") if reads_photos else groups
 
 
 def _reads_of_masks(settings: Settings) -> tuple[str, ...]:

@@ -195,6 +195,12 @@ class Settings:
         return self.seed_kind if start == "auto" else start
 
     @property
+    def distilled_kind(self) -> str:
+        """Kind of maps that the head of distil learns."""
+        made = (kind for kind in ("irn", "affinity") if kind in self.refine.methods)
+        return next(made, self.seed_kind)
+
+    @property
     def segmenter(self) -> Segment:
         """Settings of the last network, those of the backbone where it is a head on that."""
         if self.segment.network != HEAD:
@@ -249,10 +255,9 @@ _LATER = {
     ("head", "decay"): 1,
     ("refine", "similarity", "common"): 0,
     ("refine", "walk", "start"): "auto",
-    ("segment", "balance"): False,
 }
 """Settings that came later, with the values of what earlier versions did. Identities lack them, so
-that earlier runs stay valid."""
+that earlier runs stay valid. Those of networks are in :mod:`esol.networks.identity`."""
 
 
 def requested_stride(segment: Segment) -> int:

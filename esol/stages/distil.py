@@ -25,7 +25,7 @@ from esol.stages.fitting import train_once, trained_backbone, training_inputs, t
 from esol.stages.job import Job
 from esol.stages.masks import estimated_background
 from esol.stages.photo_maps import feature_cache, lighter
-from esol.stages.reads import backbone_stage, distilled_maps
+from esol.stages.reads import backbone_stage
 from esol.stages.segment import weights_of_labels
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.system.files import make_folder
@@ -52,14 +52,14 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     """Train a head on masks of the training list; writes network/head.safetensors and
     distil/NAME.npz, the geometric means of the maps that it learned and those that it makes.
     """
-    settings, kind = job.settings, distilled_maps(job.settings)
+    settings, kind = job.settings, job.settings.distilled_kind
     backbone = trained_backbone(job, fold=False)
     torch.manual_seed(settings.seed)
     head = Segmenter(replace(settings.segment, network=HEAD), job.classes + 1, backbone)
     head = head.to(device_of(settings.machine.device))
     folder = stage.path / NETWORK
     train = partial(_trained, job, head, folder, job.run.maps(kind))
-    stage.results |= train_once(head.body.layers, folder / "head.safetensors", train)
+    stage.results["distil"] = train_once(head.body.layers, folder / "head.safetensors", train)
     head.eval()
     own = backbone_stage(job) == "classify"
     tagged = tuple(sample for sample in samples if sample.tags)
@@ -81,7 +81,7 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
     photos, own = job.training_samples(), backbone_stage(job) == "classify"
 
     def chosen() -> float:
-        background = estimated_background(job, photos)
+        background = estimated_background(job, photos, "refine: background")
         return choose_threshold((load_maps(maps / f"{one.name}.npz") for one in photos), background)
 
     masks = _CutMaps(maps, all_from_main(chosen))

@@ -122,7 +122,7 @@ def _threshold(job: Job) -> tuple[Background, float]:
     """Share of background that a CRF suggests, and the threshold of the masks."""
     settings, train = job.settings.masks, job.settings.data.train
     photos = job.training_samples() if train in job.lists() else job.samples()
-    background = estimated_background(job, photos)
+    background = estimated_background(job, photos, "masks: background")
     if isinstance(settings.threshold, float):
         return background, settings.threshold
     maps = (_maps(job, sample) for sample in photos)
@@ -138,17 +138,17 @@ def _threshold(job: Job) -> tuple[Background, float]:
     return background, threshold
 
 
-def estimated_background(job: Job, photos: Sequence[Sample]) -> Background:
+def estimated_background(job: Job, photos: Sequence[Sample], label: str) -> Background:
     """What a CRF on some of the photos says of their background."""
     chosen = evenly_spaced(tuple(sample for sample in photos if sample.tags), _SAMPLE)
     device = device_of(job.settings.machine.device)
-    return estimate_background(_loaded(job, chosen), device, workers_of(job, chosen))
+    return estimate_background(_loaded(job, chosen, label), device, workers_of(job, chosen))
 
 
-def _loaded(job: Job, samples: Sequence[Sample]) -> Iterator[tuple[Image.Image, Maps]]:
+def _loaded(job: Job, samples: Sequence[Sample], label: str) -> Iterator[tuple[Image.Image, Maps]]:
     """Photos and their maps of the kind with which the method ends."""
     folder = job.run.maps(job.settings.map_kinds[-1])
-    for sample in track(samples, "masks: background", total=len(samples), unit="photos"):
+    for sample in track(samples, label, total=len(samples), unit="photos"):
         with enough_memory([sample.image]):
             yield load_image(sample.image), load_maps(folder / f"{sample.name}.npz")
 

@@ -11,7 +11,7 @@ from esol.data import Sample
 from esol.runs.manifest import CHECKPOINT
 from esol.runs.stages import STAGES
 from esol.runs.work import Part
-from esol.settings import HEAD, REFINED_MAPS, Settings, source_parts
+from esol.settings import HEAD, REFINED_MAPS, source_parts
 from esol.stages.job import Job, Reads
 from esol.training.steps import METRICS
 
@@ -81,14 +81,8 @@ _IRN = (
 _DISTIL = Part(
     ("network", "distil"),
     # Whatever makes the maps before it, too.
-    reads=("refine.distil", "cams.flip", *_AFFINITY.reads, *_IRNET, "refine.walk"),
+    reads=("refine.distil", "distilled", *_AFFINITY.reads, *_IRNET, "refine.walk"),
 )
-
-
-def distilled_maps(settings: Settings) -> str:
-    """Kind of the maps that distil's head learns."""
-    made = (kind for kind in ("irn", "affinity") if kind in settings.refine.methods)
-    return next(made, settings.seed_kind)
 
 
 def backbone_stage(job: Job) -> str:
@@ -100,10 +94,11 @@ def _refine(job: Job) -> Reads:
     methods = job.settings.refine.methods
     named = ("crf", "irn", "affinity", "distil")
     crf, irn, affinity, distil = (name in methods for name in named)
+    more = _of_irnet(job) if irn or distil else {}
     return Reads(
         after=(backbone_stage(job), "cams"),
         lists=job.lists(),
-        more=_of_irnet(job) if irn or distil else {},
+        more=more | ({"distilled": job.settings.distilled_kind} if distil else {}),
         # Those of a method that is off are not kept.
         parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn + (_DISTIL,) * distil),
     )
