@@ -341,7 +341,7 @@ def test_a_distilled_network_is_trained_again_where_its_maps_change(
     assert unread(identity, (reads._CRF, reads._DISTIL, *reads._IRN)) == {"refine.methods"}
     for number, (flag, kept) in enumerate(
         [
-            ("--refine.distil.fit.lr=0.001", ("crf/", "irn/", *TRAINED)),
+            ("--refine.distil.lr=0.001", ("crf/", "irn/", *TRAINED)),
             ("--refine.walk.steps=4", ("crf/", *TRAINED)),
             ("--seeds.threshold=0.2", ("network/", "distil/", "irn/", *TRAINED)),
         ]

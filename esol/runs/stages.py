@@ -99,9 +99,10 @@ def _fits_of_peer(settings: Settings) -> Fits:
 
 def _fits_of_refine(settings: Settings) -> Fits:
     refine = settings.refine
-    fits = {"irn": ("affinity", refine.affinity.fit), "distil": ("distil", refine.distil.fit)}
-    used = (fit for method, fit in fits.items() if method in refine.methods)
-    return {f"refine.{key}.fit": fit for key, fit in used}
+    fits: Fits = {}
+    if "irn" in refine.methods:
+        fits = {"refine.affinity.fit": refine.affinity.fit}
+    return fits | ({"refine.distil": refine.distil.fit} if "distil" in refine.methods else {})
 
 
 def _fits_of_segment(settings: Settings) -> Fits:
@@ -149,7 +150,7 @@ STAGES = {
         Stage(
             "refine",
             "06-refine",
-            "refine masks by CRF, maps by IRN, affinities, distil",
+            "refine masks and maps",
             _reads_of_refine,
             weights="irn.safetensors",
             fits=_fits_of_refine,

@@ -17,11 +17,12 @@ from esol.settings.checks import (
     THRESHOLD,
     UP_TO_1,
     WITHOUT_REPEATS,
+    at_most,
     named,
     one_of,
     within,
 )
-from esol.settings.inputs import STRIDES, Fit, Input
+from esol.settings.inputs import MOST_LR, STRIDES, Fit, Input
 from esol.settings.methods import MapKind
 
 RefineMethod = Literal["crf", "irn", "affinity", "distil"]
@@ -164,8 +165,21 @@ class Distil:
     of a class contradict becomes less. Rare classes are balanced (segment.balance).
     """
 
-    fit: Fit = Fit(steps=300, batch=8, optimizer="adamw", lr=2e-3, weight_decay=1e-2)
-    """Optimisation of the head."""
+    steps: Annotated[int, POSITIVE] = 300
+    """Optimiser steps of the head (AdamW)."""
+
+    batch: Annotated[int, POSITIVE] = 8
+    """Photos per step."""
+
+    lr: Annotated[float, POSITIVE, at_most(MOST_LR)] = 2e-3
+    """Initial learning rate."""
+
+    @property
+    def fit(self) -> Fit:
+        """Optimisation of the head."""
+        return Fit(
+            steps=self.steps, batch=self.batch, optimizer="adamw", lr=self.lr, weight_decay=1e-2
+        )
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
         training_inputs(job, head.body.encoder, masks, of_classifier=own),
         [(head.head_parameters(), 1.0)],
         job.settings.refine.distil.fit,
-        training_run(job, folder, "refine: distil", "refine.distil.fit"),
+        training_run(job, folder, "refine: distil", "refine.distil"),
     )
 
 
