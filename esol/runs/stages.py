@@ -99,9 +99,7 @@ def _fits_of_peer(settings: Settings) -> Fits:
 
 def _fits_of_refine(settings: Settings) -> Fits:
     refine = settings.refine
-    fits: Fits = {}
-    if "irn" in refine.methods:
-        fits = {"refine.affinity.fit": refine.affinity.fit}
+    fits = {"refine.affinity.fit": refine.affinity.fit} if "irn" in refine.methods else {}
     return fits | ({"refine.distil": refine.distil.fit} if "distil" in refine.methods else {})
 
 
