@@ -27,6 +27,8 @@ twice, ConvNeXt-T."""
 NETWORKS = ("mobilenetv2_100", "tf_efficientnet_lite2")
 LEARN = ("blocks.5", "blocks.6", "conv_head", "bn2")
 MOST = {"float32": 1e-4, "bfloat16": 3e-2}
+MOST_OF_NETWORK = {"float32": 2e-3, "bfloat16": 3e-2}
+"""Ours computes in another layout, and rounding adds up over the layers."""
 
 
 def main() -> None:
@@ -86,7 +88,8 @@ def compare(
     report.ours_ran()
     pairs = zip(found, wanted, strict=True)
     error = max(float((one - two).abs().max() / two.abs().max()) for one, two in pairs)
-    within(error, MOST[kind], case)
+    of_layer = isinstance(theirs, nn.Conv2d)
+    within(error, (MOST if of_layer else MOST_OF_NETWORK)[kind], case)
     taken = alternate(lambda: gradients(theirs, x, kind), lambda: gradients(ours, x, kind), repeats)
     return report.add(case, taken, error, dtype=kind)
 
