@@ -37,7 +37,6 @@ def test_a_class_counts_against_the_background_alone(tmp_path):
 
 def test_a_photo_without_a_tag_has_no_maps(tmp_path):
     maps = Maps(np.zeros(0, np.int64), np.zeros((0, 4, 4), np.float32), (16, 16))
-    reader = Reader(
-        [SizedSample(Sample("a", tmp_path / "a.jpg", (), None), (16, 16))], Input(), None
-    )
+    sample = SizedSample(Sample("a", tmp_path / "a.jpg", ()), (16, 16))
+    reader = Reader([sample], Input(), None)
     assert head_maps(segmenter(), reader, maps, flip=True).shape == (0, 4, 4)

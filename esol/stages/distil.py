@@ -25,7 +25,7 @@ from esol.stages.fitting import train_once, trained_backbone, training_inputs, t
 from esol.stages.job import Job
 from esol.stages.masks import estimated_background
 from esol.stages.photo_maps import feature_cache, lighter
-from esol.stages.reads import backbone_stage
+from esol.stages.reads import of_classifier
 from esol.stages.segment import weights_of_labels
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.system.files import make_folder
@@ -61,9 +61,11 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     train = partial(_trained, job, head, folder, job.run.maps(kind))
     stage.results["distil"] = train_once(head.body.layers, folder / "head.safetensors", train)
     head.eval()
-    own = backbone_stage(job) == "classify"
     tagged = tuple(sample for sample in samples if sample.tags)
-    cache, mine = feature_cache(job, backbone, tagged, of_classifier=own), my_share(samples)
+    cache, mine = (
+        feature_cache(job, backbone, tagged, of_classifier=of_classifier(job)),
+        my_share(samples),
+    )
     for sample in track(mine, "refine: distil", total=len(mine), unit="photos"):
         path = stage.path / "distil" / f"{sample.name}.npz"
         if not path.exists():
@@ -78,7 +80,7 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
 
 
 def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, float]:
-    photos, own = job.training_samples(), backbone_stage(job) == "classify"
+    photos = job.training_samples()
 
     def chosen() -> float:
         background = estimated_background(job, photos, "refine: background")
@@ -91,7 +93,7 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
     return fit(
         head,
         partial(segment_losses, weights=weights),
-        training_inputs(job, head.body.encoder, masks, of_classifier=own),
+        training_inputs(job, head.body.encoder, masks, of_classifier=of_classifier(job)),
         [(head.head_parameters(), 1.0)],
         job.settings.refine.distil.fit,
         training_run(job, folder, "refine: distil", "refine.distil"),

@@ -19,7 +19,7 @@ from esol.peers.lpcam import PrototypeClassifier, load_prototypes
 from esol.peers.sccam import SubcategoryClassifier
 from esol.settings import MAKES, Fit, MapKind, Settings
 from esol.stages.job import Job
-from esol.stages.reads import backbone_stage
+from esol.stages.reads import of_classifier
 from esol.system.distributed import all_from_main, device_of
 from esol.training.features import compute_features
 from esol.training.fit import LossFunction, TrainingRun, fit, forget_checkpoints
@@ -103,7 +103,7 @@ def _trained_peer(job: Job, kind: str, *, fold: bool = True) -> PeerNetwork:
 
 def trained_backbone(job: Job, *, fold: bool = True) -> Backbone:
     """The backbone that later stages read; a folded one is faster, and cannot be saved."""
-    if backbone_stage(job) == "classify":
+    if of_classifier(job):
         return trained_classifier(job, fold=fold).backbone
     # The last network's: the backbone of DRS's first one has suppression layers.
     return _trained_peer(job, job.settings.map_kinds[-1], fold=fold).backbone

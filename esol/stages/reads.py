@@ -90,6 +90,11 @@ def backbone_stage(job: Job) -> str:
     return job.settings.learns[0]
 
 
+def of_classifier(job: Job) -> bool:
+    """Whether that backbone is the trained classifier's."""
+    return backbone_stage(job) == "classify"
+
+
 def _refine(job: Job) -> Reads:
     methods = job.settings.refine.methods
     named = ("crf", "irn", "affinity", "distil")

@@ -25,7 +25,7 @@ from esol.stages.each_photo import each_photo
 from esol.stages.fitting import train_once, trained_backbone, training_run
 from esol.stages.job import Job
 from esol.stages.photo_maps import feature_cache, lighter
-from esol.stages.reads import backbone_stage
+from esol.stages.reads import of_classifier
 from esol.system.distributed import all_in_order, all_wait, device_of, my_share
 from esol.system.progress import track
 from esol.training.features import FeatureCache
@@ -90,8 +90,9 @@ def cell_similarity(
     if not similarity.reads_features:
         return similarity, None
     tagged = tuple(sample for sample in samples if sample.tags)
-    of_classifier = backbone_stage(job) == "classify"
-    return similarity, feature_cache(job, similarity.backbone, tagged, of_classifier=of_classifier)
+    return similarity, feature_cache(
+        job, similarity.backbone, tagged, of_classifier=of_classifier(job)
+    )
 
 
 def _affinity(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:

@@ -20,7 +20,7 @@ from esol.settings import HEAD
 from esol.stages.each_photo import each_photo
 from esol.stages.fitting import last_losses, trained_backbone, training_inputs, training_run
 from esol.stages.job import Job
-from esol.stages.reads import backbone_stage, segment_corrected, segment_photos
+from esol.stages.reads import of_classifier, segment_corrected, segment_photos
 from esol.system.distributed import all_from_main, device_of, my_share
 from esol.training.features import FeatureCache, cache_folder, compute_features
 from esol.training.fit import fit, forget_checkpoints
@@ -59,7 +59,7 @@ def _trained(job: Job, stage: OpenStage, photos: tuple[Sample, ...]) -> Segmente
     if backbone is None:
         inputs = photo_inputs(photos, job.classes, settings.input, network.normalisation, masks)
     else:
-        own = backbone_stage(job) == "classify"
+        own = of_classifier(job)
         inputs = training_inputs(job, backbone, masks, of_classifier=own, samples=photos)
     weights: torch.Tensor | None = None
     if settings.balance:
@@ -125,7 +125,7 @@ def _features(job: Job, samples: tuple[Sample, ...]) -> FeatureCache | None:
     settings = job.settings.segment
     if settings.network != HEAD or settings.scales != (1.0,):
         return None
-    key = job.cache_key(of_classifier=backbone_stage(job) == "classify")
+    key = job.cache_key(of_classifier=of_classifier(job))
     if key is None:
         return None
     cache = FeatureCache(cache_folder(job.settings, job.run.path, key))
