@@ -91,7 +91,7 @@ def test_identities_of_imagenets_numbers_are_those_of_earlier_versions(weights):
         **{"learn": ("layer3", "layer4"), "cache": False},
     }
     segment = network_identity(Segment(weights="none"), "segment")
-    assert segment.keys() == asdict(Segment()).keys() - {"mean", "std"}
+    assert segment.keys() == asdict(Segment()).keys() - {"mean", "std", "balance"}
     own = BackboneSettings(name="test_resnet", weights=str(weights), stride=8)
     assert network_identity(own, "backbone")["mean"] == HALF.mean
     imagenets = BackboneSettings(**{**asdict(own), **asdict(IMAGENET)})
