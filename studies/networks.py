@@ -1,6 +1,7 @@
 """One recipe on several real networks: the full chain and its controls, maps of `train` and `val`.
 
     OMP_NUM_THREADS=1 python studies/networks.py DATA WEIGHTS OUT [--seeds 0 1 2] [--networks ..]
+        [--changes input.size=400 ..]
 
 configs/voc-animals-cpu.yaml learns from the tags of the training list, once with each network:
 ESOL, Shrinkage alone, and clipping with Shrinkage. A network's own settings were found on `train`;
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--limit", type=int, default=0, help="most photos of a list; 0: all")
+    parser.add_argument("--changes", nargs="+", default=[], help="settings of all rows, KEY=VALUE")
     options = parser.parse_args()
     assert set(RUNS) <= set(ROWS)
     keep_memory()
@@ -84,7 +86,10 @@ def main() -> None:
         plan = Plan(
             *(CONFIG, options.data, options.out / name.replace(", ", "-").replace(" ", "")),
             seeds=tuple(options.seeds),
-            flags=tuple(f"--{f}" for f in (*flags, f"data.limit={options.limit}", *changes)),
+            flags=tuple(
+                f"--{f}"
+                for f in (*flags, f"data.limit={options.limit}", *changes, *options.changes)
+            ),
             saliency="",
         )
         for seed in options.seeds:
