@@ -1,10 +1,10 @@
 """One recipe on several real networks: the full chain and its controls, maps of `train` and `val`.
 
     OMP_NUM_THREADS=1 python studies/networks.py DATA WEIGHTS OUT [--seeds 0 1 2] [--networks ..]
-        [--changes input.size=400 ..]
+        [--rows esol lpcam ..] [--changes input.size=400 ..]
 
 configs/voc-animals-cpu.yaml learns from the tags of the training list, once with each network:
-ESOL, Shrinkage alone, and clipping with Shrinkage. A network's own settings were found on `train`;
+ESOL, Shrinkage alone, and clipping with Shrinkage, or the rows that are asked for. A network's own settings were found on `train`;
 `val` is only measured. It writes OUT/networks.csv and OUT/networks.md: mean and standard deviation
 over seeds at the threshold that all rows share, 0.30, and the best mIoU of any threshold on the
 ground truth. Finished stages are not repeated. `studies/affinity.py` goes on from its run folders,
@@ -62,7 +62,11 @@ MAPS = {
     ("esol-without-dt-e-fl", "shrinkage"): "identity + Shrinkage",
     ("esol-without-dt-e", "expansion"): "clip only",
     ("esol-without-dt-e", "shrinkage"): "clip only + Shrinkage",
+    ("lpcam", "lpcam"): "LPCAM",
+    ("lpcam-on-expansion", "lpcam"): "LPCAM, seeds of Expansion",
+    ("lpcam-on-shrinkage", "lpcam"): "LPCAM, seeds of Shrinkage",
 }
+"""Row, kind of its maps -> name in the tables."""
 COLUMNS = ("precision", "recall", "f1_of_means", "miou")
 
 
@@ -74,10 +78,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for runs and tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    known = tuple(dict.fromkeys(row for row, _ in MAPS))
+    parser.add_argument("--rows", nargs="+", default=RUNS, choices=known)
     parser.add_argument("--limit", type=int, default=0, help="most photos of a list; 0: all")
     parser.add_argument("--changes", nargs="+", default=[], help="settings of all rows, KEY=VALUE")
     options = parser.parse_args()
-    assert set(RUNS) <= set(ROWS)
+    assert set(known) <= set(ROWS)
     keep_memory()
     rows: list[dict[str, Any]] = []
     for name in options.networks:
@@ -93,15 +99,17 @@ def main() -> None:
             saliency="",
         )
         for seed in options.seeds:
-            run_rows(Plan(**{**vars(plan), "seeds": (seed,)}), RUNS)
-        rows += list(measured(name, plan))
+            run_rows(Plan(**{**vars(plan), "seeds": (seed,)}), options.rows)
+        rows += list(measured(name, plan, options.rows))
         write(rows, options.out)
 
 
-def measured(name: str, plan: Plan) -> Iterator[dict[str, Any]]:
+def measured(name: str, plan: Plan, runs: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row per list and kind of map, means and deviations in percent."""
     for part in plan.base.data.evaluate:
         for (run, kind), title in MAPS.items():
+            if run not in runs:
+                continue
             found = [plan.metrics(run, seed) for seed in plan.seeds]
             each = [metrics["lists"][part][kind] for metrics in found if metrics]
             yield {
