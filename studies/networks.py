@@ -4,11 +4,11 @@
         [--rows esol lpcam ..] [--changes input.size=400 ..]
 
 configs/voc-animals-cpu.yaml learns from the tags of the training list, once with each network:
-ESOL, Shrinkage alone, and clipping with Shrinkage, or the rows that are asked for. A network's own settings were found on `train`;
-`val` is only measured. It writes OUT/networks.csv and OUT/networks.md: mean and standard deviation
-over seeds at the threshold that all rows share, 0.30, and the best mIoU of any threshold on the
-ground truth. Finished stages are not repeated. `studies/affinity.py` goes on from its run folders,
-OUT/NETWORK/rows/esol/seedS.
+ESOL, Shrinkage alone, and clipping with Shrinkage, or the rows that are asked for. A network's own
+settings were found on `train`; `val` is only measured. It writes OUT/networks.csv and
+OUT/networks.md: mean and standard deviation over seeds at the threshold that all rows share, 0.30,
+and the best mIoU of any threshold on the ground truth. Finished stages are not repeated.
+`studies/affinity.py` goes on from its run folders, OUT/NETWORK/rows/esol/seedS.
 """
 
 import argparse
