@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+import torch
 
 import esol.runs.work
 from esol.errors import InputError
@@ -108,6 +109,8 @@ def test_manifest_records_versions_time_and_memory(tmp_path):
     assert {"torch", "timm", "esol", "python", "commit", "seconds", "peak_memory_mib"} <= set(
         record
     )
+    # Sums depend on them, and so the last bits of what is trained.
+    assert record["threads"] == torch.get_num_threads()
     assert json.dumps(record)
 
 

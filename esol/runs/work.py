@@ -269,6 +269,9 @@ def _enter(
 
 
 def _write_manifest(stage: OpenStage, started: float) -> None:
+    # Only now: a finished run is recognised without it.
+    import torch
+
     if not (stage.path / IDENTITY).is_file():
         raise InputError(
             f"{stage.path} was removed during the run; remove what is left of it, and run again"
@@ -283,6 +286,7 @@ def _write_manifest(stage: OpenStage, started: float) -> None:
             "record": {
                 **provenance(),
                 "processes": processes(),
+                "threads": torch.get_num_threads(),
                 "seconds": round(time.monotonic() - started, 1),
                 "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             },
