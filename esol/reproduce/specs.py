@@ -72,6 +72,13 @@ def _joint_irn_masks(source: str, *flags: str) -> Row:
     return Row(source, _UNTIL_REFINE, flags, "masks", saliency=True, refined="irn")
 
 
+def _distilled(source: str, *flags: str) -> Row:
+    """Pseudo masks of IRN's maps that a head has corrected, after a CRF."""
+    methods = ("--refine.methods=[crf,irn,distil]", "--masks.source=distil+crf")
+    flags = (*flags, *methods, "--masks.threshold=auto")
+    return Row(source, _UNTIL_REFINE, flags, "masks", refined="irn")
+
+
 ROWS: dict[str, Row] = {
     "esol": Row(),
     "esol-without-dt-e-fl": _expansion(_NO_SAMPLER, _NO_CLIP),
@@ -103,6 +110,8 @@ ROWS: dict[str, Row] = {
     "cam-whole": Row("esol", _MAPS, (*_CAM_IRN, _NO_TRUTH), "segment", refined="irn"),
     "esol-crf-network": _on_crf("esol-whole"),
     "cam-crf-network": _on_crf("cam-whole", *_CAM_IRN),
+    "esol-distil": _distilled("esol-whole"),
+    "cam-distil": _distilled("cam-whole", *_CAM_IRN),
     "esol-irn-saliency": _joint_irn_masks("esol-whole"),
     "cam-irn-saliency": _joint_irn_masks("cam-whole", *_CAM_IRN),
     # No network learns from its masks, so any threshold will do.
@@ -205,6 +214,7 @@ def _to_model(label: str, seeds: str, prefix: str) -> tuple[Line, ...]:
         Line(f"{label}: seeds", "esol", seeds),
         Line(f"{label} + CRF", whole, "crf", "crf"),
         Line(f"{label} + IRN", whole, "irn", "irn"),
+        Line(f"{label} + IRN + distil + CRF", f"{prefix}-distil", "masks"),
         Line(f"{label}: seeds + saliency", f"{prefix}-saliency", "masks"),
         Line(f"{label} + IRN + saliency", f"{prefix}-irn-saliency", "masks"),
         Line(f"{label}: network on the CRF's masks", f"{prefix}-crf-network", "segmentation"),

@@ -1,6 +1,7 @@
 """The tables ablations and masks from made-up metrics, and why their cells stay empty."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_masks_lead_from_seeds_to_networks(finished):
         f"{kind}{what}"
         for kind in ("CAM", "ESOL")
         for what in (
-            *(" + CRF", ": seeds + saliency", " + IRN + saliency"),
+            *(" + CRF", " + IRN + distil + CRF", ": seeds + saliency", " + IRN + saliency"),
             *(": network on the CRF's masks", ": network on IRN's masks"),
         )
     ]
@@ -139,6 +140,10 @@ def test_rows_of_masks_differ_where_they_say(finished):
         assert chosen.settings(f"{prefix}-crf-network", 0).masks.source == "crf"
         joined = chosen.settings(f"{prefix}-irn-saliency", 0).masks
         assert (joined.source, joined.threshold, joined.saliency) == ("irn", "auto", "maps")
+        distilled = chosen.settings(f"{prefix}-distil", 0)
+        assert distilled.refine.methods == (*whole.refine.methods, "distil")
+        assert replace(distilled.refine, methods=whole.refine.methods) == whole.refine
+        assert (distilled.masks.source, distilled.masks.threshold) == ("distil+crf", "auto")
     assert {row for row in rows_of("masks") if chosen.settings(row, 0).segment.truth} == {
         "truth-network"
     }
@@ -156,7 +161,10 @@ def test_without_a_network_seeds_and_saliency_are_left(finished):
 def test_without_a_method_of_refinement_its_lines_say_so(finished):
     no_irn = reasons(cells(plan(finished, "--refine.methods=[crf]", "--masks.source=crf"), "masks"))
     why = "the configuration's refine.methods leave out irn"
-    for row in ("CAM + IRN", "ESOL + IRN", "ESOL + IRN + saliency", "ESOL: network on IRN's masks"):
+    for row in (
+        *("CAM + IRN", "ESOL + IRN", "ESOL + IRN + distil + CRF", "ESOL + IRN + saliency"),
+        "ESOL: network on IRN's masks",
+    ):
         assert no_irn[row] == why
     assert not no_irn["ESOL + CRF"]
     assert not no_irn["ESOL: network on the CRF's masks"]
