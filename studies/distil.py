@@ -81,12 +81,14 @@ class Variation:
         power: of maps and threshold, whose shares in their sum are soft targets; 0: labels of 0
             and 1.
         margin: cells whose best map is nearer than this to the threshold are not learned from.
+        balance: whether labels of rare classes have more weight.
     """
 
     loss: Loss = cross_entropy
     labels: str = "irn"
     power: float = 0.0
     margin: float = 0.0
+    balance: bool = True
 
 
 VARIATIONS = {
@@ -98,6 +100,7 @@ VARIATIONS = {
     "symmetric": Variation(symmetric),
     "generalised": Variation(generalised),
     "margin 0.1": Variation(margin=0.1),
+    "not balanced": Variation(balance=False),
     "learned again": Variation(labels="distil"),
     "pseudo masks": Variation(labels="masks"),
 }
@@ -165,7 +168,9 @@ def trained(job: Job, varied: Variation, background: Background, folder: Path) -
     kind = "distil" if varied.labels == "distil" else "irn"
     maps, threshold = job.run.maps(kind), choose_threshold(maps_of(job, photos, kind), background)
     masks = Stored(job.run.masks("masks")) if varied.labels == "masks" else Cut(maps, threshold)
-    weights = weights_of_labels(job, photos, masks)
+    weights = torch.ones(job.classes + 1)
+    if varied.balance:
+        weights = weights_of_labels(job, photos, masks)
     inputs = training_inputs(
         *(job, head.body.encoder, masks, Planes(maps)),
         by_tag=True,
