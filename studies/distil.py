@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python studies/distil.py RUN OUT [--lists train] [--only NAME ..]
 
-RUN has finished the stage refine with irn and distil, with a head that reads the classifier's
-cached features. A head is trained for each variation of `VARIATIONS` by the run's settings. Its
-maps by themselves, and their geometric means with IRN's, are measured on each list: mIoU in percent
-at the threshold that the mean score gives without ground truth, as the stage masks chooses it, and
-at the best one of the ground truth it is measured on; after a CRF at the first, on some photos.
+RUN has finished the stage refine with distil, with a head that reads the classifier's cached
+features. A head is trained for each variation of `VARIATIONS` by the run's settings. The maps that
+it learns, its own, and their geometric means are measured on each list: mIoU in percent at the
+threshold that the mean score gives without ground truth, as the stage masks chooses it, and at the
+best one of the ground truth it is measured on; after a CRF at the first, on some photos.
 Writes OUT/distil.csv after each variation and goes on where it stopped; prints Markdown.
 """
 
@@ -76,8 +76,8 @@ class Variation:
 
     Attributes:
         loss: of every cell.
-        labels: IRN's maps cut ("irn"), the run's finished maps of distil cut ("distil"), or its
-            pseudo masks ("masks").
+        labels: the maps that the run's distil learned, cut ("maps"), those that it made, cut
+            ("distil"), or the run's pseudo masks ("masks").
         power: of maps and threshold, whose shares in their sum are soft targets; 0: labels of 0
             and 1.
         margin: cells whose best map is nearer than this to the threshold are not learned from.
@@ -85,7 +85,7 @@ class Variation:
     """
 
     loss: Loss = cross_entropy
-    labels: str = "irn"
+    labels: str = "maps"
     power: float = 0.0
     margin: float = 0.0
     balance: bool = True
@@ -165,7 +165,7 @@ def trained(job: Job, varied: Variation, background: Background, folder: Path) -
     backbone = trained_backbone(job, fold=False)
     torch.manual_seed(settings.seed)
     head = Segmenter(replace(settings.segment, network=HEAD), job.classes + 1, backbone)
-    kind = "distil" if varied.labels == "distil" else "irn"
+    kind = "distil" if varied.labels == "distil" else settings.distilled_kind
     maps, threshold = job.run.maps(kind), choose_threshold(maps_of(job, photos, kind), background)
     masks = Stored(job.run.masks("masks")) if varied.labels == "masks" else Cut(maps, threshold)
     weights = torch.ones(job.classes + 1)
@@ -188,18 +188,18 @@ def trained(job: Job, varied: Variation, background: Background, folder: Path) -
 
 
 def rows_of(job: Job, head: Segmenter, samples: tuple[Sample, ...]) -> tuple[Row, Row]:
-    """The head's maps, and their geometric means with IRN's."""
+    """The head's maps, and their geometric means with those that it learned."""
     settings, cache = (
         job.settings,
         feature_cache(job, head.body.encoder, samples, of_classifier=of_classifier(job)),
     )
     own: list[Maps] = []
     both: list[Maps] = []
-    for sample, irn in zip(samples, maps_of(job, samples, "irn"), strict=True):
-        reader = Reader([SizedSample(sample, irn.size)], settings.input, cache)
-        found = head_maps(head, reader, irn, flip=settings.cams.flip)
-        own.append(replace(irn, maps=as_stored(found)))
-        both.append(replace(irn, maps=as_stored(np.sqrt(found * irn.maps))))
+    for sample, maps in zip(samples, maps_of(job, samples, settings.distilled_kind), strict=True):
+        reader = Reader([SizedSample(sample, maps.size)], settings.input, cache)
+        found = head_maps(head, reader, maps, flip=settings.cams.flip)
+        own.append(replace(maps, maps=as_stored(found)))
+        both.append(replace(maps, maps=as_stored(np.sqrt(found * maps.maps))))
     return Row("head", own, ""), Row("both", both, "")
 
 
@@ -226,13 +226,14 @@ def main() -> None:
     backgrounds = {
         s: estimated_background(job, photos, "background") for s, photos in lists.items()
     }
-    for name in given.only:
+    for name in ("before", *given.only):
         if any((row["run"], row["variation"]) == (given.run.name, name) for row in rows):
             continue
         folder = given.out / given.run.name / name.replace(" ", "-").replace(",", "")
-        head = trained(job, VARIATIONS[name], learned, folder)
+        head = trained(job, VARIATIONS[name], learned, folder) if name in VARIATIONS else None
         for split, samples in lists.items():
-            for row in rows_of(job, head, samples):
+            before = Row("learned", maps_of(job, samples, job.settings.distilled_kind), "")
+            for row in (before,) if head is None else rows_of(job, head, samples):
                 at = choose_threshold(row.maps, backgrounds[split])
                 top, miou = best(job, samples, row)
                 found = {
