@@ -62,6 +62,8 @@ MAPS = {
     ("esol-without-dt-e-fl", "shrinkage"): "identity + Shrinkage",
     ("esol-without-dt-e", "expansion"): "clip only",
     ("esol-without-dt-e", "shrinkage"): "clip only + Shrinkage",
+    ("esol-without-fl", "expansion"): "Expansion without clip",
+    ("esol-without-fl", "shrinkage"): "Expansion without clip + Shrinkage",
     ("lpcam", "lpcam"): "LPCAM",
     ("lpcam-on-expansion", "lpcam"): "LPCAM, seeds of Expansion",
     ("lpcam-on-shrinkage", "lpcam"): "LPCAM, seeds of Shrinkage",
