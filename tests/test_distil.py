@@ -1,6 +1,10 @@
 """Maps of a head that has learned masks."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from test_feature_head import segmenter
 
@@ -10,8 +14,11 @@ from esol.data.synthetic import write_synthetic
 from esol.data.transforms import squash, to_tensor
 from esol.maps.files import Maps, grid
 from esol.maps.localize import Reader, SizedSample
-from esol.settings import Input
+from esol.masks.background import Background
+from esol.masks.threshold import choose_threshold
+from esol.settings import Input, Masks
 from esol.stages.distil import head_maps
+from esol.stages.masks import found_threshold
 
 
 def test_a_class_counts_against_the_background_alone(tmp_path):
@@ -40,3 +47,18 @@ def test_a_photo_without_a_tag_has_no_maps(tmp_path):
     sample = SizedSample(Sample("a", tmp_path / "a.jpg", ()), (16, 16))
     reader = Reader([sample], Input(), None)
     assert head_maps(segmenter(), reader, maps, flip=True).shape == (0, 4, 4)
+
+
+@pytest.mark.parametrize("asked", ["20%", "60%", "auto", 0.9])
+def test_the_head_learns_masks_that_fill_what_the_user_says(asked):
+    scores = np.random.default_rng(0).integers(0, 256, (1, 40, 40)) / np.float32(255)
+    maps, unclear = [Maps(np.array([0]), scores, (160, 160))], Background(0.5, 0.0)
+    job: Any = SimpleNamespace(settings=SimpleNamespace(masks=Masks(threshold=asked)))
+    found = found_threshold(job, maps, unclear)
+    if "%" in str(asked):
+        share = int(asked[:2]) / 100
+        filled = [(scores > at).mean() for at in (found - 0.01, found)]
+        assert filled[1] < filled[0]
+        assert min(abs(value - share) for value in filled) < 0.02
+    else:  # a score holds for the finished maps alone
+        assert found == choose_threshold(maps, unclear) == round(float(scores.mean()), 2)

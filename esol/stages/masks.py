@@ -125,17 +125,26 @@ def _threshold(job: Job) -> tuple[Background, float]:
     background = estimated_background(job, photos, "masks: background")
     if isinstance(settings.threshold, float):
         return background, settings.threshold
-    maps = (_maps(job, sample) for sample in photos)
-    if share := percent(settings.threshold):
-        threshold = threshold_of_share(maps, share)
-        log.info("masks: threshold %.2f, at which objects fill %s", threshold, settings.threshold)
-        return background, threshold
-    elif settings.saliency and not source_parts(settings.source)[1]:
+    share = percent(settings.threshold)
+    if settings.saliency and not share and not source_parts(settings.source)[1]:
         return background, SALIENT_THRESHOLD
-    else:
-        threshold = choose_threshold(maps, background)
-    log.info("masks: threshold %.2f, chosen from the maps of %s", threshold, train)
+    threshold = found_threshold(job, (_maps(job, sample) for sample in photos), background)
+    why = (
+        f"at which objects fill {settings.threshold}"
+        if share
+        else f"chosen from the maps of {train}"
+    )
+    log.info("masks: threshold %.2f, %s", threshold, why)
     return background, threshold
+
+
+def found_threshold(job: Job, maps: Iterable[Maps], background: Background) -> float:
+    """Where maps of one kind are cut for which no score is given: at the share of the photos that
+    ``masks.threshold`` names, or at what auto means.
+    """
+    if share := percent(str(job.settings.masks.threshold)):
+        return threshold_of_share(maps, share)
+    return choose_threshold(maps, background)
 
 
 def estimated_background(job: Job, photos: Sequence[Sample], label: str) -> Background:

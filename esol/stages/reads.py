@@ -12,6 +12,7 @@ from esol.runs.manifest import CHECKPOINT
 from esol.runs.stages import STAGES
 from esol.runs.work import Part
 from esol.settings import HEAD, REFINED_MAPS, source_parts
+from esol.settings.checks import percent
 from esol.stages.job import Job, Reads
 from esol.training.steps import METRICS
 
@@ -81,7 +82,7 @@ _IRN = (
 _DISTIL = Part(
     ("network", "distil"),
     # Whatever makes the maps before it, too.
-    reads=("refine.distil", "distilled", *_AFFINITY.reads, *_IRNET, "refine.walk"),
+    reads=("refine.distil", "distilled", "share", *_AFFINITY.reads, *_IRNET, "refine.walk"),
 )
 
 
@@ -100,10 +101,15 @@ def _refine(job: Job) -> Reads:
     named = ("crf", "irn", "affinity", "distil")
     crf, irn, affinity, distil = (name in methods for name in named)
     more = _of_irnet(job) if irn or distil else {}
+    if distil:
+        more |= {"distilled": job.settings.distilled_kind}
+        # The head learns masks that fill what the user says.
+        if percent(asked := str(job.settings.masks.threshold)):
+            more |= {"share": asked}
     return Reads(
         after=(backbone_stage(job), "cams"),
         lists=job.lists(),
-        more=more | ({"distilled": job.settings.distilled_kind} if distil else {}),
+        more=more,
         # Those of a method that is off are not kept.
         parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn + (_DISTIL,) * distil),
     )
