@@ -22,7 +22,7 @@ from esol.runs.work import OpenStage
 from esol.settings import HEAD
 from esol.stages.fitting import train_once, trained_backbone, training_inputs, training_run
 from esol.stages.job import Job
-from esol.stages.masks import estimated_background, found_threshold
+from esol.stages.masks import cut_of, estimated_background
 from esol.stages.photo_maps import feature_cache, lighter
 from esol.stages.reads import of_classifier
 from esol.stages.segment import weights_of_labels
@@ -83,8 +83,8 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
 
     def chosen() -> float:
         background = estimated_background(job, photos, "refine: background")
-        cut = (load_maps(maps / f"{photo.name}.npz") for photo in photos)
-        return found_threshold(job, cut, background)
+        learned = (load_maps(maps / f"{photo.name}.npz") for photo in photos)
+        return cut_of(job, learned, background)
 
     masks = _CutMaps(maps, all_from_main(chosen))
     log.info("refine: distil: masks of %s, cut at %.2f", maps.name, masks.threshold)

@@ -123,26 +123,24 @@ def _threshold(job: Job) -> tuple[Background, float]:
     settings, train = job.settings.masks, job.settings.data.train
     photos = job.training_samples() if train in job.lists() else job.samples()
     background = estimated_background(job, photos, "masks: background")
-    if isinstance(settings.threshold, float):
-        return background, settings.threshold
-    share = percent(settings.threshold)
-    if settings.saliency and not share and not source_parts(settings.source)[1]:
+    asked, by_crf = settings.threshold, source_parts(settings.source)[1]
+    if settings.saliency and asked == "auto" and not by_crf:
         return background, SALIENT_THRESHOLD
-    threshold = found_threshold(job, (_maps(job, sample) for sample in photos), background)
-    why = (
-        f"at which objects fill {settings.threshold}"
-        if share
-        else f"chosen from the maps of {train}"
-    )
-    log.info("masks: threshold %.2f, %s", threshold, why)
+    threshold = cut_of(job, (_maps(job, sample) for sample in photos), background)
+    if isinstance(asked, str):
+        why = (
+            f"at which objects fill {asked}" if "%" in asked else f"chosen from the maps of {train}"
+        )
+        log.info("masks: threshold %.2f, %s", threshold, why)
     return background, threshold
 
 
-def found_threshold(job: Job, maps: Iterable[Maps], background: Background) -> float:
-    """Where maps of one kind are cut for which no score is given: at the share of the photos that
-    ``masks.threshold`` names, or at what auto means.
-    """
-    if share := percent(str(job.settings.masks.threshold)):
+def cut_of(job: Job, maps: Iterable[Maps], background: Background) -> float:
+    """The score at which ``masks.threshold`` cuts the maps of a list, which are of one kind."""
+    asked = job.settings.masks.threshold
+    if isinstance(asked, float):
+        return asked
+    if share := percent(asked):
         return threshold_of_share(maps, share)
     return choose_threshold(maps, background)
 

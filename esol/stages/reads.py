@@ -12,7 +12,6 @@ from esol.runs.manifest import CHECKPOINT
 from esol.runs.stages import STAGES
 from esol.runs.work import Part
 from esol.settings import HEAD, REFINED_MAPS, source_parts
-from esol.settings.checks import percent
 from esol.stages.job import Job, Reads
 from esol.training.steps import METRICS
 
@@ -82,7 +81,7 @@ _IRN = (
 _DISTIL = Part(
     ("network", "distil"),
     # Whatever makes the maps before it, too.
-    reads=("refine.distil", "distilled", "share", *_AFFINITY.reads, *_IRNET, "refine.walk"),
+    reads=("refine.distil", "distilled", "cut", *_AFFINITY.reads, *_IRNET, "refine.walk"),
 )
 
 
@@ -103,9 +102,9 @@ def _refine(job: Job) -> Reads:
     more = _of_irnet(job) if irn or distil else {}
     if distil:
         more |= {"distilled": job.settings.distilled_kind}
-        # The head learns masks that fill what the user says.
-        if percent(asked := str(job.settings.masks.threshold)):
-            more |= {"share": asked}
+        # The head learns masks that are cut as the finished ones.
+        if (asked := job.settings.masks.threshold) != "auto":
+            more |= {"cut": asked}
     return Reads(
         after=(backbone_stage(job), "cams"),
         lists=job.lists(),
