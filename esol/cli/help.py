@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esol.runs.folder import SETTINGS
-from esol.runs.stages import STAGES
+from esol.runs.stages import STAGES, unused
 from esol.settings import Settings
 from esol.settings.load import Parser, find_config, parse, setting_keys
 
@@ -65,15 +65,16 @@ def answer_help(parser: Parser, rest: Sequence[str]) -> None:
         parser.print_help()
     else:
         config = " and ".join([*paths[: file is not None], *map(str, given.config or ())])
-        shown = _shown(parser.prog.split()[-1], settings)
-        print("\n".join(_page(parser, config, values, shown)))
+        groups, idle = _shown(parser.prog.split()[-1], settings), unused(settings)
+        keys = [key for key in values if _is_among(key, groups) and not _is_among(key, idle)]
+        print("\n".join(_page(parser, config, values, keys)))
     sys.exit(0)
 
 
 def _page(
-    parser: Parser, config: str, values: Mapping[str, Any], shown: Sequence[str]
+    parser: Parser, config: str, values: Mapping[str, Any], keys: Sequence[str]
 ) -> Iterator[str]:
-    """Lines of the help of a command; ``shown`` are settings, or groups of them."""
+    """Lines of the help of a command, which shows the settings ``keys``."""
     command, told = parser.prog.split()[-1], parser.told()
     options = [name for name in told if not any(_is_among(key, (name,)) for key in values)]
     about = textwrap.wrap(parser.description or "", _width())
@@ -82,7 +83,6 @@ def _page(
     of = f"values of {config}" if config else "package's defaults"
     which = {"run": "that people change most", "check": "that it reads"}
     yield from ("", f"Settings {which.get(command, 'that this stage reads')}, with the {of}:", "")
-    keys = [key for key in values if _is_among(key, shown)]
     yield from _lines((f"--{key} {as_flag(values[key])}", told[key]) for key in keys)
     example = config or "[CONFIG]"
     yield from ("", f"`esol {command} {example} --help all` shows all {len(values)} settings.")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from esol.settings import HEAD, Fit, Settings, source_parts
+from esol.settings import HEAD, Fit, RefineMethod, Settings, source_parts
 
 Fits = Mapping[str, Fit]
 """Key of the settings -> the optimisation of a training."""
@@ -75,8 +75,25 @@ def _reads_of_cams(settings: Settings) -> tuple[str, ...]:
 
 def _reads_of_refine(settings: Settings) -> tuple[str, ...]:
     groups = ("seed", "backbone", "head", "seeds", "refine")
-    reads_photos = not {"affinity", "distil"}.isdisjoint(settings.refine.methods)
-    return (*groups, "input") if reads_photos else groups
+    if not {"affinity", "distil"}.isdisjoint(settings.refine.methods):
+        groups += ("input",)
+    return (*groups, "masks.threshold") if "distil" in settings.refine.methods else groups
+
+
+_OF_ONE_METHOD: Mapping[RefineMethod, tuple[str, ...]] = {
+    "irn": ("refine.affinity", "refine.walk", "refine.instances"),
+    "affinity": ("refine.similarity",),
+    "distil": ("refine.distil",),
+}
+"""Refinement -> settings of the group refine, and groups of them, that no other one reads."""
+
+
+def unused(settings: Settings) -> tuple[str, ...]:
+    """Settings of the group refine, and groups of them, that its methods do not read."""
+    methods = settings.refine.methods
+    return tuple(
+        key for name, keys in _OF_ONE_METHOD.items() if name not in methods for key in keys
+    )
 
 
 def _reads_of_masks(settings: Settings) -> tuple[str, ...]:
