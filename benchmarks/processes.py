@@ -32,7 +32,10 @@ from esol.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "tests" / "smoke.yaml"
-FITS = ("classify.fit", "expand.fit", "shrink.fit", "refine.affinity.fit", "segment.fit")
+FITS = (
+    *("classify.fit", "expand.fit", "shrink.fit", "refine.affinity.fit", "refine.distil"),
+    "segment.fit",
+)
 FIRST = 8
 """Photos of the prediction that only starts."""
 

@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from esol.data.batch import Batch, Losses, Mean
-from esol.data.masks import load_mask
 from esol.data.sample import IGNORE, Sample
 from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
@@ -43,6 +42,7 @@ from esol.stages.photo_maps import feature_cache
 from esol.stages.reads import of_classifier
 from esol.stages.segment import weights_of_labels
 from esol.training.fit import TrainingRun, fit
+from esol.training.inputs import MaskFolder
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(N, L, h, w) log probabilities and targets, which add up to 1 -> (N, h, w) losses."""
@@ -131,17 +131,6 @@ class Cut:
         return photo_seed(load_maps(self.folder / f"{sample.name}.npz"), self.threshold)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A photo's pseudo mask."""
-
-    folder: Path
-
-    def __call__(self, sample: Sample) -> NDArray[np.uint8]:
-        """(H, W) labels."""
-        return load_mask(self.folder / f"{sample.name}.png")
-
-
 def losses(
     model: Segmenter, batch: Batch, *, varied: Variation, threshold: float, weights: Tensor
 ) -> Losses:
@@ -169,7 +158,7 @@ def trained(job: Job, varied: Variation, background: Background, folder: Path) -
     head = Segmenter(replace(settings.segment, network=HEAD), job.classes + 1, backbone)
     kind = "distil" if varied.labels == "distil" else settings.distilled_kind
     maps, threshold = job.run.maps(kind), choose_threshold(maps_of(job, photos, kind), background)
-    masks = Stored(job.run.masks("masks")) if varied.labels == "masks" else Cut(maps, threshold)
+    masks = MaskFolder(job.run.masks("masks")) if varied.labels == "masks" else Cut(maps, threshold)
     weights = torch.ones(job.classes + 1)
     if varied.balance:
         weights = weights_of_labels(job, photos, masks)

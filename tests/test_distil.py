@@ -1,24 +1,26 @@
 """Maps of a head that has learned masks."""
 
-from types import SimpleNamespace
-from typing import Any
+import logging
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from test_feature_head import segmenter
+from test_pipeline import SMOKE, done, photos  # noqa: F401
 
 from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import squash, to_tensor
-from esol.maps.files import Maps, grid
+from esol.maps.files import Maps, grid, load_maps
 from esol.maps.localize import Reader, SizedSample
-from esol.masks.background import Background
-from esol.masks.threshold import choose_threshold
-from esol.settings import Input, Masks
+from esol.masks.threshold import threshold_of_share
+from esol.runs.folder import RunFolder
+from esol.settings import Input
+from esol.settings.load import load_settings
+from esol.stages import run
 from esol.stages.distil import head_maps
-from esol.stages.masks import cut_of
 
 
 def test_a_class_counts_against_the_background_alone(tmp_path):
@@ -49,18 +51,21 @@ def test_a_photo_without_a_tag_has_no_maps(tmp_path):
     assert head_maps(segmenter(), reader, maps, flip=True).shape == (0, 4, 4)
 
 
-@pytest.mark.parametrize("asked", ["20%", "60%", "auto", 0.9])
-def test_the_head_learns_masks_that_are_cut_as_the_finished_ones(asked):
-    scores = np.random.default_rng(0).integers(0, 256, (1, 40, 40)) / np.float32(255)
-    maps, unclear = [Maps(np.array([0]), scores, (160, 160))], Background(0.5, 0.0)
-    job: Any = SimpleNamespace(settings=SimpleNamespace(masks=Masks(threshold=asked)))
-    found = cut_of(job, maps, unclear)
-    if "%" in str(asked):
-        share = int(asked[:2]) / 100
-        filled = [(scores > at).mean() for at in (found - 0.01, found)]
-        assert filled[1] < filled[0]
-        assert min(abs(value - share) for value in filled) < 0.02
-    elif asked == 0.9:
-        assert found == asked
-    else:
-        assert found == choose_threshold(maps, unclear) == round(float(scores.mean()), 2)
+@pytest.mark.parametrize("asked", ["20%", "0.9"])
+def test_the_head_learns_masks_that_fill_what_the_user_says(done, photos, tmp_path, caplog, asked):  # noqa: F811
+    copy = tmp_path / "run"
+    shutil.copytree(done, copy)
+    settings = load_settings(
+        str(SMOKE),
+        *("--refine.methods=[distil]", "--masks.source=distil", f"--masks.threshold={asked}"),
+    )
+    caplog.set_level(logging.INFO, "esol")
+    run(settings, photos, copy, first="refine", last="refine", overwrite=True)
+    folder = RunFolder(copy).maps(settings.distilled_kind)
+    rows = (photos / "labels.csv").read_text().splitlines()[1:]
+    names = [row.split(",")[0].split("/")[-1][:-4] for row in rows if row.endswith(",train")]
+    wanted = threshold_of_share((load_maps(folder / f"{name}.npz") for name in names), 0.2)
+    (line,) = (text for text in caplog.messages if text.startswith("refine: distil: masks of"))
+    cut = float(line.rpartition(" ")[2])
+    # A score is of the finished maps, whose scale is another.
+    assert cut == wanted if asked == "20%" else cut not in (wanted, 0.9)

@@ -342,7 +342,7 @@ def test_a_distilled_network_is_trained_again_where_its_maps_change(
     for number, (flag, kept) in enumerate(
         [
             ("--refine.distil.lr=0.001", ("crf/", "irn/", *TRAINED)),
-            # It holds for the masks that the head learns, too.
+            # A share holds for the masks that the head learns, too.
             ("--masks.threshold=20%", ("crf/", "irn/", *TRAINED)),
             ("--refine.walk.steps=4", ("crf/", *TRAINED)),
             ("--seeds.threshold=0.2", ("network/", "distil/", "irn/", *TRAINED)),

@@ -89,7 +89,7 @@ _OF_ONE_METHOD: Mapping[RefineMethod, tuple[str, ...]] = {
 
 
 def unused(settings: Settings) -> tuple[str, ...]:
-    """Settings of the group refine, and groups of them, that its methods do not read."""
+    """Settings of the group refine, and groups of them, of methods that are off alone."""
     methods = settings.refine.methods
     return tuple(
         key for name, keys in _OF_ONE_METHOD.items() if name not in methods for key in keys

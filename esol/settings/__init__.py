@@ -237,6 +237,9 @@ class Settings:
             if name == "refine" and method not in self.refine.methods:
                 # Read by nothing then, and versions up to 0.1.0 did not have it.
                 del plain[key]
+        if name == "refine" and "distil" in plain and "%" in str(self.masks.threshold):
+            # How much of a photo its head's masks fill.
+            plain["distil"]["masks.threshold"] = self.masks.threshold
         if name == "classify":
             # A path; identities say what lies there.
             del plain["init"]

@@ -160,10 +160,10 @@ class Similarity:
 @dataclass(frozen=True)
 class Distil:
     """Refinement distil: a head on the backbone (segment.network: head) learns masks of the
-    training list, cut at masks.threshold from irn's maps, without irn from affinity's, without
-    both from the seeds'. The geometric mean of these maps and of what it finds with the tags is
-    kept: what other photos of a class contradict becomes less. Rare classes are balanced
-    (segment.balance).
+    training list, cut from irn's maps, without irn from affinity's, without both from the seeds',
+    where masks.threshold auto would, or so that they fill the share that it names. The geometric
+    mean of these maps and of what it finds with the tags is kept: what other photos of a class
+    contradict becomes less. Rare classes are balanced (segment.balance).
     """
 
     steps: Annotated[int, POSITIVE] = 300

@@ -16,13 +16,15 @@ from esol.data.sample import Sample
 from esol.maps.files import Maps, grid, load_maps, save_maps
 from esol.maps.localize import Reader, SizedSample, View
 from esol.masks.seeds import photo_seed
+from esol.masks.threshold import choose_threshold, threshold_of_share
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.ops.grids import resize
 from esol.runs.work import OpenStage
 from esol.settings import HEAD
+from esol.settings.checks import percent
 from esol.stages.fitting import train_once, trained_backbone, training_inputs, training_run
 from esol.stages.job import Job
-from esol.stages.masks import cut_of, estimated_background
+from esol.stages.masks import estimated_background
 from esol.stages.photo_maps import feature_cache, lighter
 from esol.stages.reads import of_classifier
 from esol.stages.segment import weights_of_labels
@@ -82,9 +84,11 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
     photos = job.training_samples()
 
     def chosen() -> float:
-        background = estimated_background(job, photos, "refine: background")
         learned = (load_maps(maps / f"{photo.name}.npz") for photo in photos)
-        return cut_of(job, learned, background)
+        if share := percent(str(job.settings.masks.threshold)):
+            return threshold_of_share(learned, share)
+        # A score given for the finished maps says nothing of these.
+        return choose_threshold(learned, estimated_background(job, photos, "refine: background"))
 
     masks = _CutMaps(maps, all_from_main(chosen))
     log.info("refine: distil: masks of %s, cut at %.2f", maps.name, masks.threshold)

@@ -123,26 +123,19 @@ def _threshold(job: Job) -> tuple[Background, float]:
     settings, train = job.settings.masks, job.settings.data.train
     photos = job.training_samples() if train in job.lists() else job.samples()
     background = estimated_background(job, photos, "masks: background")
-    asked, by_crf = settings.threshold, source_parts(settings.source)[1]
-    if settings.saliency and asked == "auto" and not by_crf:
+    if isinstance(settings.threshold, float):
+        return background, settings.threshold
+    maps = (_maps(job, sample) for sample in photos)
+    if share := percent(settings.threshold):
+        threshold = threshold_of_share(maps, share)
+        log.info("masks: threshold %.2f, at which objects fill %s", threshold, settings.threshold)
+        return background, threshold
+    elif settings.saliency and not source_parts(settings.source)[1]:
         return background, SALIENT_THRESHOLD
-    threshold = cut_of(job, (_maps(job, sample) for sample in photos), background)
-    if isinstance(asked, str):
-        why = (
-            f"at which objects fill {asked}" if "%" in asked else f"chosen from the maps of {train}"
-        )
-        log.info("masks: threshold %.2f, %s", threshold, why)
+    else:
+        threshold = choose_threshold(maps, background)
+    log.info("masks: threshold %.2f, chosen from the maps of %s", threshold, train)
     return background, threshold
-
-
-def cut_of(job: Job, maps: Iterable[Maps], background: Background) -> float:
-    """The score at which ``masks.threshold`` cuts the maps of a list, which are of one kind."""
-    asked = job.settings.masks.threshold
-    if isinstance(asked, float):
-        return asked
-    if share := percent(asked):
-        return threshold_of_share(maps, share)
-    return choose_threshold(maps, background)
 
 
 def estimated_background(job: Job, photos: Sequence[Sample], label: str) -> Background:

@@ -81,7 +81,7 @@ _IRN = (
 _DISTIL = Part(
     ("network", "distil"),
     # Whatever makes the maps before it, too.
-    reads=("refine.distil", "distilled", "cut", *_AFFINITY.reads, *_IRNET, "refine.walk"),
+    reads=("refine.distil", "distilled", *_AFFINITY.reads, *_IRNET, "refine.walk"),
 )
 
 
@@ -100,15 +100,10 @@ def _refine(job: Job) -> Reads:
     named = ("crf", "irn", "affinity", "distil")
     crf, irn, affinity, distil = (name in methods for name in named)
     more = _of_irnet(job) if irn or distil else {}
-    if distil:
-        more |= {"distilled": job.settings.distilled_kind}
-        # The head learns masks that are cut as the finished ones.
-        if (asked := job.settings.masks.threshold) != "auto":
-            more |= {"cut": asked}
     return Reads(
         after=(backbone_stage(job), "cams"),
         lists=job.lists(),
-        more=more,
+        more=more | ({"distilled": job.settings.distilled_kind} if distil else {}),
         # Those of a method that is off are not kept.
         parts=((_CRF,) * crf + (_AFFINITY,) * affinity + _IRN * irn + (_DISTIL,) * distil),
     )
