@@ -74,7 +74,7 @@ def _reads_of_cams(settings: Settings) -> tuple[str, ...]:
 
 
 def _reads_of_refine(settings: Settings) -> tuple[str, ...]:
-    groups = ("seed", "backbone", "head", "seeds", "refine")
+    groups: tuple[str, ...] = ("seed", "backbone", "head", "seeds", "refine")
     if not {"affinity", "distil"}.isdisjoint(settings.refine.methods):
         groups += ("input",)
     return (*groups, "masks.threshold") if "distil" in settings.refine.methods else groups
