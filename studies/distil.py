@@ -49,7 +49,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(log_p: Tensor, target: Tensor) -> Tensor:
-    """Minus the logarithm of the label's probability, where the targets are 0 and 1."""
+    """As in the product where the targets are 0 and 1."""
     return -(target * log_p).sum(1)
 
 
@@ -66,9 +66,7 @@ def symmetric(log_p: Tensor, target: Tensor) -> Tensor:
 
 
 def generalised(log_p: Tensor, target: Tensor) -> Tensor:
-    """(1 - p^q) / q with its paper's q = 0.7, between cross-entropy and the absolute error: the
-    product's (refine.distil.tolerance).
-    """
+    """(1 - p^q) / q with its paper's q = 0.7: between cross-entropy and the absolute error."""
     return (1 - (target * log_p.exp()).sum(1).clamp_min(1e-6) ** 0.7) / 0.7
 
 

@@ -302,29 +302,18 @@ def _flattened(key: str, target: nn.Module) -> str:
     return f"{stage}.{tail}" if stage in dict(target.named_children()) else key
 
 
-def segment_losses(
-    model: Segmenter, batch: Batch, weights: Tensor | None = None, tolerance: float = 0.0
-) -> Losses:
-    """Loss of the masks' pixels, ignoring 255, mean over the network's outputs.
+def segment_losses(model: Segmenter, batch: Batch, weights: Tensor | None = None) -> Losses:
+    """Stage 8: cross-entropy with the masks, ignoring 255, mean over the network's outputs.
 
-    Args:
-        model: network.
-        batch: photos or features, with masks.
-        weights: (L,) of the labels; None: all alike.
-        tolerance: q of the generalised cross-entropy (Zhang and Sabuncu, NeurIPS 2018),
-            (1 - p^q) / q for the probability p of a pixel's label; 0: cross-entropy, its limit.
+    ``weights`` (L,) of the labels; None: all alike.
     """
     means = []
     for logits in model.all_logits(batch):
         labels = batch.labels(logits)
         known, of_label = labels != IGNORE, None if weights is None else weights.to(logits)
+        total = F.cross_entropy(logits, labels, of_label, ignore_index=IGNORE, reduction="sum")
         # No selection of pixels, for which a GPU would be waited for.
         count = known if of_label is None else of_label[labels.where(known, 0)] * known
-        if tolerance:
-            loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-            total = (count * -torch.expm1(-tolerance * loss)).sum() / tolerance
-        else:
-            total = F.cross_entropy(logits, labels, of_label, ignore_index=IGNORE, reduction="sum")
         means.append(Mean.of(total, count.sum()))
     return {"loss": Mean.weighted(*((1 / len(means), mean) for mean in means))}
 

@@ -175,10 +175,6 @@ class Distil:
     lr: Annotated[float, POSITIVE, at_most(MOST_LR)] = 2e-3
     """Initial learning rate."""
 
-    tolerance: Annotated[float, UP_TO_1] = 0.7
-    """How much the loss tolerates wrong labels: q of the generalised cross-entropy (Zhang and
-    Sabuncu, NeurIPS 2018), 0.7 as published; 0: cross-entropy."""
-
     @property
     def fit(self) -> Fit:
         """Optimisation of the head."""

@@ -93,14 +93,13 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
     masks = _CutMaps(maps, all_from_main(chosen))
     log.info("refine: distil: masks of %s, cut at %.2f", maps.name, masks.threshold)
     weights = all_from_main(lambda: weights_of_labels(job, photos, masks))
-    settings = job.settings.refine.distil
     make_folder(folder)
     return fit(
         head,
-        partial(segment_losses, weights=weights, tolerance=settings.tolerance),
+        partial(segment_losses, weights=weights),
         training_inputs(job, head.body.encoder, masks, of_classifier=of_classifier(job)),
         [(head.head_parameters(), 1.0)],
-        settings.fit,
+        job.settings.refine.distil.fit,
         training_run(job, folder, "refine: distil", "refine.distil"),
     )
 
