@@ -1,5 +1,6 @@
 """Maps of a head that has learned masks."""
 
+import json
 import logging
 import shutil
 
@@ -13,10 +14,12 @@ from esol.data.images import load_image
 from esol.data.sample import Sample
 from esol.data.synthetic import write_synthetic
 from esol.data.transforms import squash, to_tensor
-from esol.maps.files import Maps, grid, load_maps
+from esol.errors import InputError
+from esol.maps.files import Maps, grid, load_maps, save_maps
 from esol.maps.localize import Reader, SizedSample
 from esol.masks.threshold import threshold_of_share
 from esol.runs.folder import RunFolder
+from esol.runs.manifest import digest
 from esol.settings import Input
 from esol.settings.load import load_settings
 from esol.stages import run
@@ -65,7 +68,21 @@ def test_the_head_learns_masks_that_fill_what_the_user_says(done, photos, tmp_pa
     rows = (photos / "labels.csv").read_text().splitlines()[1:]
     names = [row.split(",")[0].split("/")[-1][:-4] for row in rows if row.endswith(",train")]
     wanted = threshold_of_share((load_maps(folder / f"{name}.npz") for name in names), 0.2)
-    (line,) = (text for text in caplog.messages if text.startswith("refine: distil: masks of"))
+    (line,) = (text for text in caplog.messages if text.startswith("refine: distil: a head learns"))
     cut = float(line.rpartition(" ")[2])
     # A score is of the finished maps, whose scale is another.
     assert cut == wanted if asked == "20%" else cut not in (wanted, 0.9)
+
+
+def test_maps_without_a_score_are_nothing_to_learn_from(done, photos, tmp_path):  # noqa: F811
+    copy, flags = tmp_path / "run", ("--refine.methods=[distil]", "--masks.source=distil")
+    shutil.copytree(done, copy)
+    maps = RunFolder(copy).maps("shrinkage")
+    for path in maps.glob("*.npz"):
+        empty = load_maps(path)
+        save_maps(path, np.zeros_like(empty.maps), empty.classes, empty.size)
+    manifest = RunFolder(copy).manifest("cams") | {"outputs": digest(maps.parent)}
+    (maps.parent / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="nothing to learn from: the maps of shrinkage are empty"):
+        run(load_settings(str(SMOKE), *flags), photos, copy, first="refine", last="refine",
+            overwrite=True)  # fmt: skip

@@ -144,7 +144,11 @@ def _log_odds(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def _nothing(state: str) -> InputError:
-    return InputError(
+class NoScoresError(InputError):
+    """Maps that no threshold can be chosen for."""
+
+
+def _nothing(state: str) -> NoScoresError:
+    return NoScoresError(
         f"masks.threshold = auto: {state}; train longer (classify.fit), or give a number"
     )

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from esol.data.memory import enough_memory
 from esol.data.sample import Sample
+from esol.errors import InputError
 from esol.maps.files import Maps, grid, load_maps, save_maps
 from esol.maps.localize import Reader, SizedSample, View
 from esol.masks.seeds import photo_seed
-from esol.masks.threshold import choose_threshold, threshold_of_share
+from esol.masks.threshold import NoScoresError, choose_threshold, threshold_of_share
 from esol.networks.segmenter import Segmenter, segment_losses
 from esol.ops.grids import resize
 from esol.runs.work import OpenStage
@@ -82,16 +83,8 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
 
 def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, float]:
     photos = job.training_samples()
-
-    def chosen() -> float:
-        learned = (load_maps(maps / f"{photo.name}.npz") for photo in photos)
-        if share := percent(str(job.settings.masks.threshold)):
-            return threshold_of_share(learned, share)
-        # A score given for the finished maps says nothing of these.
-        return choose_threshold(learned, estimated_background(job, photos, "refine: background"))
-
-    masks = _CutMaps(maps, all_from_main(chosen))
-    log.info("refine: distil: masks of %s, cut at %.2f", maps.name, masks.threshold)
+    masks = _CutMaps(maps, all_from_main(lambda: _threshold(job, maps)))
+    log.info("refine: distil: a head learns masks of %s, cut at %.2f", maps.name, masks.threshold)
     weights = all_from_main(lambda: weights_of_labels(job, photos, masks))
     make_folder(folder)
     return fit(
@@ -102,6 +95,23 @@ def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, f
         job.settings.refine.distil.fit,
         training_run(job, folder, "refine: distil", "refine.distil"),
     )
+
+
+def _threshold(job: Job, folder: Path) -> float:
+    """Where the maps that are learned are cut."""
+    photos = job.training_samples()
+    maps = (load_maps(folder / f"{photo.name}.npz") for photo in photos)
+    try:
+        if share := percent(str(job.settings.masks.threshold)):
+            return threshold_of_share(maps, share)
+        # A score given for the finished maps says nothing of these.
+        return choose_threshold(maps, estimated_background(job, photos, "refine: background"))
+    except NoScoresError as error:
+        raise InputError(
+            f"refine.methods: distil has nothing to learn from: the maps of {folder.name} are"
+            " empty; train longer (classify.fit), or leave distil out of refine.methods and"
+            " masks.source"
+        ) from error
 
 
 @torch.no_grad()
