@@ -20,6 +20,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], object]
+FITS = (
+    *("classify.fit", "expand.fit", "shrink.fit", "refine.affinity.fit", "refine.distil"),
+    "segment.fit",
+)
+"""Groups of settings with the steps and the batch of a training."""
+
 GIVEN = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common import FITS
 from PIL import Image
 
 from esol.data.images import load_image, save_mask
@@ -27,7 +28,6 @@ from esol.runs.stages import STAGES
 SIZE = (4000, 3000)
 LIMIT_MB = 4096
 TAGS = tuple(f"tag{number:02d}" for number in range(1, 21))
-FITS = ("classify.fit", "expand.fit", "shrink.fit", "refine.affinity.fit", "segment.fit")
 
 
 def main() -> None:

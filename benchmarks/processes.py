@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import Report, Taken, parser_of, within
+from common import FITS, Report, Taken, parser_of, within
 
 from esol import load_settings, open_dataset, write_synthetic
 from esol.data.images import load_mask
@@ -32,10 +32,6 @@ from esol.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "tests" / "smoke.yaml"
-FITS = (
-    *("classify.fit", "expand.fit", "shrink.fit", "refine.affinity.fit", "refine.distil"),
-    "segment.fit",
-)
 FIRST = 8
 """Photos of the prediction that only starts."""
 

@@ -11,7 +11,6 @@ Writes OUT/distil.csv after each variation and goes on where it stopped; prints 
 """
 
 import argparse
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from affinity import Row, after_crf, as_stored, best, maps_of, opened
 from numpy.typing import NDArray
+from rows import Rows
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,11 +30,10 @@ from esol.data.selection import evenly_spaced
 from esol.maps.files import Maps, load_maps
 from esol.maps.localize import Reader, SizedSample
 from esol.masks.background import Background
-from esol.masks.seeds import photo_seed
 from esol.masks.threshold import choose_threshold
 from esol.networks.segmenter import Segmenter
 from esol.settings import HEAD
-from esol.stages.distil import head_maps
+from esol.stages.distil import CutMaps, head_maps
 from esol.stages.fitting import trained_backbone, training_inputs
 from esol.stages.job import Job
 from esol.stages.masks import estimated_background
@@ -117,18 +116,6 @@ class Planes:
         return np.rint(load_maps(self.folder / f"{sample.name}.npz").maps * 255).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A photo's mask from its maps."""
-
-    folder: Path
-    threshold: float
-
-    def __call__(self, sample: Sample) -> NDArray[np.uint8]:
-        """(H, W) labels."""
-        return photo_seed(load_maps(self.folder / f"{sample.name}.npz"), self.threshold)
-
-
 def losses(
     model: Segmenter, batch: Batch, *, varied: Variation, threshold: float, weights: Tensor
 ) -> Losses:
@@ -156,7 +143,9 @@ def trained(job: Job, varied: Variation, background: Background, folder: Path) -
     head = Segmenter(replace(settings.segment, network=HEAD), job.classes + 1, backbone)
     kind = "distil" if varied.labels == "distil" else settings.distilled_kind
     maps, threshold = job.run.maps(kind), choose_threshold(maps_of(job, photos, kind), background)
-    masks = MaskFolder(job.run.masks("masks")) if varied.labels == "masks" else Cut(maps, threshold)
+    masks = (
+        MaskFolder(job.run.masks("masks")) if varied.labels == "masks" else CutMaps(maps, threshold)
+    )
     weights = torch.ones(job.classes + 1)
     if varied.balance:
         weights = weights_of_labels(job, photos, masks)
@@ -178,10 +167,8 @@ def trained(job: Job, varied: Variation, background: Background, folder: Path) -
 
 def rows_of(job: Job, head: Segmenter, samples: tuple[Sample, ...]) -> tuple[Row, Row]:
     """The head's maps, and their geometric means with those that it learned."""
-    settings, cache = (
-        job.settings,
-        feature_cache(job, head.body.encoder, samples, of_classifier=of_classifier(job)),
-    )
+    settings = job.settings
+    cache = feature_cache(job, head.body.encoder, samples, of_classifier=of_classifier(job))
     own: list[Maps] = []
     both: list[Maps] = []
     for sample, maps in zip(samples, maps_of(job, samples, settings.distilled_kind), strict=True):
@@ -203,9 +190,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="other settings")
     given = parser.parse_args()
     job = opened(given.run, given.set)
-    given.out.mkdir(parents=True, exist_ok=True)
-    file = given.out / "distil.csv"
-    rows = list(csv.DictReader(file.open(encoding="utf-8"))) if file.exists() else []
+    rows = Rows(given.out / "distil.csv")
     lists = {
         split: tuple(s for s in job.data.samples(split) if s.mask is not None and s.tags)
         for split in given.lists
@@ -216,7 +201,7 @@ def main() -> None:
         s: estimated_background(job, photos, "background") for s, photos in lists.items()
     }
     for name in ("before", *given.only):
-        if any((row["run"], row["variation"]) == (given.run.name, name) for row in rows):
+        if rows.have(given.run.name, name):
             continue
         folder = given.out / given.run.name / name.replace(" ", "-").replace(",", "")
         head = trained(job, VARIATIONS[name], learned, folder) if name in VARIATIONS else None
@@ -236,12 +221,8 @@ def main() -> None:
                     part = Row(row.name, [of_photo[sample] for sample in some], "")
                     (value,), _ = after_crf(job, some, part, (at,))
                     found["crf"] = f"{value:.1f}"
-                rows.append(found)
-                print(f"| {' | '.join(found.values())} |", flush=True)
-        with file.open("w", newline="", encoding="utf-8") as opened_file:
-            writer = csv.DictWriter(opened_file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+                rows.add(found)
+        rows.save()
 
 
 if __name__ == "__main__":

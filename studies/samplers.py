@@ -10,7 +10,6 @@ Writes OUT/samplers.csv after each variation and goes on where it stopped; print
 """
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from affinity import as_stored
+from rows import Rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -267,11 +267,9 @@ def main() -> None:
     parser.add_argument("--lists", nargs="+", default=["train"])
     parser.add_argument("--only", nargs="+", default=list(VARIATIONS), choices=VARIATIONS)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    file = given.out / "samplers.csv"
-    rows = list(csv.DictReader(file.open(encoding="utf-8"))) if file.exists() else []
+    rows = Rows(given.out / "samplers.csv")
     for name in given.only:
-        if any((row["run"], row["variation"]) == (given.run.name, name) for row in rows):
+        if rows.have(given.run.name, name):
             continue
         varied, folder = VARIATIONS[name], RunFolder(given.run)
         flags = [f"--{flag}" for flag in varied.flags]
@@ -282,12 +280,8 @@ def main() -> None:
         for split in given.lists:
             for kind, values in measured(job, model, split):
                 key = {"run": given.run.name, "variation": name, "list": split, "maps": kind}
-                rows.append({key: str(value) for key, value in {**key, **values}.items()})
-                print(f"| {' | '.join(rows[-1].values())} |", flush=True)
-        with file.open("w", newline="", encoding="utf-8") as opened:
-            writer = csv.DictWriter(opened, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+                rows.add({**key, **values})
+        rows.save()
 
 
 if __name__ == "__main__":

@@ -40,13 +40,14 @@ NETWORK = "network"
 
 
 @dataclass(frozen=True)
-class _CutMaps:
+class CutMaps:
     """A photo's mask, from its maps; an object, so that loader processes can copy it."""
 
     folder: Path
     threshold: float
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
+        """(H, W) labels."""
         return photo_seed(load_maps(self.folder / f"{sample.name}.npz"), self.threshold)
 
 
@@ -64,10 +65,8 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
     stage.results["distil"] = train_once(head.body.layers, folder / "head.safetensors", train)
     head.eval()
     tagged = tuple(sample for sample in samples if sample.tags)
-    cache, mine = (
-        feature_cache(job, backbone, tagged, of_classifier=of_classifier(job)),
-        my_share(samples),
-    )
+    cache = feature_cache(job, backbone, tagged, of_classifier=of_classifier(job))
+    mine = my_share(samples)
     for sample in track(mine, "refine: distil", total=len(mine), unit="photos"):
         path = stage.path / "distil" / f"{sample.name}.npz"
         if not path.exists():
@@ -83,7 +82,7 @@ def distil(job: Job, stage: OpenStage, samples: Sequence[Sample]) -> None:
 
 def _trained(job: Job, head: Segmenter, folder: Path, maps: Path) -> dict[str, float]:
     photos = job.training_samples()
-    masks = _CutMaps(maps, all_from_main(lambda: _threshold(job, maps)))
+    masks = CutMaps(maps, all_from_main(lambda: _threshold(job, maps)))
     log.info("refine: distil: a head learns masks of %s, cut at %.2f", maps.name, masks.threshold)
     weights = all_from_main(lambda: weights_of_labels(job, photos, masks))
     make_folder(folder)
